@@ -1,0 +1,283 @@
+"""How a client is made from options, and what kind of server it found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from textwrap import shorten
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from .errors import ConnectionFailedError
+
+OLDEST_SERVER = (4, 4)
+UNAUTHORIZED = 13
+AUTHENTICATION_FAILED = 18
+
+# Their users are no users of a database, and X.509 and Kerberos users have no password.
+_EXTERNAL = ("MONGODB-X509", "GSSAPI", "PLAIN")
+_WITHOUT_PASSWORD = ("MONGODB-X509", "GSSAPI")
+
+# A connection string whose parts can be told apart. One whose password holds an unescaped / or @
+# doesn't match, because then a part of the password looks like a host.
+_URI = re.compile(
+    r"^mongodb(?:\+srv)?://(?:(?P<user>[^:/?@]*)(?::[^/?@]*)?@)?"
+    r"(?P<hosts>[^/?@]+)(?:[/?][^@]*)?$"
+)
+_SECRET_IN_QUERY = re.compile(
+    r"(?:tlsCertificateKeyFilePassword=|AWS_SESSION_TOKEN:)([^&,]+)", re.IGNORECASE
+)
+
+_TLS_OPTIONS = {
+    "ssl_ca_certs": "tlsCAFile",
+    "ssl_certfile": "tlsCertificateKeyFile",
+    "ssl_pem_passphrase": "tlsCertificateKeyFilePassword",
+    "ssl_crlfile": "tlsCRLFile",
+}
+_TLS_IN_URI = re.compile(r"^mongodb\+srv:|[?&](?:tls|ssl)=true", re.IGNORECASE)
+
+_DATABASE_NAME = re.compile(r'^[^/\\. "$*<>:|?\x00]{1,63}$')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What kind of deployment answered."""
+
+    version: str
+    topology: str  # standalone | replica_set | sharded
+    set_name: str | None
+    primary: str | None
+    members: tuple[str, ...]
+
+    @property
+    def transactions(self) -> bool:
+        """Whether one transaction per batch is possible."""
+        return self.topology != "standalone"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as plain values."""
+        return {**asdict(self), "members": list(self.members), "transactions": self.transactions}
+
+
+def secrets(params: Mapping[str, Any]) -> set[str]:
+    """Return every secret among the options, also those within a URI, in each spelling."""
+    found = {params.get("login_password"), params.get("ssl_pem_passphrase")}
+    for key in ("uri", "probe_uri"):
+        for secret in _secrets_in_uri(params.get(key) or ""):
+            plain = unquote_plus(secret)
+            found |= {secret, plain, unquote(secret), quote_plus(plain), quote(plain, safe="")}
+    return {secret for secret in found if secret}
+
+
+def connect(params: Mapping[str, Any]) -> MongoClient[dict[str, Any]]:
+    """Return a client that has reached a server and logged in.
+
+    Args:
+        params: values for :data:`options.CONNECTION_OPTIONS`.
+
+    Raises:
+        ConnectionFailedError: unreachable, refused, or the options are wrong or contradict.
+    """
+    check_database_name(params["database"])
+    where = _where(params)
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(**_driver_options(params))
+    except (PyMongoError, ValueError, OSError) as error:
+        # The driver quotes what it stumbled over, and in a malformed URI that may be a password.
+        reason = (
+            _reason(error)
+            if not params.get("uri") or _parts(params["uri"])
+            else (
+                "the uri is malformed. It must look like mongodb://user:password@host:27017/, with "
+                "each of : / ? # [ ] @ % in user and password escaped (urlencode)"
+            )
+        )
+        raise ConnectionFailedError(
+            f"The connection options for {where} are wrong: {reason}.", where=where
+        ) from error
+    try:
+        client.admin.command("ping")
+    except PyMongoError as error:
+        client.close()
+        raise ConnectionFailedError(_explain_failed_login(error, params), where=where) from error
+    return client
+
+
+def connect_as(params: Mapping[str, Any], uri: str) -> MongoClient[dict[str, Any]]:
+    """Return a client of another user: that of *uri*, with the TLS options of *params*.
+
+    Raises:
+        ConnectionFailedError: as :func:`connect`.
+    """
+    ours = ("login_user", "login_password", "replica_set", "auth_mechanism")
+    return connect({**params, **dict.fromkeys(ours), "uri": uri})
+
+
+def check_database_name(name: str) -> None:
+    """Raise an error if no database can have this *name*.
+
+    Raises:
+        ConnectionFailedError: the name is empty, too long or has a forbidden character.
+    """
+    if not _DATABASE_NAME.match(name):
+        raise ConnectionFailedError(
+            f"'{name}' can't be the name of a database: use 1 to 63 characters without spaces and "
+            'without / \\ . " $ * < > : | ?'
+        )
+
+
+def explain(error: PyMongoError) -> str:
+    """Return one sentence on an error that the server answered to something we did."""
+    code = getattr(error, "code", None)
+    if code == UNAUTHORIZED:
+        return (
+            f"MongoDB refused: {_reason(error)}. Grant this inventory's database user the roles "
+            "that the module's documentation names (ansible-doc -t module …, under NOTES)."
+        )
+    details = getattr(error, "details", None) or {}
+    name = f" ({code} {details.get('codeName', '')})".replace(" )", ")") if code else ""
+    return f"MongoDB failed{name}: {_reason(error)}."
+
+
+def inspect(client: MongoClient[dict[str, Any]]) -> Server:
+    """Return what kind of deployment *client* reached.
+
+    Raises:
+        ConnectionFailedError: the server is older than the engine can work with.
+    """
+    hello = client.admin.command("hello")
+    build = client.admin.command("buildInfo")
+    if tuple(build["versionArray"][:2]) < OLDEST_SERVER:
+        raise ConnectionFailedError(
+            f"MongoDB {build['version']} is too old: the engine needs "
+            f"{'.'.join(map(str, OLDEST_SERVER))} or later."
+        )
+    if hello.get("msg") == "isdbgrid":
+        topology = "sharded"
+    elif hello.get("setName"):
+        topology = "replica_set"
+    else:
+        topology = "standalone"
+    return Server(
+        version=build["version"],
+        topology=topology,
+        set_name=hello.get("setName"),
+        primary=hello.get("primary"),
+        members=tuple(hello.get("hosts", ())),
+    )
+
+
+def _driver_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate our options into those of the driver."""
+    timeout_ms = int(params.get("connection_timeout", 10.0) * 1000)
+    options: dict[str, Any] = {
+        "host": params.get("uri") or params["login_host"],
+        "serverSelectionTimeoutMS": timeout_ms,
+        "connectTimeoutMS": timeout_ms,
+        "appname": "migration-playbooks",
+        "retryWrites": True,
+        "document_class": dict,
+        "tz_aware": True,
+        # A date beyond the year 9999 is nothing that Python knows, but data can hold one.
+        "datetime_conversion": "DATETIME_AUTO",
+        **_tls(params),
+    }
+    if params.get("auth_mechanism"):
+        options["authMechanism"] = params["auth_mechanism"]
+    if not params.get("uri"):
+        options["port"] = params["login_port"]
+        if params.get("replica_set"):
+            options["replicaSet"] = params["replica_set"]
+        options |= _login(params)
+    return options
+
+
+def _login(params: Mapping[str, Any]) -> dict[str, Any]:
+    mechanism = params.get("auth_mechanism")
+    source = params["login_database"]
+    if mechanism in _EXTERNAL and source == "admin":
+        source = "$external"
+    login: dict[str, Any] = {}
+    if params.get("login_user"):
+        login["username"] = params["login_user"]
+        if params.get("login_password"):
+            login["password"] = params["login_password"]
+        elif mechanism not in _WITHOUT_PASSWORD:
+            raise ConnectionFailedError(
+                f"login_user '{params['login_user']}' needs login_password, which is empty. "
+                "Check the vaulted secrets of this inventory."
+            )
+    if login or mechanism:
+        login["authSource"] = source
+    return login
+
+
+def _tls(params: Mapping[str, Any]) -> dict[str, Any]:
+    tls: dict[str, Any] = {"tls": True} if params.get("ssl") else {}
+    given = {ours: theirs for ours, theirs in _TLS_OPTIONS.items() if params.get(ours)}
+    tls |= {theirs: params[ours] for ours, theirs in given.items()}
+    if params.get("ssl_cert_reqs", "CERT_REQUIRED") != "CERT_REQUIRED":
+        given["ssl_cert_reqs"] = "tlsAllowInvalidCertificates"
+        tls["tlsAllowInvalidCertificates"] = True
+    if given and not params.get("ssl") and not _TLS_IN_URI.search(params.get("uri") or ""):
+        # The driver would ignore them, and send the password in the clear.
+        raise ConnectionFailedError(
+            f"{', '.join(given)} asks for TLS, which is off. Set ssl: true, or leave it out."
+        )
+    return tls
+
+
+def _explain_failed_login(error: PyMongoError, params: Mapping[str, Any]) -> str:
+    where = _where(params)
+    if isinstance(error, ServerSelectionTimeoutError):
+        return (
+            f"No usable MongoDB at {where} within {params.get('connection_timeout', 10.0):g} s: "
+            f"{_reason(error)}. Check the address, the network and that a primary exists."
+        )
+    if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+        return (
+            f"MongoDB at {where} refused the login of '{_user(params)}': wrong user, password or "
+            "authentication database. Check the vaulted secrets of this inventory."
+        )
+    return f"MongoDB at {where}: {_reason(error)}."
+
+
+def _secrets_in_uri(uri: str) -> Iterator[str]:
+    rest = uri.partition("://")[2]
+    # The password may itself hold an unescaped colon, slash or @: take every reading.
+    for position, character in enumerate(rest):
+        if character == "@":
+            yield rest[:position].partition(":")[2]
+    for match in _SECRET_IN_QUERY.finditer(uri):
+        yield match.group(1)
+
+
+def _parts(uri: str) -> re.Match[str] | None:
+    return _URI.match(uri)
+
+
+def _where(params: Mapping[str, Any]) -> str:
+    """Return the address without any secret."""
+    if not params.get("uri"):
+        return f"{params['login_host']}:{params['login_port']}"
+    parts = _parts(params["uri"])
+    return parts["hosts"] if parts else "the given uri"
+
+
+def _user(params: Mapping[str, Any]) -> str:
+    if params.get("login_user"):
+        return str(params["login_user"])
+    parts = _parts(params.get("uri") or "")
+    return unquote_plus(parts["user"] or "") if parts else "nobody"
+
+
+def _reason(error: Exception) -> str:
+    """Return the driver's reason in one line, without its dump of topology, command or reply."""
+    text = str(error)
+    for noise in (", Timeout:", ", full error:", " (configured timeouts:", " to execute command"):
+        text = text.partition(noise)[0]
+    return shorten(text, 300, placeholder=" …").rstrip(".")

@@ -1,0 +1,120 @@
+"""What there is to know of a deployment, without changing anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import MongoClient
+
+from . import connection, lease, maintenance, mixture, plan, runs
+from .definition import Definition
+from .errors import MigrationError
+
+
+def describe(
+    *, client: MongoClient[dict[str, Any]], database: str, definition: Definition | None
+) -> dict[str, Any]:
+    """Return server, changelog, lease and maintenance; with a definition also its state and plan.
+
+    Whatever would make a migration refuse is among ``problems``, one sentence each.
+    """
+    db = client[database]
+    server = connection.inspect(client)
+    found: dict[str, Any] = {
+        "database": database,
+        "server": {**server.as_dict(), "write_block": maintenance.write_block_is_on(client)},
+        "changelog": [_entry(run) for run in runs.changelog(db)],
+        "lease": _lease(lease.read(db)),
+        "maintenance": maintenance.state(client, database),
+        "restore": mixture.read(db),
+        "problems": [],
+    }
+    if definition is not None:
+        _add_migration(found, client, database, definition)
+    return found
+
+
+def _add_migration(
+    found: dict[str, Any],
+    client: MongoClient[dict[str, Any]],
+    database: str,
+    definition: Definition,
+) -> None:
+    run = runs.latest(client[database], definition.id)
+    state = run["phase"] if run else "pending"
+    found["migration"] = {
+        **definition.as_dict(),
+        "state": state,
+        "run": run["_id"] if run else None,
+        "backup": run.get("backup") if run else None,
+    }
+    if run and state not in ("planned", runs.ROLLED_BACK) and run["digest"] != definition.digest:
+        found["problems"].append(
+            f"{definition.source} has changed since run {run['_id']} ({state}) began: restore the "
+            f"document, or roll back first (rollback.yml -e migration={definition.id})"
+        )
+    try:
+        made = plan.make(client, database, definition)
+    except MigrationError as error:
+        found["problems"].append(error.message)
+        return
+    found["plan"] = made
+    if state in runs.DONE:
+        return  # what is still to do after it was applied is drift: verify.yml judges it
+    found["problems"] += [
+        f"{item['collection']}: {item['what']} ({item['count']:,}). Fix: {item['fix']}."
+        for item in made["problems"]
+    ]
+
+
+def _entry(run: dict[str, Any]) -> dict[str, Any]:
+    ended = {
+        "applied": "applied_at",
+        "verified": "verified_at",
+        runs.ROLLED_BACK: "rolled_back_at",
+    }.get(run["phase"])
+    return {
+        "run": run["_id"],
+        "migration": run["migration"],
+        "name": run["name"],
+        "digest": run["digest"],
+        "phase": run["phase"],
+        "started": run["started"],
+        "finished": run.get(ended) if ended else None,
+        "verified_at": run.get("verified_at"),
+        "operator": run.get("operator"),
+        "change": run.get("change"),
+        "backup": run.get("backup"),
+        "counts": run["counts"],
+        "work": _work(run),
+        "control": run.get("control"),
+        "limits": run.get("limits") or {},
+        "error": run.get("error"),
+    }
+
+
+def _work(run: dict[str, Any]) -> dict[str, int]:
+    """Return how far a run is, or its rollback: what the progress line counts."""
+    counts = run["counts"]
+    if run["phase"] in (runs.ROLLING_BACK, runs.ROLLED_BACK):
+        planned = run.get("rollback", {}).get("plan", {})
+        total = planned.get("restore", 0) + planned.get("remove", 0)
+        return {"done": counts.get("restored", 0) + counts.get("removed", 0), "total": total}
+    totals = run["plan"]["totals"]
+    return {
+        "done": counts["modified"] + counts["inserted"],
+        "total": totals["to_change"] + totals["to_insert"],
+    }
+
+
+def _lease(held: dict[str, Any] | None) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    holder = held["holder"]
+    return {
+        "holder": {key: holder.get(key) for key in ("user", "host", "pid")},
+        "purpose": held["purpose"],
+        "since": held["since"],
+        "expires": held["expires"],
+        "token": held["token"],
+    }

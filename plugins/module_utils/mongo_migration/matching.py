@@ -1,0 +1,133 @@
+"""Filters and expressions that tell one state of a field from another, exactly.
+
+MongoDB's own equality is wider than it looks: ``null`` also finds missing fields, a value also
+finds arrays that hold it, and ``1`` also finds ``1.0``. Undoing a change must not rest on that.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import bson
+from bson.objectid import ObjectId
+
+EMPTY: Final = ("missing", "null", "empty_string")
+INVALID: Final = ("wrong_type", "dangling")
+# By the byte that stands for a type in BSON: https://bsonspec.org/spec.html
+_TYPE_NAMES: Final = {
+    1: "double",
+    2: "string",
+    3: "object",
+    4: "array",
+    5: "binData",
+    7: "objectId",
+    8: "bool",
+    9: "date",
+    10: "null",
+    11: "regex",
+    13: "javascript",
+    15: "javascriptWithScope",
+    16: "int",
+    17: "timestamp",
+    18: "long",
+    19: "decimal",
+    127: "maxKey",
+    255: "minKey",
+}
+_NULLISH: Final = ["missing", "null"]
+# Deprecated, and read by drivers as another type: what was read can't be written back.
+OLD_TYPE: Final = "old_type"
+_OLD_TYPES: Final = ["undefined", "symbol", "dbPointer"]
+
+
+class _Absent:
+    """The state of a field that isn't there."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Final = _Absent()
+
+
+def same(left: Any, right: Any) -> bool:
+    """Return whether two values are the same BSON, type and order of keys included."""
+    if left is ABSENT or right is ABSENT:
+        return left is right
+    return bson.encode({"v": left}) == bson.encode({"v": right})
+
+
+def hashable(value: Any) -> bytes:
+    """Return *value* in a form that a set can hold and in which no two types are equal."""
+    return bson.encode({"v": value})
+
+
+def holds(field: str, value: Any) -> dict[str, Any]:
+    """Return a filter for documents whose *field* holds exactly *value* (or is ABSENT)."""
+    if value is ABSENT:
+        return {field: {"$exists": False}}
+    if isinstance(value, ObjectId):
+        # The common case, without $expr: a plain comparison that isn't an array.
+        return {field: {"$eq": value, "$not": {"$type": "array"}}}
+    path = f"${field}"
+    return {
+        "$expr": {
+            "$and": [
+                {"$eq": [{"$type": path}, bson_type(value)]},
+                {"$eq": [path, {"$literal": value}]},
+            ]
+        }
+    }
+
+
+def bson_type(value: Any) -> str:
+    """Return the name that ``$type`` gives to *value*, as the driver would store it."""
+    # The encoder alone knows: a Code is a str to Python, and an int may be one of two types.
+    return _TYPE_NAMES[bson.encode({"v": value})[4]]
+
+
+def candidate(field: str, kind: str | None, valid: list[Any] | None, keep_invalid: bool) -> Any:
+    """Return a filter for documents whose *field* a ``set_field`` has to set.
+
+    Args:
+        field: the touched field.
+        kind: the BSON type that it must have, if one was declared.
+        valid: the values that it may have (the ids of what it refers to), if declared.
+        keep_invalid: only empty fields count; values of another type stay.
+    """
+    if keep_invalid or (kind is None and valid is None):
+        empty: list[Any] = [None] if kind == "string" and valid is None else [None, ""]
+        return {field: {"$in": empty, "$not": {"$type": "array"}}}
+    good: dict[str, Any] = {}
+    if valid is not None:
+        good["$in"] = valid
+    else:
+        good["$type"] = kind
+        if kind == "string":
+            good["$ne"] = ""
+    if kind != "array":
+        good["$not"] = {"$type": "array"}
+    return {"$nor": [{field: good}]}
+
+
+def category(field: str, kind: str | None) -> dict[str, Any]:
+    """Return an expression that says why a candidate is one."""
+    path = f"${field}"
+    branches: list[dict[str, Any]] = [
+        {"case": {"$in": [{"$type": path}, _OLD_TYPES]}, "then": OLD_TYPE},
+        {"case": {"$eq": [{"$type": path}, "missing"]}, "then": "missing"},
+        {"case": {"$in": [{"$type": path}, _NULLISH]}, "then": "null"},
+        {"case": {"$eq": [path, ""]}, "then": "empty_string"},
+    ]
+    if kind is not None:
+        branches.append({"case": {"$ne": [{"$type": path}, kind]}, "then": "wrong_type"})
+    return {"$switch": {"branches": branches, "default": "dangling"}}
+
+
+def bind_now(tree: Any, now: Any) -> Any:
+    """Return *tree* with every ``$$now`` replaced by the instant of the run."""
+    if isinstance(tree, dict):
+        return {key: bind_now(value, now) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [bind_now(value, now) for value in tree]
+    return now if isinstance(tree, str) and tree == "$$now" else tree

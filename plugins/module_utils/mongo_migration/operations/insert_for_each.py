@@ -1,0 +1,443 @@
+"""``insert_for_each``: one new document for each document of another collection, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import bson
+from bson.objectid import ObjectId
+from pymongo import InsertOne
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
+
+from .. import ejson, matching
+from ..chunks import chunks
+from ..definition import Step
+from ..errors import DefinitionError
+from ..matching import hashable
+from ..sources import Scope
+from ..writer import Write, Writer
+from .base import Check, Plan, Touched, Undone, problem
+
+KIND = "insert_for_each"
+
+_BATCH = 500
+_SAMPLES = 5
+_UNKNOWN_TIMEZONE = 40485
+# More distinct settings than the world has timezones are a sign of a wrong path.
+_MOST_TIMEZONES = 2000
+
+
+class InsertForEach:
+    """See the module. Options are those of the schema's ``insert_for_each``."""
+
+    def __init__(self, step: Step, scope: Scope) -> None:
+        self._step = step
+        self._scope = scope
+        options: dict[str, Any] = matching.bind_now(step.options, scope.now)
+        self._options = options
+        self._from = (
+            None
+            if scope.collections.absent(options["from"])
+            else scope.collections.get(options["from"])
+        )
+        self._into_name: str = options["into"]
+        self._into = scope.collections.target(options["into"])
+        self._key: list[str] = options["key"]
+        self._inputs: dict[str, dict[str, Any]] = options.get("inputs", {})
+        self._span: dict[str, Any] | None = options.get("not_overlapping")
+        if not set(self._key) <= set(options["document"]):
+            raise DefinitionError(
+                f"steps[{step.index}].{KIND}.key: {', '.join(self._key)} must all be fields of "
+                "'document'"
+            )
+        self._timezones: dict[str, list[str]] = {}
+
+    def touches(self) -> list[Touched]:
+        """Return the collection that documents are inserted into."""
+        return [Touched(collection=self._into.name, inserts=True)]
+
+    def plan(self) -> Plan:
+        """Count what would be inserted and what exists, and find invalid inputs."""
+        plan = Plan()
+        self._plan_inputs(plan)
+        useless: list[dict[str, Any]] = []
+        new, existing, overlapping = self._sort_out(self._computed(), useless)
+        self._plan_useless(plan, useless)
+        planned = self._scope.planned.setdefault(self._into_name, [])
+        planned += new
+        for document, other in overlapping[:_SAMPLES]:
+            plan.warnings.append(
+                f"{self._into_name}: kept {ejson.short(other['_id'])}, which overlaps what "
+                f"{self._label(document)} would get"
+            )
+        if len(overlapping) > _SAMPLES:
+            plan.warnings.append(
+                f"{self._into_name}: {len(overlapping):,} existing documents overlap new ones"
+            )
+        plan.rows.append(
+            {
+                "step": self._step.index,
+                "kind": KIND,
+                "collection": self._into_name,
+                "real_name": self._into.name,
+                "documents": self._into.count_documents({}, comment=self._scope.comment),
+                "candidates": len(new),
+                "to_insert": len(new),
+                "existing": existing + len(overlapping),
+                "overlapping": len(overlapping),
+                "samples": [{key: item[key] for key in self._key} for item in new[:_SAMPLES]],
+            }
+        )
+        return plan
+
+    def apply(self, writer: Writer, position: dict[str, Any]) -> None:
+        """Insert what is missing. What exists is kept, so that a repetition inserts nothing."""
+        here = {"step": self._step.index}
+        created = not self._scope.collections.exists(self._into_name)
+        for computed in chunks(self._computed(), _BATCH):
+            new, _existing, _overlapping = self._sort_out(computed)
+            if not new:
+                continue
+            entry = {
+                "kind": KIND,
+                "step": self._step.index,
+                "collection": self._into.name,
+                "documents": new,
+                "referenced_by": self._referenced_by(),
+                "created_collection": created,
+            }
+
+            writer.commit(entry, self._insert(writer, new), position=here)
+            created = False
+            writer.meter.advance(
+                len(new), step=self._step.index, kind=KIND, collection=self._into_name
+            )
+
+    def _insert(self, writer: Writer, documents: list[dict[str, Any]]) -> Write:
+        def write(session: ClientSession | None) -> dict[str, int]:
+            self._into.bulk_write(
+                [InsertOne(document) for document in documents],
+                ordered=True,
+                session=session,
+                comment=writer.comment,
+            )
+            return {"inserted": len(documents)}
+
+        return write
+
+    def check(self) -> Iterator[Check]:
+        """Compute anew what should exist and look for it."""
+        computed = list(self._computed())
+        new, existing, overlapping = self._sort_out(computed)
+        yield Check(
+            name=f"{self._into_name}: one for each of {self._options['from']} "
+            f"({', '.join(self._key)})",
+            passed=not new,
+            expected=len(computed),
+            observed=existing + len(overlapping),
+            examined=len(computed),
+            samples=[{key: item[key] for key in self._key} for item in new[:_SAMPLES]],
+        )
+
+    # -- computing ---------------------------------------------------------------------------
+
+    def _source_stages(self) -> list[dict[str, Any]]:
+        stages: list[dict[str, Any]] = []
+        if self._options.get("where"):
+            stages.append({"$match": self._options["where"]})
+        return stages + self._scope.collections.map_pipeline(self._options.get("pipeline", []))
+
+    def _rows(self, stages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        if self._from is not None:
+            yield from self._from.aggregate(stages, allowDiskUse=True, comment=self._scope.comment)
+
+    def _computed(self) -> Iterator[dict[str, Any]]:
+        """Yield the documents that should exist, each key once, in the order of the keys."""
+        body: Any = self._options["document"]
+        if each := self._options.get("for_each"):
+            body = {"$map": {"input": each["in"], "as": each["as"], "in": body}}
+        # Each `let` may use the ones above it: one nested in the other.
+        for name, expression in reversed(list(self._options.get("let", {}).items())):
+            body = {"$let": {"vars": {name: expression}, "in": body}}
+        if self._inputs:
+            known = {name: self._input(rule) for name, rule in self._inputs.items()}
+            body = {"$let": {"vars": known, "in": body}}
+        stages = [*self._source_stages(), {"$project": {"_id": 0, "document": body}}]
+        if each:
+            stages.append({"$unwind": "$document"})
+        stages += [
+            {
+                "$group": {
+                    "_id": [f"$document.{key}" for key in self._key],
+                    "document": {"$first": "$document"},
+                }
+            },
+            {"$sort": {"_id": 1}},
+        ]
+        for row in self._rows(stages):
+            yield {"_id": ObjectId(), **row["document"]}
+
+    def _sort_out(
+        self, computed: Iterable[dict[str, Any]], useless: list[dict[str, Any]] | None = None
+    ) -> tuple[list[dict[str, Any]], int, list[tuple[dict[str, Any], dict[str, Any]]]]:
+        """Return what is new, how many exist, and those that an existing one overlaps.
+
+        What is kept without serving the purpose is added to *useless*.
+        """
+        new: list[dict[str, Any]] = []
+        existing = 0
+        overlapping = []
+        for chunk in chunks(computed, _BATCH):
+            by = self._span["within"] if self._span else self._key
+            present: dict[bytes, list[dict[str, Any]]] = {}
+            for item in self._present(chunk, by):
+                present.setdefault(_token(item, by), []).append(item)
+            for document in chunk:
+                others = present.get(_token(document, by), [])
+                key = _token(document, self._key)
+                same = [other for other in others if _token(other, self._key) == key]
+                if same:
+                    existing += 1
+                elif other := next((o for o in others if self._overlaps(document, o)), None):
+                    overlapping.append((document, other))
+                else:
+                    new.append(document)
+                    continue
+                if useless is not None and not self._serves(document, others):
+                    useless.append(same[0] if same else overlapping[-1][1])
+        return new, existing, overlapping
+
+    def _present(self, chunk: list[dict[str, Any]], by: list[str]) -> Iterator[dict[str, Any]]:
+        wanted = {
+            _token(document, by): {key: document.get(key) for key in by} for document in chunk
+        }
+        fields = {*self._key, *by}
+        if self._span:
+            fields |= {self._span["from"], self._span["to"]}
+        yield from self._into.find(
+            {"$or": list(wanted.values())},
+            dict.fromkeys(fields, 1),
+            comment=self._scope.comment,
+        )
+        for document in self._scope.planned.get(self._into_name, ()):
+            if _token(document, by) in wanted:
+                yield document
+
+    def _overlaps(self, document: dict[str, Any], other: dict[str, Any]) -> bool:
+        if not self._span:
+            return False
+        first, last = self._span["from"], self._span["to"]
+        try:
+            return bool(document[first] <= other[last] and other[first] <= document[last])
+        except (KeyError, TypeError):
+            return False  # no dates, no overlap: the key alone tells
+
+    def _serves(self, document: dict[str, Any], others: list[dict[str, Any]]) -> bool:
+        """Return whether the ones that are kept contain what *document* would have contained."""
+        if not self._span or "containing" not in self._span:
+            return True
+        instant = self._span["containing"]
+        return not self._contains(document, instant) or any(
+            self._contains(other, instant) for other in others
+        )
+
+    def _contains(self, document: dict[str, Any], instant: Any) -> bool:
+        assert self._span is not None
+        try:
+            return bool(document[self._span["from"]] <= instant <= document[self._span["to"]])
+        except (KeyError, TypeError):
+            return False
+
+    def _plan_useless(self, plan: Plan, useless: list[dict[str, Any]]) -> None:
+        if not useless or not self._span:
+            return
+        first, last, instant = (self._span[key] for key in ("from", "to", "containing"))
+        plan.problems.append(
+            problem(
+                step=self._step.index,
+                collection=self._into_name,
+                what=f"exists in place of a new one ({', '.join(self._key)}), but its {first} and "
+                f"{last} don't contain {ejson.short(instant)}",
+                count=len(useless),
+                samples=[item["_id"] for item in useless[:_SAMPLES]],
+                policy="what exists is kept",
+                fix=f"correct its {first} and {last}, or what is wrong of {', '.join(self._key)}",
+            )
+        )
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def _input(self, rule: dict[str, Any]) -> dict[str, Any]:
+        """Return an expression: the input where it is valid, else its default."""
+        value = rule["value"]
+        good = value
+        if rule["type"] == "integer":
+            good = {"$toInt": value}
+        return {"$cond": [self._is_valid(rule), good, {"$literal": rule["default"]}]}
+
+    def _is_valid(self, rule: dict[str, Any]) -> dict[str, Any]:
+        value = rule["value"]
+        if rule["type"] == "integer":
+            # Nested, because the operands of $and may be evaluated in any order.
+            inside: list[Any] = [{"$eq": [value, {"$trunc": value}]}]
+            if "minimum" in rule:
+                inside.append({"$gte": [value, rule["minimum"]]})
+            if "maximum" in rule:
+                inside.append({"$lte": [value, rule["maximum"]]})
+            return {"$cond": [{"$isNumber": value}, {"$and": inside}, False]}
+        if rule["type"] == "timezone":
+            return {"$in": [value, {"$literal": self._known_timezones(value)}]}
+        return {"$and": [{"$eq": [{"$type": value}, "string"]}, {"$ne": [value, ""]}]}
+
+    def _known_timezones(self, value: Any) -> list[str]:
+        """Return the timezones that occur and that the server knows: it is the one to compute."""
+        path = ejson.canonical(value)
+        if path not in self._timezones:
+            rows = self._rows(
+                [
+                    *self._source_stages(),
+                    {"$group": {"_id": value}},
+                    {"$match": {"_id": {"$type": "string"}}},
+                    {"$limit": _MOST_TIMEZONES},
+                ]
+            )
+            self._timezones[path] = [r["_id"] for r in rows if self._server_knows(r["_id"])]
+        return self._timezones[path]
+
+    def _server_knows(self, timezone: str) -> bool:
+        try:
+            # The name is a constant here, so that the server checks it though no row is read.
+            parts = {"date": self._scope.now, "timezone": {"$literal": timezone}}
+            list(self._rows([{"$limit": 1}, {"$project": {"parts": {"$dateToParts": parts}}}]))
+        except OperationFailure as error:
+            if error.code == _UNKNOWN_TIMEZONE:
+                return False
+            raise
+        return True
+
+    def _plan_inputs(self, plan: Plan) -> None:
+        policy = self._options.get("when_invalid", "fail")
+        for name, rule in self._inputs.items():
+            value = rule["value"]
+            rows = list(
+                self._rows(
+                    [
+                        *self._source_stages(),
+                        {
+                            "$match": {
+                                "$expr": {
+                                    "$and": [
+                                        {"$not": [{"$in": [{"$type": value}, _NO_VALUE]}]},
+                                        {"$not": [self._is_valid(rule)]},
+                                    ]
+                                }
+                            }
+                        },
+                        {
+                            "$group": {
+                                "_id": value,
+                                "count": {"$sum": 1},
+                                "sample": {"$first": "$_id"},
+                            }
+                        },
+                    ]
+                )
+            )
+            for row in rows:
+                what = f"{name} is {ejson.short(row['_id'])}, which is no valid {_words(rule)}"
+                if policy == "default":
+                    plan.warnings.append(
+                        f"{self._options['from']}: {row['count']:,} with the default "
+                        f"{ejson.short(rule['default'])}, because {what}"
+                    )
+                    continue
+                plan.problems.append(
+                    problem(
+                        step=self._step.index,
+                        collection=self._options["from"],
+                        what=what,
+                        count=row["count"],
+                        samples=[row["sample"]],
+                        policy="when_invalid: fail",
+                        fix=f"correct it, or choose the default ({ejson.short(rule['default'])})",
+                    )
+                )
+
+    # -- small things ------------------------------------------------------------------------
+
+    def _referenced_by(self) -> list[dict[str, str]]:
+        names = self._scope.collections
+        return [
+            {"collection": names.target(name).name, "field": field}
+            for name, field in self._options.get("referenced_by", {}).items()
+            if not names.absent(name)
+        ]
+
+    def _label(self, document: dict[str, Any]) -> str:
+        return ", ".join(f"{key} {ejson.short(document.get(key))}" for key in self._key)
+
+
+def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
+    """Delete the documents of *entry* that are as we inserted them and that nothing refers to."""
+    collection = writer.database[entry["collection"]]
+    inserted = {hashable(document["_id"]): document for document in entry["documents"]}
+    undone = Undone(writer, entry, "removed")
+
+    def write(session: ClientSession | None) -> None:
+        undone.reset()
+        ids = [document["_id"] for document in entry["documents"]]
+        referred = _referred(writer, entry, ids, session)
+        remove = []
+        for there in collection.find({"_id": {"$in": ids}}, session=session):
+            was = inserted[hashable(there["_id"])]
+            if hashable(there["_id"]) in referred:
+                undone.conflict(there["_id"], was, there, "referred to by documents written since")
+            elif not matching.same(there, was) and on_conflict != "restore":
+                undone.conflict(there["_id"], was, there, "changed since the migration")
+            else:
+                remove.append(there["_id"])
+        undone.refuse_if(on_conflict == "fail")
+        if remove:
+            undone.count = collection.delete_many(
+                {"_id": {"$in": remove}}, session=session, comment=writer.comment
+            ).deleted_count
+
+    undone.commit(write)
+
+
+def _referred(
+    writer: Writer, entry: dict[str, Any], ids: list[Any], session: ClientSession | None
+) -> set[bytes]:
+    found: set[bytes] = set()
+    for item in entry["referenced_by"]:
+        rows = writer.database[item["collection"]].aggregate(
+            [
+                {"$match": {item["field"]: {"$in": ids}}},
+                {"$group": {"_id": f"${item['field']}"}},
+            ],
+            session=session,
+            comment=writer.comment,
+        )
+        found |= {hashable(row["_id"]) for row in rows}
+    return found
+
+
+_NO_VALUE = ["missing", "null", "undefined"]
+
+
+def _words(rule: dict[str, Any]) -> str:
+    if rule["type"] == "integer" and "minimum" in rule and "maximum" in rule:
+        return f"integer from {rule['minimum']} to {rule['maximum']}"
+    return str(rule["type"])
+
+
+def _token(document: dict[str, Any], fields: list[str]) -> bytes:
+    """Return the fields' values as something to compare: 2026 and 2026.0 name the same year."""
+    values = [document.get(name) for name in fields]
+    plain = [
+        int(value) if isinstance(value, (int, float)) and value == value // 1 else value
+        for value in values
+    ]
+    return bson.encode({"k": plain})

@@ -1,0 +1,105 @@
+"""Undoing ``set_field``: each document gets its value from before, if it holds what we wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import UpdateMany
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+
+from .. import matching
+from ..matching import ABSENT, hashable
+from ..writer import Writer
+from .base import Undone
+
+
+def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
+    """Undo one journal entry, group by group in one command."""
+    collection = writer.database[entry["collection"]]
+    field, groups = entry["field"], entry["groups"]
+    total = sum(len(group["ids"]) for group in groups)
+    undone = Undone(writer, entry, "restored")
+
+    def write(session: ClientSession | None) -> None:
+        undone.reset()
+        if on_conflict == "fail" and session is None:
+            # Nothing would take the write back: look first.
+            _differing(undone, collection, entry, on_conflict, session, ours=True)
+            undone.refuse_if(True)
+        undone.count = collection.bulk_write(
+            [UpdateMany(_ours(field, group), _undo(field, group)) for group in groups],
+            session=session,
+            comment=writer.comment,
+        ).matched_count
+        if undone.count == total:
+            return
+        changed = _differing(undone, collection, entry, on_conflict, session)
+        undone.refuse_if(on_conflict == "fail")
+        if changed:
+            undone.count += collection.bulk_write(
+                changed, session=session, comment=writer.comment
+            ).matched_count
+
+    if groups:
+        undone.commit(write)
+    else:  # a batch whose documents all changed before it could write them
+        undone.commit(lambda _session: None)
+
+
+def _ours(field: str, group: dict[str, Any]) -> dict[str, Any]:
+    return {"_id": {"$in": group["ids"]}, **matching.holds(field, group["value"])}
+
+
+def _undo(field: str, group: dict[str, Any]) -> dict[str, Any]:
+    if "before" in group:
+        return {"$set": {field: group["before"]}}
+    return {"$unset": {field: ""}}
+
+
+def _differing(
+    undone: Undone,
+    collection: Collection[dict[str, Any]],
+    entry: dict[str, Any],
+    on_conflict: str,
+    session: ClientSession | None,
+    *,
+    ours: bool = False,
+) -> list[UpdateMany]:
+    """Note documents that don't hold the value from before; return what to force.
+
+    Args:
+        undone: where to note them.
+        collection: of the documents.
+        entry: of the journal.
+        on_conflict: ``restore`` forces instead of noting.
+        session: of the transaction.
+        ours: documents that still hold what we wrote are right, too.
+    """
+    field, force = entry["field"], []
+    for group in entry["groups"]:
+        rows = collection.find(
+            {"_id": {"$in": group["ids"]}}, {"now": f"${field}"}, session=session
+        )
+        now = {hashable(row["_id"]): row.get("now", ABSENT) for row in rows}
+        before = group.get("before", ABSENT)
+        changed = []
+        for identity in group["ids"]:
+            value = now.get(hashable(identity), _GONE)
+            if value is _GONE:
+                undone.conflict(identity, group["value"], None, "deleted since the migration")
+            elif not matching.same(value, before) and not (
+                ours and matching.same(value, group["value"])
+            ):
+                changed.append(identity)
+                if on_conflict != "restore":
+                    observed = None if value is ABSENT else value
+                    undone.conflict(
+                        identity, group["value"], observed, "changed since the migration"
+                    )
+        if changed and on_conflict == "restore":
+            force.append(UpdateMany({"_id": {"$in": changed}}, _undo(field, group)))
+    return force
+
+
+_GONE = object()

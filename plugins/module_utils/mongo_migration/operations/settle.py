@@ -1,0 +1,52 @@
+"""Settling the journal's newest entry where it is ahead of the checkpoint.
+
+Without transactions a process can be killed between the journal and the batch, or between the
+batch and its checkpoint. What the data say then becomes what the journal says, so that it is as
+exact as if the batch had ended there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import matching
+from ..writer import Writer
+
+
+def settle(writer: Writer) -> None:
+    """Correct each entry that no checkpoint covers, and write the checkpoint."""
+    for entry in list(writer.journal.entries(seq={"$gt": writer.run.document["seq"]})):
+        seq: int = entry["seq"]
+        counts: dict[str, int] = {}
+        if "groups" in entry:
+            groups = [group for group in _held(writer, entry) if group["ids"]]
+            writer.journal.amend(seq, groups=groups)
+            counts["modified"] = sum(len(group["ids"]) for group in groups)
+        elif "documents" in entry:
+            there = _there(writer, entry)
+            writer.journal.amend(seq, documents=there)
+            counts["inserted"] = len(there)
+        else:
+            # An index is built only after its entry's checkpoint: this one wasn't begun.
+            writer.journal.discard(seq)
+        position = writer.run.document["position"]
+        writer.run.accept(writer.run.checkpoint(position, counts, seq=seq))
+
+
+def _held(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the groups with the documents that hold what the batch was to write."""
+    collection, field = writer.database[entry["collection"]], entry["field"]
+    groups = []
+    for group in entry["groups"]:
+        selector = {"_id": {"$in": group["ids"]}, **matching.holds(field, group["value"])}
+        rows = collection.find(selector, {"_id": 1}, comment=writer.comment)
+        groups.append({**group, "ids": [row["_id"] for row in rows]})
+    return groups
+
+
+def _there(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    collection = writer.database[entry["collection"]]
+    ids = [document["_id"] for document in entry["documents"]]
+    rows = collection.find({"_id": {"$in": ids}}, {"_id": 1}, comment=writer.comment)
+    found = {matching.hashable(row["_id"]) for row in rows}
+    return [d for d in entry["documents"] if matching.hashable(d["_id"]) in found]
