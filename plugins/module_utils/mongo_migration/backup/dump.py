@@ -1,0 +1,305 @@
+"""Reads a database and writes it to an archive, at one point in time where the server can."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+from bson.timestamp import Timestamp
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from ..connection import Server
+from ..digest import Digest
+from ..errors import ArchiveError
+from ..naming import STATE
+from ..progress import Sink
+from ..raw import SnapshotMissedError, raw_batches
+from . import catalog, members, names
+from .manifest import NAME, Collection, File, Manifest
+from .pipeline import ahead, in_order
+from .spool import Spool
+from .writer import Entry, Writer
+
+# Reading is one stream and one thread; compression runs beside it without the interpreter's lock.
+_COMPRESSORS = 2
+# Larger chunks compress no better and cost memory: some ten of them are under way at once.
+_CHUNK = 4 << 20
+
+UNAUTHORIZED = 13
+SNAPSHOT_UNAVAILABLE = 246
+SNAPSHOT_TOO_OLD = 239
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The collections to read, and the cluster time to read them at; None where there is none."""
+
+    found: list[catalog.Found]
+    time: Timestamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    content: bytes
+    member: members.Member
+    digest: Digest
+
+
+@dataclass(slots=True)
+class _Source:
+    """A collection whose documents are being read."""
+
+    entry: Collection
+    found: catalog.Found
+    stream: Any = field(default_factory=hashlib.sha256)
+    digest: Digest = field(default_factory=Digest)
+
+
+class CatalogChangedError(ArchiveError):
+    """Collections or indexes were made or removed meanwhile; a new attempt may succeed."""
+
+
+def snapshot(database: Database[Any], server: Server, *, attempts: int = 5) -> Snapshot:
+    """Return what to read, and at which time.
+
+    The catalog has no snapshot of its own: it is read before and after the time is taken, until
+    both readings agree.
+    """
+    found = catalog.read(database)
+    if server.topology == "standalone":
+        return Snapshot(found=found)
+    for _ in range(attempts):
+        time = database.client.admin.command("ping")["operationTime"]
+        again = catalog.read(database)
+        if again == found:
+            return Snapshot(found=found, time=time)
+        found = again
+    raise CatalogChangedError(
+        f"Collections or indexes of '{database.name}' are being made or removed all the time. "
+        "Wait until that is over, then take the backup."
+    )
+
+
+def write(
+    database: Database[Any],
+    file: BinaryIO | Spool,
+    *,
+    server: Server,
+    now: Callable[[], datetime],
+    progress: Sink,
+    note: dict[str, Any] | None = None,
+    locked: bool = False,
+) -> Manifest:
+    """Write all of *database* to *file*, an archive that is verified by nobody yet.
+
+    Args:
+        database: what to read; from its primary.
+        file: empty and seekable.
+        server: what kind of deployment it is.
+        now: the clock.
+        progress: told of each chunk.
+        note: kept in the manifest: which change the backup belongs to.
+        locked: the caller holds the server still (fsync lock): then a standalone is consistent too.
+
+    Raises:
+        CatalogChangedError: try again.
+        ArchiveError: the server can't give what is needed; the message says how to go on.
+    """
+    started = now()
+    what = snapshot(database, server)
+    total = sum(count for count, _ in catalog.sizes(database, what.found).values())
+    writer = Writer(file, modified=int(started.timestamp()))
+    files: list[File] = []
+    sources = [_source(one, what) for one in what.found]
+
+    for source in sources:
+        text = source.entry.metadata()
+        entry = writer.add(names.metadata_file(database.name, source.entry.name), text)
+        files.append(_file(entry, hashlib.sha256(text).hexdigest()))
+    _write_documents(
+        database, writer, files, sources, time=what.time, total=total, progress=progress
+    )
+
+    consistent, reason = _consistency(what, locked)
+    manifest = Manifest(
+        database=database.name,
+        started=_iso(started),
+        finished=_iso(now()),
+        server=server.as_dict(),
+        consistent=consistent,
+        reason=reason,
+        snapshot_time=_iso(what.time.as_datetime()) if what.time else None,
+        cluster_time={"t": what.time.time, "i": what.time.inc} if what.time else None,
+        collections=[source.entry for source in sources],
+        files=files,
+        runs=_runs(database),
+        note=note or {},
+    )
+    writer.finish(NAME, manifest.dump())
+    return manifest
+
+
+def _write_documents(
+    database: Database[Any],
+    writer: Writer,
+    files: list[File],
+    sources: list[_Source],
+    *,
+    time: Timestamp | None,
+    total: int,
+    progress: Sink,
+) -> None:
+    """Write the ``.bson`` files: one reads, two compress, this one writes in order."""
+    with ThreadPoolExecutor(_COMPRESSORS) as pool:
+
+        def work(item: tuple[_Source, list[bytes] | None]) -> tuple[_Source, _Chunk | None]:
+            source, documents = item
+            if documents is None:
+                return source, None
+            content = b"".join(documents)
+            return source, _Chunk(content, members.pack(content), Digest.of(documents))
+
+        done, current = 0, None
+        reading = ahead(_read(database, [one for one in sources if one.found.stored_in], time))
+        with closing(reading), closing(in_order(pool, work, reading)) as chunks:
+            for source, chunk in chunks:
+                entry = source.entry
+                if source is not current:
+                    current = source
+                    writer.begin(names.data_file(database.name, entry.name, entry.type))
+                if chunk is None:
+                    _close(writer, source, files)
+                    continue
+                writer.append(chunk.member)
+                source.stream.update(chunk.content)
+                source.digest += chunk.digest
+                done += chunk.digest.count
+                progress(
+                    {
+                        "phase": "back up",
+                        "done": done,
+                        "total": max(total, done),
+                        "unit": "documents",
+                        "detail": entry.name,
+                    }
+                )
+
+
+def _read(
+    database: Database[Any], sources: list[_Source], time: Timestamp | None
+) -> Iterator[tuple[_Source, list[bytes] | None]]:
+    """Yield the documents of each collection in lists, then None as its end."""
+    for source in sources:
+        stored_in = source.found.stored_in
+        assert stored_in is not None
+        try:
+            for documents in raw_batches(
+                database,
+                stored_in,
+                at=time if source.entry.at_snapshot else None,
+                read_concern={"level": "majority"} if time else None,
+                batch_bytes=_CHUNK,
+                comment="mongo_backup",
+            ):
+                yield source, documents
+        except OperationFailure as error:
+            _explain(error, database, source.entry.name)
+            raise
+        except SnapshotMissedError as error:
+            raise _changed(database, source.entry.name) from error
+        yield source, None
+
+
+def _explain(error: OperationFailure, database: Database[Any], collection: str) -> None:
+    where = f"{database.name}.{collection}"
+    if error.code == SNAPSHOT_UNAVAILABLE:
+        raise _changed(database, collection) from error
+    if error.code == UNAUTHORIZED:
+        raise ArchiveError(
+            f"This user may not read {where}: grant it the role backup on admin. Without time "
+            f"series, the role read on {database.name} is enough.",
+            collection=collection,
+        ) from error
+    if error.code == SNAPSHOT_TOO_OLD:
+        raise ArchiveError(
+            f"The backup takes longer than the server keeps its past: reading {where} failed with "
+            "SnapshotTooOld. Let it keep more, on every member: db.adminCommand({setParameter: 1, "
+            "minSnapshotHistoryWindowInSeconds: 3600}), and take the backup again "
+            "(option snapshot_window does this for the time of the backup).",
+            collection=collection,
+        ) from error
+
+
+def _changed(database: Database[Any], collection: str) -> CatalogChangedError:
+    return CatalogChangedError(
+        f"{database.name}.{collection} or its indexes changed while the backup was taken, so that "
+        "it can't be read at the time of the snapshot. Take the backup again when nothing is "
+        "created, dropped, renamed or indexed."
+    )
+
+
+def _source(found: catalog.Found, what: Snapshot) -> _Source:
+    entry = Collection.describe(
+        name=found.name,
+        kind=found.type,
+        uuid=found.uuid,
+        options=found.options,
+        indexes=found.indexes,
+    )
+    entry.at_snapshot = found.type == "view" or (what.time is not None and not found.capped)
+    return _Source(entry, found)
+
+
+def _close(writer: Writer, source: _Source, files: list[File]) -> None:
+    tar, entry = writer.end(), source.entry
+    entry.file, entry.count, entry.size = tar.name, source.digest.count, tar.size
+    entry.sha256, entry.digest = source.stream.hexdigest(), source.digest.hexdigest()
+    files.append(_file(tar, entry.sha256))
+
+
+def _file(entry: Entry, sha256: str) -> File:
+    return File(
+        name=entry.name,
+        offset=entry.offset,
+        content=entry.content,
+        end=entry.end,
+        size=entry.size,
+        sha256=sha256,
+    )
+
+
+def _consistency(what: Snapshot, locked: bool) -> tuple[bool, str | None]:
+    """Return whether all collections are of one point in time, and what to know about it."""
+    if what.time is not None:
+        capped = [one.name for one in what.found if one.capped]
+        if not capped:
+            return True, None
+        return True, (
+            "Capped collections can't be read at a snapshot; they were read as they were a moment "
+            f"later: {', '.join(capped)}."
+        )
+    if locked:
+        return True, "Read while the server was locked against writes."
+    return False, (
+        "A standalone server has no snapshots: each collection was read at another moment. "
+        "Writes during the backup may be in one collection and not in the other. Stop the writers "
+        "first, set fsync_lock, or run the server as a replica set of one member."
+    )
+
+
+def _runs(database: Database[Any]) -> list[dict[str, Any]]:
+    """Return the runs that the archive's data has been through, for listing and retention."""
+    fields = {"migration": 1, "name": 1, "phase": 1, "backup": 1}
+    runs = database[STATE].find({"kind": "run"}, fields).sort("_id", 1)
+    return [json.loads(json.dumps({**run, "_id": str(run["_id"])}, default=str)) for run in runs]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

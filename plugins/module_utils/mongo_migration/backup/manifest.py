@@ -1,0 +1,167 @@
+"""What an archive says of itself: when, of what, how much, and hashes to hold it to."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import bson
+from bson import json_util
+from bson.json_util import JSONMode, JSONOptions
+
+from ..ejson import CODEC
+from ..errors import ArchiveError
+from .footer import FORMAT
+
+NAME = "manifest.json"
+TOOL = "migration-playbooks 1.0.0"
+
+_CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True)
+
+
+@dataclass(kw_only=True)
+class Collection:
+    """One collection, time series or view.
+
+    ``definition`` is the exact BSON of its options and indexes. The JSON next to it is for people
+    and for mongorestore; it can't tell ``{"$regex": …}`` in a view from a regular expression.
+    """
+
+    name: str
+    type: str
+    uuid: str | None
+    definition: str
+    file: str | None = None
+    offset: int = 0
+    end: int = 0
+    count: int = 0
+    size: int = 0
+    sha256: str | None = None
+    digest: str | None = None
+    at_snapshot: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+    indexes: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def describe(
+        cls,
+        *,
+        name: str,
+        kind: str,
+        uuid: str | None,
+        options: Mapping[str, Any],
+        indexes: list[dict[str, Any]],
+    ) -> Collection:
+        """Return the entry of a collection whose documents are still to be written."""
+        raw = bson.encode({"options": options, "indexes": indexes}, codec_options=CODEC)
+        return cls(
+            name=name,
+            type=kind,
+            uuid=uuid,
+            definition=base64.b64encode(raw).decode(),
+            options=_canonical(options),
+            indexes=[_canonical(index) for index in indexes],
+        )
+
+    def exact(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return options and indexes as they were."""
+        both = bson.decode(base64.b64decode(self.definition), codec_options=CODEC)
+        return both["options"], both["indexes"]
+
+    def metadata(self) -> bytes:
+        """Return the text of mongodump's ``.metadata.json``."""
+        text: dict[str, Any] = {"options": self.options} if self.options else {}
+        text["indexes"] = self.indexes
+        if self.uuid:
+            text["uuid"] = self.uuid
+        text |= {"collectionName": self.name, "type": self.type}
+        return json.dumps(text, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(kw_only=True)
+class File:
+    """A file of the archive: where its tar header lies and where its content ends."""
+
+    name: str
+    offset: int
+    content: int
+    end: int
+    size: int
+    sha256: str
+
+
+@dataclass(kw_only=True)
+class Manifest:
+    """All that is known of an archive. Times are ISO 8601 in UTC."""
+
+    database: str
+    started: str
+    finished: str
+    server: dict[str, Any]
+    consistent: bool
+    reason: str | None
+    snapshot_time: str | None
+    cluster_time: dict[str, int] | None
+    collections: list[Collection]
+    files: list[File]
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    note: dict[str, Any] = field(default_factory=dict)
+    tool: str = TOOL
+    format: int = FORMAT
+
+    @property
+    def documents(self) -> int:
+        """Return how many documents the archive holds."""
+        return sum(one.count for one in self.collections)
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes of BSON the archive holds."""
+        return sum(one.size for one in self.collections)
+
+    def dump(self) -> bytes:
+        """Return the manifest's JSON."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False).encode()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the manifest as a module returns it: without what only a reader needs."""
+        hidden = {"definition", "offset", "end", "options", "indexes"}
+        whole = asdict(self)
+        del whole["files"]
+        whole["collections"] = [
+            {key: value for key, value in one.items() if key not in hidden}
+            | {"indexes": [index["name"] for index in one["indexes"]]}
+            for one in whole["collections"]
+        ]
+        return whole | {"documents": self.documents, "size": self.size}
+
+
+def parse(text: bytes) -> Manifest:
+    """Return the manifest in *text*.
+
+    Raises:
+        ArchiveError: it isn't one, or it is of a newer format.
+    """
+    try:
+        whole = json.loads(text)
+        number = whole["format"]
+        if number > FORMAT:
+            raise ArchiveError(
+                f"The archive has format {number}; this version reads up to {FORMAT}. "
+                "Restore it with the version that made it, or a newer one.",
+                format=number,
+            )
+        whole["collections"] = [Collection(**one) for one in whole["collections"]]
+        whole["files"] = [File(**one) for one in whole["files"]]
+        known = {each.name for each in fields(Manifest)}
+        return Manifest(**{key: value for key, value in whole.items() if key in known})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(f"The archive's manifest can't be read: {error}.") from error
+
+
+def _canonical(value: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json_util.dumps(value, json_options=_CANONICAL))
+    return plain

@@ -1,0 +1,120 @@
+"""Gzip members that know their own length, so that an archive of them can be read in parallel.
+
+Any gzip reads a file of several members as one stream. Each member here tells its whole length in
+an extra field of its header (RFC 1952, 2.3.1.1), as BGZF does: a reader can fetch one, hand it to
+a thread and go on to the next. Everything else in the header is fixed, so that a flipped byte in
+it is noticed too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import cast
+
+from isal import igzip_lib, isal_zlib
+
+from ..errors import ArchiveError
+
+# magic, deflate, FEXTRA, no time, no level, unknown system
+_FIXED = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
+_EXTRA = struct.Struct("<H2sHI")  # length of the field, its name, length of its value, value
+_STORED = struct.Struct("<BHH")
+_TRAILER = struct.Struct("<II")
+_FIELD = b"MP"
+
+# Its type stub calls the exception class an instance.
+_IsalError = cast(type[Exception], isal_zlib.error)
+
+HEADER = len(_FIXED) + _EXTRA.size
+# A stored block of deflate says its length in 16 bits.
+MOST_STORED = 0xFFFF
+# A chunk of documents is a few MiB, or one document of at most 16 MiB: more means damage.
+_LONGEST = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One gzip member, ready to be written."""
+
+    raw: bytes
+    size: int  # of its content
+    hash: bytes  # SHA-256 of the member as it lies in the file
+
+
+def pack(content: bytes, level: int = 2) -> Member:
+    """Return *content* compressed; other threads run meanwhile."""
+    return _wrap(igzip_lib.compress(content, level, igzip_lib.COMP_DEFLATE), content)
+
+
+def store(content: bytes) -> Member:
+    """Return *content* uncompressed: a member whose length is known before its content is."""
+    if len(content) > MOST_STORED:
+        raise ValueError(f"{len(content)} bytes don't fit a stored block")
+    body = _STORED.pack(1, len(content), len(content) ^ 0xFFFF) + content
+    return _wrap(body, content)
+
+
+def stored_length(size: int) -> int:
+    """Return the length of a stored member of *size* bytes of content."""
+    return HEADER + _STORED.size + size + _TRAILER.size
+
+
+def length_of(header: bytes, offset: int) -> int:
+    """Return the length of the member that begins with *header*.
+
+    Raises:
+        ArchiveError: it isn't one of ours.
+    """
+    if len(header) < HEADER:
+        raise ArchiveError(f"The archive ends in the middle of a block, at byte {offset}.")
+    extra, field, value, length = _EXTRA.unpack_from(header, len(_FIXED))
+    if (
+        header[: len(_FIXED)] != _FIXED
+        or (extra, field, value) != (_EXTRA.size - 2, _FIELD, 4)
+        or not HEADER + _TRAILER.size < length <= _LONGEST
+    ):
+        raise ArchiveError(f"The archive is damaged: no block begins at byte {offset}.")
+    return int(length)
+
+
+def unpack(raw: bytes, offset: int) -> bytes:
+    """Return the content of a whole member; other threads run meanwhile.
+
+    Args:
+        raw: the member.
+        offset: where it lies in the file, for the message.
+
+    Raises:
+        ArchiveError: its content doesn't decompress to what its checksum says.
+    """
+    try:
+        checksum, size = _TRAILER.unpack_from(raw, len(raw) - _TRAILER.size)
+        content: bytes = igzip_lib.decompress(
+            memoryview(raw)[HEADER : -_TRAILER.size],
+            igzip_lib.DECOMP_DEFLATE,
+            bufsize=max(1, min(size, _LONGEST)),
+        )
+    except (_IsalError, EOFError, ValueError) as error:
+        raise ArchiveError(
+            f"The archive is damaged: the block at byte {offset} doesn't decompress ({error})."
+        ) from error
+    if size != len(content) or checksum != isal_zlib.crc32(content):
+        raise ArchiveError(
+            f"The archive is damaged: the block at byte {offset} fails its checksum."
+        )
+    return content
+
+
+def _wrap(body: bytes, content: bytes) -> Member:
+    length = HEADER + len(body) + _TRAILER.size
+    raw = b"".join(
+        (
+            _FIXED,
+            _EXTRA.pack(_EXTRA.size - 2, _FIELD, 4, length),
+            body,
+            _TRAILER.pack(isal_zlib.crc32(content), len(content)),
+        )
+    )
+    return Member(raw, len(content), hashlib.sha256(raw).digest())

@@ -1,0 +1,39 @@
+"""Names of files within an archive, as mongodump makes them and mongorestore reads them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from urllib.parse import quote_plus, unquote_plus
+
+ROOT = "dump"
+BUCKETS = "system.buckets."
+
+# The longest name that leaves room for ".metadata.json.gz" in the 255 bytes of a file name.
+_LONGEST = 238
+_KEPT = 208
+
+
+def escape(collection: str) -> str:
+    """Return *collection* as mongodump writes it in a file name."""
+    escaped = quote_plus(collection, safe="")
+    if len(escaped) <= _LONGEST:
+        return escaped
+    sha1 = hashlib.sha1(collection.encode(), usedforsecurity=False).digest()
+    return f"{escaped[:_KEPT]}%24{base64.urlsafe_b64encode(sha1).rstrip(b'=').decode()}"
+
+
+def unescape(file_name: str) -> str:
+    """Return the collection of a file name; for a shortened one, only its metadata knows it."""
+    return unquote_plus(file_name)
+
+
+def data_file(database: str, collection: str, kind: str) -> str:
+    """Return the path of the documents; those of a time series are its buckets."""
+    stored = BUCKETS + collection if kind == "timeseries" else collection
+    return f"{ROOT}/{database}/{escape(stored)}.bson"
+
+
+def metadata_file(database: str, collection: str) -> str:
+    """Return the path of options and indexes."""
+    return f"{ROOT}/{database}/{escape(collection)}.metadata.json"

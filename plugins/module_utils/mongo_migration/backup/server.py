@@ -1,0 +1,70 @@
+"""What a backup may ask of the server for its time: more past, or no writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from ..errors import ArchiveError
+
+_WINDOW = "minSnapshotHistoryWindowInSeconds"
+
+
+def window(client: MongoClient[dict[str, Any]]) -> int | None:
+    """Return for how many seconds the server keeps its past; None if we may not ask."""
+    try:
+        reply = client.admin.command({"getParameter": 1, _WINDOW: 1})
+    except OperationFailure:
+        return None
+    return int(reply[_WINDOW])
+
+
+@contextmanager
+def longer_past(client: MongoClient[dict[str, Any]], seconds: int | None) -> Iterator[None]:
+    """Let the server keep its past for *seconds*, and afterwards for as long as before.
+
+    Raises:
+        ArchiveError: this user may not.
+    """
+    if seconds is None:
+        yield
+        return
+    try:
+        before = client.admin.command({"getParameter": 1, _WINDOW: 1})[_WINDOW]
+        client.admin.command({"setParameter": 1, _WINDOW: seconds})
+    except OperationFailure as error:
+        raise ArchiveError(
+            f"snapshot_window needs the privileges getParameter and setParameter on the cluster: "
+            f"{error}. Grant them, or set {_WINDOW} yourself and leave the option out."
+        ) from error
+    try:
+        yield
+    finally:
+        client.admin.command({"setParameter": 1, _WINDOW: before})
+
+
+@contextmanager
+def still(client: MongoClient[dict[str, Any]], *, wanted: bool) -> Iterator[None]:
+    """Block all writes of the server, if *wanted*.
+
+    Raises:
+        ArchiveError: this user may not.
+    """
+    if not wanted:
+        yield
+        return
+    try:
+        client.admin.command("fsync", lock=True)
+    except OperationFailure as error:
+        raise ArchiveError(
+            f"fsync_lock needs the privileges fsync and unlock on the cluster: {error}. Grant "
+            "them, or stop the writers and leave the option out."
+        ) from error
+    try:
+        yield
+    finally:
+        client.admin.command("fsyncUnlock")

@@ -1,0 +1,293 @@
+"""The folder that keeps archives: names, the link to the latest, space, retention, leftovers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import ArchiveError
+from . import crypt, sidecar
+from .reader import Reader
+from .sidecar import About, Sidecar
+
+LATEST = "latest.tar.gz"
+PREFIX, SUFFIX = "backup-", ".tar.gz"
+ENCRYPTED = ".age"  # behind the name of an archive, and of the link to it
+_UNFINISHED = ".unfinished-"
+_STAMP = "%Y%m%d-%H%M%S"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An archive in the folder; ``about`` is None if it can't be read, ``problem`` says why."""
+
+    path: Path
+    bytes: int
+    made: datetime
+    about: About | None
+    encrypted: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which archives of a database are kept: the newest *count*, and all younger than *days*."""
+
+    count: int | None = None
+    days: float | None = None
+
+
+class Store:
+    """A folder of archives, readable by its owner alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self) -> list[str]:
+        """Make the folder, and remove what killed processes left; return what was removed.
+
+        Raises:
+            ArchiveError: it can't be made or written.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.folder.stat().st_uid == os.geteuid():
+                self.folder.chmod(0o700)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(13, "permission denied")
+        except OSError as error:
+            raise ArchiveError(
+                f"Backups can't be written to {self.folder}: {error.strerror}. Make the folder, "
+                "give it to the user that runs this, or name another one."
+            ) from error
+        left = [path.name for path in sorted(self.folder.glob(f"{_UNFINISHED}*")) if _reap(path)]
+        with self._locked():  # so that nobody is between naming a description and its archive
+            for path in sorted(self.folder.glob(f"{PREFIX}*{ENCRYPTED}{sidecar.SUFFIX}")):
+                if not path.with_name(path.name.removesuffix(sidecar.SUFFIX)).exists():
+                    path.unlink()
+                    left.append(path.name)
+        return left
+
+    def free(self) -> int:
+        """Return the bytes that are left, of the nearest folder that exists."""
+        folder = self.folder.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    @contextmanager
+    def unfinished(self, now: Callable[[], datetime]) -> Iterator[tuple[BinaryIO, Path]]:
+        """Open a file under a name that nobody takes for an archive; remove it at the end.
+
+        A lock that dies with the process tells the next run whether the file is a leftover.
+        """
+        path = self.folder / f"{_UNFINISHED}{now().strftime(_STAMP)}-{os.getpid()}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                os.fchmod(file.fileno(), 0o600)
+                yield file, path
+            finally:
+                path.unlink(missing_ok=True)
+
+    def publish(
+        self, file: BinaryIO, path: Path, taken: datetime, description: Sidecar | None = None
+    ) -> Path:
+        """Give a verified archive its name, and let the link show it; return the name.
+
+        Everything is on disk before it is visible. The name is never taken from another archive.
+
+        Args:
+            file: the archive.
+            path: its name up to now.
+            taken: the time that its new name tells.
+            description: what lies beside it, if it is encrypted.
+        """
+        file.flush()
+        os.fsync(file.fileno())
+        with self._locked():
+            while True:
+                plain = self.folder / f"{PREFIX}{taken.strftime(_STAMP)}{SUFFIX}"
+                final = plain if description is None else _encrypted(plain)
+                if not plain.exists() and not _encrypted(plain).exists():
+                    break
+                taken += timedelta(seconds=1)  # two backups in one second
+            if description is not None:
+                self._describe(final, description)
+            path.rename(final)
+            self._sync()
+            self._point(final)
+        return final
+
+    def archives(self) -> list[Stored]:
+        """Return the archives, newest first, each with what its manifest says."""
+        found = []
+        for path in self.folder.glob(f"{PREFIX}*{SUFFIX}*"):
+            made = _time(path)
+            if made is None or not path.is_file() or path.is_symlink():
+                continue
+            encrypted = path.suffix == ENCRYPTED
+            about, problem = None, None
+            try:
+                about = _about_encrypted(path) if encrypted else _about(path)
+            except ArchiveError as error:
+                problem = error.message
+            found.append(
+                Stored(
+                    path=path,
+                    bytes=path.stat().st_size,
+                    made=made,
+                    about=about,
+                    encrypted=encrypted,
+                    problem=problem,
+                )
+            )
+        return sorted(found, key=lambda one: one.path.name, reverse=True)
+
+    def latest(self) -> Path | None:
+        """Return the archive that the link shows."""
+        for link in self._links():
+            with suppress(OSError):
+                if link.is_symlink() and link.exists():
+                    return self.folder / link.readlink()
+        return None
+
+    def retire(
+        self,
+        database: str,
+        retention: Retention,
+        *,
+        now: datetime,
+        needed: frozenset[str] = frozenset(),
+    ) -> list[str]:
+        """Remove the archives of *database* that nothing keeps; return their names.
+
+        The newest readable one always stays, and so do those in *needed*, which runs that could
+        still be rolled back rely on. What can't be read is left for a person to look at.
+        """
+        if retention.count is None and retention.days is None:
+            return []
+        removed = []
+        with self._locked():
+            mine = [
+                one
+                for one in self.archives()
+                if one.about is not None and one.about.database == database
+            ]
+            for rank, one in enumerate(mine):
+                kept = (
+                    rank == 0
+                    or one.path.name in needed
+                    or one.path == self.latest()
+                    or (retention.count is not None and rank < retention.count)
+                    or (
+                        retention.days is not None
+                        and now - one.made < timedelta(days=retention.days)
+                    )
+                )
+                if not kept:
+                    one.path.unlink()
+                    sidecar.path_of(one.path).unlink(missing_ok=True)
+                    removed.append(one.path.name)
+            if removed:
+                self._sync()
+        return removed
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time name and remove archives."""
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _point(self, final: Path) -> None:
+        """Move the link in one step: a reader sees the old archive or the new one."""
+        new = self.folder / f"{_UNFINISHED}link-{os.getpid()}"
+        new.unlink(missing_ok=True)
+        new.symlink_to(final.name)
+        # The name of the link tells what it shows. Of the two there is only one: an old archive
+        # must not be taken for the latest.
+        mine = self.folder / (LATEST + (ENCRYPTED if final.suffix == ENCRYPTED else ""))
+        new.rename(mine)
+        for link in self._links():
+            if link != mine:
+                link.unlink(missing_ok=True)
+        self._sync()
+
+    def _links(self) -> tuple[Path, Path]:
+        return self.folder / LATEST, self.folder / f"{LATEST}{ENCRYPTED}"
+
+    def _describe(self, final: Path, description: Sidecar) -> None:
+        """Put the description beside the place where the archive will be."""
+        new = self.folder / f"{_UNFINISHED}description-{os.getpid()}"
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(description.dump())
+            file.flush()
+            os.fsync(file.fileno())
+            new.rename(sidecar.path_of(final))
+
+    def _sync(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _encrypted(path: Path) -> Path:
+    return path.with_name(path.name + ENCRYPTED)
+
+
+def _about(path: Path) -> About:
+    with Reader(path) as reader:
+        return About.of(reader.manifest)
+
+
+def _about_encrypted(path: Path) -> About:
+    """Return what the description says, after a look whether it can be of this very file."""
+    found = sidecar.read(path)
+    if path.stat().st_size != found.length or not crypt.is_encrypted(path):
+        raise ArchiveError(
+            f"{path}: The archive is truncated or damaged: it has {path.stat().st_size} bytes, its "
+            f"description says {found.length}."
+        )
+    return found.about
+
+
+def _reap(path: Path) -> bool:
+    """Remove an unfinished file whose process is gone."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISLNK(path.lstat().st_mode):
+            path.unlink()
+            return True
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+            path.unlink()
+            return True
+    return False
+
+
+def _time(path: Path) -> datetime | None:
+    try:
+        stamp = path.name.removeprefix(PREFIX).removesuffix(ENCRYPTED).removesuffix(SUFFIX)
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
