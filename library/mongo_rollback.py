@@ -1,0 +1,228 @@
+#!/usr/bin/python
+"""Ansible module: undo a run of a migration exactly."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mongo_rollback
+short_description: Roll a data migration of a MongoDB database back
+version_added: "1.0.0"
+description:
+  - Walks the journal of one run backwards and restores what the run changed, from the before-images
+    in the journal. Documents that had the field before keep it.
+  - A document that no longer holds what the run wrote is a conflict. It is reported, and left
+    alone unless O(on_conflict) says otherwise.
+  - A document that the run inserted is deleted only if it is unchanged and nothing refers to it.
+    An index is dropped only if the run built it.
+  - It names the migration, and so never undoes another one. It needs no migration document, since
+    the run holds all that it needs, also for a run that was interrupted or failed.
+options:
+  migration:
+    description:
+      - The id of the migration, in quotes, for example V("004").
+    type: str
+    required: true
+  run:
+    description:
+      - The run to undo. Without it, the newest run of the migration.
+    type: str
+  on_conflict:
+    description:
+      - What to do with documents that somebody changed after the run.
+      - With V(keep), they stay as they are now, and are reported.
+      - With V(restore), the field gets its old value in spite of the newer one.
+      - With V(fail), the rollback stops at the first of them.
+    type: str
+    choices: [keep, restore, fail]
+    default: keep
+extends_documentation_fragment:
+  - mongo_connection
+  - mongo_run
+  - mongo_run.change
+attributes:
+  check_mode:
+    description: Says what it would do, and writes nothing to the database.
+    support: full
+    details: Returns RV(plan).
+  diff_mode:
+    description: Returns what changes.
+    support: none
+    details: RV(plan) counts what is restored; mongo_verify proves that nothing else changed.
+  idempotent:
+    description: A second run changes nothing.
+    support: full
+notes:
+  - The user needs the role C(readWrite) on O(database). While the write block is on it also needs
+    the action C(bypassWriteBlockingMode), see M(mongo_maintenance).
+seealso:
+  - module: mongo_migrate
+  - module: mongo_verify
+  - module: mongo_restore
+author: The migration playbooks' authors
+"""
+
+EXAMPLES = r"""
+- name: Show what a rollback of 004 would restore
+  mongo_rollback:
+    uri: "{{ mongo_uri }}"
+    database: bizzai
+    migration: "004"
+  check_mode: true
+  register: rollback
+
+- name: Roll 004 back, and keep what users have changed since
+  mongo_rollback:
+    uri: "{{ mongo_uri }}"
+    database: bizzai
+    migration: "004"
+    change:
+      ticket: CHG-1042
+      operator: a.rao
+"""
+
+RETURN = r"""
+migration:
+  description: The id of the migration.
+  returned: success
+  type: str
+  sample: "004"
+run:
+  description: The run that was undone.
+  returned: when the migration has a run
+  type: str
+  sample: 004-20261123020533-9f3c
+phase:
+  description: The phase of the run now. Where there is nothing to roll back, it says why.
+  returned: success; C(interrupted) or C(rolling_back) on failure
+  type: str
+  sample: rolled_back
+restored:
+  description: Documents that got their former value back, or lost the field that they had not had.
+  returned: success, not in check mode
+  type: int
+  sample: 19874
+removed:
+  description: Documents that the run had inserted and that were deleted.
+  returned: success, not in check mode
+  type: int
+  sample: 0
+dropped:
+  description: Indexes that the run had built and that were dropped, each as C(collection.name).
+  returned: success, not in check mode
+  type: list
+  elements: str
+  sample: [items.organizationId_1, invoices.organizationId_1]
+conflict_count:
+  description: Documents that somebody had changed after the run.
+  returned: success
+  type: int
+  sample: 1
+conflicts:
+  description: A few of them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    collection:
+      description: The real name of the collection.
+      returned: always
+      type: str
+      sample: invoices
+    _id:
+      description: The document, as extended JSON.
+      returned: always
+      type: raw
+      sample: {"$oid": "656f1c0e8f1b2a0001c3d4e5"}
+    expected:
+      description: What the run had written.
+      returned: always
+      type: raw
+      sample: {"$oid": "656f1c0e8f1b2a0001c3aaaa"}
+    observed:
+      description: What is there now.
+      returned: always
+      type: raw
+      sample: {"$oid": "656f1c0e8f1b2a0001c3bbbb"}
+    reason:
+      description: Why it is a conflict, and what was done.
+      returned: always
+      type: str
+      sample: changed after the run; kept
+elapsed:
+  description: Seconds that it took.
+  returned: success, not in check mode
+  type: float
+  sample: 6.1
+plan:
+  description: What the journal holds for the rollback.
+  returned: success
+  type: dict
+  sample: {restore: 19874, remove: 0, drop: [items.organizationId_1]}
+warnings:
+  description: What a person should look at. Ansible shows them too.
+  returned: when there are any
+  type: list
+  elements: str
+  sample: [1 document of invoices was changed after the run and was kept.]
+next:
+  description: The next command.
+  returned: success, and on failure where there is one
+  type: str
+  sample: ansible-playbook verify.yml -e migration=004 -e expect=rolled_back
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mongo_migration import entry
+from ansible.module_utils.mongo_migration.options import (
+    CONNECTION_OPTIONS,
+    CONNECTION_RULES,
+    RUN_OPTIONS,
+)
+
+
+def roll_back(client: Any, module: AnsibleModule) -> dict[str, Any]:
+    from ansible.module_utils.mongo_migration import progress, rollback, runner, stop
+
+    p = module.params
+    target = {
+        "client": client,
+        "database": p["database"],
+        "migration": p["migration"],
+        "run": p["run"],
+        "on_conflict": p["on_conflict"],
+    }
+    if module.check_mode:
+        return rollback.plan(**target)
+    return rollback.roll_back(
+        **target,
+        settings=runner.Settings.of(p),
+        change=p["change"],
+        operator=entry.operator(),
+        progress=progress.sink(p["progress_file"]),
+        stop=stop.listen(),
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            **RUN_OPTIONS,
+            "migration": {"type": "str", "required": True},
+            "run": {"type": "str"},
+            "on_conflict": {
+                "type": "str",
+                "choices": ["keep", "restore", "fail"],
+                "default": "keep",
+            },
+        },
+        supports_check_mode=True,
+        **CONNECTION_RULES,
+    )
+    entry.run(module, roll_back)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""Action plugin: run a long module and show how far it is, and stop it where it can be resumed.
+
+mongo_rollback, mongo_backup and mongo_restore are links to this file. Two facts of Ansible shape
+it. A task runs in a worker process that is detached from the terminal: what is to be seen goes
+through ``Display``. And Ctrl-C ends the worker at once, with the module left alone: here the worker
+hands the signal to the module and waits, so that the module's own last words reach the person.
+
+Over SSH the module's file can't be watched and no signal reaches it: the task is quiet, and
+``status.yml`` and ``control.yml`` do their work from another terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible.utils.display import Display
+
+REDRAW_SECONDS = 0.5
+LINE_SECONDS = 30.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ERASE = "\r\x1b[K"
+_UNFILLED = {"█": "░", "#": "."}
+_WORDS = {"baseline": "take the baseline", "index": "build index", "rollback": "roll back"}
+
+# Ansible loads this file before it starts a worker, where the terminal still is what it seems.
+_TERMINAL = os.dup(2) if sys.stdout is sys.__stdout__ else None
+_INTERACTIVE = (
+    _TERMINAL is not None
+    and sys.stdout.isatty()
+    and os.isatty(_TERMINAL)
+    and not os.environ.get("CI")
+    and os.environ.get("TERM", "dumb") != "dumb"
+)
+_BLOCK = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+if _TERMINAL is not None and not _INTERACTIVE and hasattr(sys.stdout, "reconfigure"):
+    # Into a pipe, Python writes by the block: a line that says "still at it" would come at the end.
+    sys.stdout.reconfigure(line_buffering=True)
+
+
+class ActionModule(NormalAction):
+    """Runs the module of the same name."""
+
+    _relay: Relay | None = None
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the module; on this machine, with its progress shown."""
+        task_vars = task_vars or {}
+        if self._task.check_mode or self._task.async_val or self._connection.transport != "local":
+            return super().run(tmp, task_vars)
+        folder = Path(tempfile.mkdtemp(prefix="progress-", dir=constants.DEFAULT_LOCAL_TMP))
+        given = self._task.args.get("progress_file")
+        file = Path(given) if given else folder / "progress.json"
+        self._task.args = {**self._task.args, "progress_file": str(file)}
+        self._relay = Relay(self._tell)
+        view = View(file, _terminal() if _INTERACTIVE else _lines())
+        try:
+            with self._relay, Watch(view):
+                result = self._run_module(tmp, task_vars)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._relay.asked:
+            self._end(result, task_vars)
+        return result
+
+    def _run_module(self, tmp: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return super().run(tmp, task_vars)
+        except AnsibleError as error:
+            if not self._relay.asked:
+                raise
+            return {"failed": True, "msg": str(error)}
+
+    def _low_level_execute_command(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if self._relay is not None and self._relay.asked:
+            raise AnsibleActionFail("Interrupted before the module was started.")
+        return super()._low_level_execute_command(*args, **kwargs)
+
+    def _remove_tmp_path(self, tmp_path: str, force: bool = False) -> None:
+        if self._relay is not None and self._relay.asked:
+            shutil.rmtree(tmp_path, ignore_errors=True)  # it is on this machine
+        else:
+            super()._remove_tmp_path(tmp_path, force)
+
+    def _tell(self, text: str) -> None:
+        """Write past Ansible, which no longer listens to its workers."""
+        if _TERMINAL is not None:
+            try:
+                os.write(_TERMINAL, f"{_ERASE if _INTERACTIVE else ''}{text}\n".encode())
+            except OSError:
+                return  # the terminal is gone, too
+
+    def _end(self, result: Mapping[str, Any], task_vars: Mapping[str, Any]) -> None:
+        """Say how the module ended, and end: Ansible has stopped to wait for results."""
+        words = [f"{self._task.action} on {task_vars.get('inventory_hostname')}:"]
+        words += _last_words(result).split("\n")
+        if result.get("next"):
+            words.append(f"Next: {result['next']}{_inventories(task_vars)}")
+        if self._task.args.get("frozen"):
+            words.append("Maintenance mode is as it was; maintenance.yml and status.yml show it.")
+        self._tell("\n" + "\n  ".join(words))
+        # A result that nobody reads could fill the pipe and keep this process for ever.
+        os._exit(1)
+
+
+def _last_words(result: Mapping[str, Any]) -> str:
+    """Return what the module says of its end; one that takes no stop dies without a word."""
+    if not result.get("failed"):
+        return "It had just finished; nothing is left half done."
+    if "module_stdout" in result:
+        return "It was stopped in the middle and gave no result. Run the same command again."
+    return str(result["msg"])
+
+
+class Relay:
+    """While it is entered, hands the signals that end Ansible to the module, once."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._before: dict[signal.Signals, Any] = {}
+        self.asked = False
+
+    def __enter__(self) -> Relay:
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if not self.asked:  # otherwise Ansible goes on trying to end this process
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            return  # Ansible repeats itself, and our own signal comes back to us
+        self.asked = True
+        self._tell("Stopping where it can be resumed; this takes a moment …")
+        # The worker leads a process group: the shell and the module below it.
+        os.killpg(os.getpgid(0), number)
+
+
+class Watch(threading.Thread):
+    """Shows the progress from a thread of its own; notices when Ansible is gone."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(name="progress", daemon=True)
+        self._view = view
+        self._over = threading.Event()
+        self._parent = os.getppid()
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self.join()
+        if os.getppid() == self._parent:
+            self._view.close()
+
+    def run(self) -> None:
+        """Draw until it is over."""
+        while not self._over.wait(REDRAW_SECONDS):
+            if os.getppid() != self._parent:
+                # The terminal was closed, or Ansible killed: as if the signal had come to us.
+                os.kill(os.getpid(), signal.SIGHUP)
+                return
+            self._view.update()
+
+
+class Screen:
+    """A terminal's last line, drawn again and again."""
+
+    def __init__(self, show: Callable[[str], None], columns: Callable[[], int]) -> None:
+        self._show = show
+        self._columns = columns
+        self._drawn = ""
+
+    def update(self, event: Mapping[str, Any]) -> None:
+        """Draw *event*."""
+        # One column is left free: a full line would make some terminals go to the next.
+        drawn = bar(event, self._columns() - 1)
+        if drawn != self._drawn:
+            self._show(f"{_ERASE}{drawn}")
+            self._drawn = drawn
+
+    def close(self) -> None:
+        """Leave an empty line for whoever writes next."""
+        if self._drawn:
+            self._show(_ERASE)
+
+
+class Lines:
+    """A line every now and then, for logs."""
+
+    def __init__(
+        self,
+        show: Callable[[str], None],
+        *,
+        seconds: float = LINE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._show = show
+        self._seconds = seconds
+        self._clock = clock
+        self._last = clock()
+
+    def update(self, event: Mapping[str, Any]) -> None:
+        """Show *event* if it is time."""
+        if self._clock() - self._last >= self._seconds:
+            self._last = self._clock()
+            self._show(line(event))
+
+    def close(self) -> None:
+        """Nothing was left open."""
+
+
+class View:
+    """What the module last wrote into its progress file, on a screen or in lines."""
+
+    def __init__(self, file: Path, screen: Screen | Lines) -> None:
+        self._file = file
+        self._screen = screen
+
+    def update(self) -> None:
+        """Show what there is, if there is something."""
+        try:
+            event = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            return  # nothing yet
+        self._screen.update(event)
+
+    def close(self) -> None:
+        """End the showing."""
+        self._screen.close()
+
+
+def bar(event: Mapping[str, Any], width: int, block: str = _BLOCK) -> str:
+    """Return *event* as one line of at most *width* characters with a bar.
+
+    What matters least is left out where the line is narrow.
+    """
+    head = f"{_phase(event)} "
+    if not event.get("total"):
+        return _fit([head.strip(), *_details(event)], width, block)
+    done, total = event["done"], event["total"]
+    share = min(1.0, done / total)
+    # The size of the bar doesn't depend on what changes: it must not jump about.
+    size = max(8, min(30, width // 5))
+    filled = int(size * share)
+    drawn = block * filled + _UNFILLED.get(block, " ") * (size - filled)
+    # Rounded down: 100 % is said when it is done, and not before.
+    percent = f"{int(share * 1000) / 10:5.1f} %"
+    return _fit([f"{head}{drawn} {percent}", *_details(event)], width, block)
+
+
+def line(event: Mapping[str, Any]) -> str:
+    """Return *event* as a line of a log."""
+    share = ""
+    if event.get("total"):
+        share = f" {int(1000 * event['done'] / event['total']) / 10:.1f} %"
+    return f"{_phase(event)}:{share} {', '.join(_details(event))}".rstrip()
+
+
+def _phase(event: Mapping[str, Any]) -> str:
+    phase = str(event.get("phase", "working"))
+    return _WORDS.get(phase, phase)
+
+
+def _details(event: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a line, the most important first."""
+    parts = []
+    if event.get("total"):
+        parts.append(f"{event['done']:,}/{event['total']:,} {event.get('unit', 'documents')}")
+    # A reason to be slow or to stand still explains everything after it.
+    for key in ("waiting", "paused", "throttle"):
+        if event.get(key):
+            parts.append(str(event[key]))
+            break
+    if event.get("rate") and not (event.get("waiting") or event.get("paused")):
+        parts.append(f"{event['rate']:,.0f}/s")
+        if event.get("eta_seconds") is not None and event["done"] < event["total"]:
+            parts.append(f"{_clock(event['eta_seconds'])} left")
+    if event.get("collection") or event.get("detail"):
+        parts.append(str(event.get("collection") or event["detail"]))
+    if event.get("lag_seconds") is not None:
+        parts.append(f"lag {event['lag_seconds']:.1f} s")
+    if event.get("batch"):
+        parts.append(f"batches of {event['batch']:,}")
+    return parts
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _fit(parts: list[str], width: int, block: str) -> str:
+    text, between = parts[0], " · " if block == "█" else " - "
+    for part in parts[1:]:
+        if len(text) + len(between) + len(part) > width:
+            break
+        text += between + part
+    return textwrap.shorten(text, width, placeholder="…") if len(text) > width else text
+
+
+def _terminal() -> Screen:
+    def columns() -> int:
+        try:
+            return os.get_terminal_size(_TERMINAL).columns
+        except OSError:
+            return 80
+
+    return Screen(lambda text: Display().display(text, newline=False, screen_only=True), columns)
+
+
+def _lines() -> Lines:
+    return Lines(lambda text: Display().display(text))
+
+
+def _inventories(task_vars: Mapping[str, Any]) -> str:
+    """Return the ``-i`` that this run was given, for a command that can be pasted."""
+    here = Path.cwd()
+    words = ""
+    for source in task_vars.get("ansible_inventory_sources") or ():
+        path = Path(source)
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        words += f" -i {shlex.quote(str(shown))}"
+    return words

@@ -1,0 +1,162 @@
+"""Callback plugin: the screen at 02:00. Phases, what changed, and what went wrong."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: phases
+type: stdout
+short_description: Shows the phases of a run, what changed and what went wrong, and nothing else
+version_added: "1.0.0"
+description:
+  - One line for each phase, that is for each role that a playbook includes. Below it stand the
+    tasks that changed something, the texts that a task shows, and failures in full.
+  - Tasks that only looked are not shown. C(-v) shows everything, as Ansible's default does.
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+author: The migration playbooks' authors
+"""
+
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.callback.default import CallbackModule as Default
+
+_SHOWING = frozenset({"debug", "ansible.builtin.debug"})
+_INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
+_ASSERTING = frozenset({"fail", "ansible.builtin.fail", "assert", "ansible.builtin.assert"})
+
+
+class CallbackModule(Default):
+    """Ansible's default, made quiet."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "phases"
+
+    @property
+    def _everything(self) -> bool:
+        return bool(self._display.verbosity)
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Say which play begins."""
+        if self._everything:
+            super().v2_playbook_on_play_start(play)
+            return
+        self._play = play
+        check = " (check mode: nothing is written)" if play.check_mode else ""
+        self._display.display(f"\n{play.get_name()}{check}", color=constants.COLOR_HIGHLIGHT)
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """Show nothing before there is something to say."""
+        if self._everything:
+            super().v2_playbook_on_task_start(task, is_conditional)
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """Show nothing before there is something to say."""
+        if self._everything:
+            super().v2_playbook_on_handler_task_start(task)
+
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        """Say which phase begins: the roles that the playbook itself includes."""
+        if self._everything:
+            super().v2_playbook_on_include(included_file)
+            return
+        task = included_file._task
+        if task.action in _INCLUDING and task._role is None:
+            hosts = ", ".join(host.name for host in included_file._hosts)
+            self._display.display(f"  {task.get_name():<34} {hosts}", color=constants.COLOR_VERBOSE)
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Show nothing before there is something to say."""
+        if self._everything:
+            super().v2_runner_on_start(host, task)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Show texts and changes."""
+        if self._everything:
+            super().v2_runner_on_ok(result)
+            return
+        self._handle_warnings(result.result)
+        if result.task.action in _SHOWING:
+            self._text(result.result.get("msg", ""))
+        elif result.result.get("changed") and not result.task.loop:
+            self._changed(result)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Show changes of single items."""
+        if self._everything:
+            super().v2_runner_item_on_ok(result)
+        elif result.result.get("changed"):
+            self._changed(result, item=self._get_item_label(result.result))
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Show a failure in full, but for what a person can't read."""
+        if self._everything:
+            super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
+            return
+        if ignore_errors:
+            return
+        self._handle_warnings(result.result)
+        self._failed(result)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """Show the failure of one item."""
+        if self._everything:
+            super().v2_runner_item_on_failed(result)
+            return
+        self._failed(result, item=self._get_item_label(result.result))
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Show which host is lost."""
+        if self._everything:
+            super().v2_runner_on_unreachable(result)
+            return
+        self._failed(result, what="UNREACHABLE")
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        """Show nothing."""
+        if self._everything:
+            super().v2_runner_on_skipped(result)
+
+    def v2_runner_item_on_skipped(self, result: Any) -> None:
+        """Show nothing."""
+        if self._everything:
+            super().v2_runner_item_on_skipped(result)
+
+    def v2_runner_retry(self, result: Any) -> None:
+        """Say what is waited for."""
+        if self._everything:
+            super().v2_runner_retry(result)
+            return
+        tries = result.result.get("attempts"), result.result.get("retries")
+        self._line(f"waiting  {self._task(result)} ({tries[0]} of {tries[1]})", None)
+
+    def _text(self, message: Any) -> None:
+        lines = message if isinstance(message, list) else str(message).splitlines()
+        for line in lines:
+            self._display.display(f"    {line}".rstrip())
+        self._display.display("")
+
+    def _changed(self, result: Any, item: str | None = None) -> None:
+        about = f" ({item})" if item is not None else ""
+        self._line(f"changed  {self._task(result)}{about}", constants.COLOR_CHANGED)
+
+    def _failed(self, result: Any, what: str = "FAILED", item: str | None = None) -> None:
+        message = str(result.result.get("msg", "")).rstrip()
+        if result.task.action not in _ASSERTING:
+            about = f" ({item})" if item is not None else ""
+            self._line(f"{what}  {self._task(result)}{about}", constants.COLOR_ERROR)
+        for key in ("stderr", "stdout", "content"):
+            if result.result.get(key) and key not in message:
+                message += f"\n{str(result.result[key]).strip()[:2000]}"
+        for line in message.splitlines():
+            self._line(line, constants.COLOR_ERROR)
+
+    def _task(self, result: Any) -> str:
+        name = result.task.get_name().rpartition(" : ")[2]
+        delegated = result.result.get("_ansible_delegated_vars", {}).get("ansible_delegated_host")
+        return f"{name}  [{delegated or result.host.get_name()}]"
+
+    def _line(self, text: str, color: str | None) -> None:
+        self._display.display(f"    {text}", color=color)

@@ -1,0 +1,78 @@
+"""Documentation of the options that steer how a run writes, and what it records of its change."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The options of ``mongo_migration.options.RUN_OPTIONS`` and ``CHANGE_OPTIONS``."""
+
+    DOCUMENTATION = r"""
+options:
+  batch_size:
+    description:
+      - How many documents are written at a time. A stop, a failover or a kill repeats at most one
+        batch, without effect.
+      - Bigger is faster and delays other users of the database more.
+      - If left out, the throttle chooses between 100 and 20,000 while others write, and 5,000 are
+        written at a time in maintenance mode. A rollback's batches are always those of the run.
+    type: int
+  throttle:
+    description:
+      - How much the run may delay others. Above any of these limits, batches become smaller, and
+        when they can't, pauses between them longer; far enough below all of them, it goes faster.
+      - The progress line says which limit makes the run slow. In maintenance mode nobody is
+        delayed, and only O(throttle.pause_seconds) counts.
+      - Changeable while it runs, see M(mongo_migration_control).
+      - A limit whose measure the server doesn't show to this user is left out, with a warning.
+    type: dict
+    suboptions:
+      pause_seconds:
+        description: The least pause after each batch, at most 60. The default is 0.
+        type: float
+      target_seconds:
+        description: How long a batch may take. The default is 0.25.
+        type: float
+      max_lag_seconds:
+        description: How far the majority of the members may be behind. The default is 2.
+        type: float
+      max_latency_ratio:
+        description:
+          - How many times slower other users' operations may be (their 95th percentile) than just
+            before the run. The default is 2.
+        type: float
+      min_free_tickets:
+        description: Share of the storage engine's tickets to leave free. The default is 0.25.
+        type: float
+      max_dirty_ratio:
+        description: Share of the cache that may be dirty. The default is 0.15.
+        type: float
+  lease_seconds:
+    description:
+      - How long the lease of the database lives without being renewed; it is renewed at a third of
+        this. A process that was killed keeps others out for this long.
+    type: int
+    default: 30
+  retry_seconds:
+    description:
+      - How long a batch is retried while the network fails or the replica set elects a primary.
+    type: int
+    default: 300
+  progress_file:
+    description:
+      - File that is replaced twice a second with the progress, as JSON, for whoever shows it.
+    type: path
+notes:
+  - C(SIGINT), C(SIGTERM) and C(SIGHUP) end the run at the next batch boundary, with the lease
+    released and the phase C(interrupted); the same task resumes it.
+"""
+
+    CHANGE = r"""
+options:
+  change:
+    description:
+      - What is recorded of the change that this belongs to, for the auditor. Any keys; the
+        playbooks write C(ticket), C(operator), C(approver) and C(revision).
+      - Kept in the database and in the evidence, so put no secret in it.
+    type: dict
+    default: {}
+"""
