@@ -1,0 +1,66 @@
+# Every target works on a fresh Debian 12 with Python 3.11 and make: it first makes .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SIZE ?= 20000
+# A server per process, shared by the tests of whole files.
+TWO := --numprocesses 2 --dist loadfile
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins/module_utils
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "Making $(VENV) with the pinned dependencies (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[embedded,test]'
+	@rm -rf build/lib build/bdist.* *.egg-info
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.ready ## make the virtual environment
+
+.PHONY: demo
+demo: $(VENV)/.ready ## run 003 and 004 on an embedded MongoDB (SIZE=20000 documents)
+	@$(BIN)/python -m embedded.demo --size $(SIZE)
+
+.PHONY: demo-clean
+demo-clean: ## stop the embedded servers and remove all that the demo made
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m embedded.demo --clean; fi
+	@rm -rf .sandbox
+
+.PHONY: test
+test: lint unit integration playbooks ## lint, unit, integration and playbook tests
+
+.PHONY: lint
+lint: $(VENV)/.ready ## ruff, mypy strict, ansible-lint production profile
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/ansible-lint --offline --profile production -q
+
+.PHONY: unit
+unit: $(VENV)/.ready ## tests without a server
+	@$(BIN)/pytest tests/unit
+
+.PHONY: integration
+integration: $(VENV)/.ready ## tests of the engine and the modules against a real mongod
+	@$(BIN)/pytest $(TWO) tests/integration
+
+.PHONY: torture
+torture: $(VENV)/.ready ## kills at every command, failovers again and again (half an hour)
+	@$(BIN)/pytest -m torture tests
+
+.PHONY: playbooks
+playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
+	@$(BIN)/pytest $(TWO) tests/playbooks
+
+.PHONY: bench
+bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.json (SIZE= documents)
+	@$(BIN)/python -m bench.migration --documents $(if $(filter file,$(origin SIZE)),200000,$(SIZE))
+	@$(BIN)/python -m bench.backup

@@ -1,0 +1,120 @@
+"""Servers and databases for the tests: real ones, started once for a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from embedded.app import App
+from embedded.mongod import ReplicaSet, Standalone
+from tests.support import databases
+
+Client = MongoClient[dict[str, Any]]
+
+# Several servers share a small machine, and the tests' data are small.
+CACHE_GB = 0.25
+
+
+@pytest.fixture(scope="session")
+def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    """A replica set of one member that asks for passwords."""
+    with ReplicaSet(tmp_path_factory.mktemp("replica_set"), cache_gb=CACHE_GB) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """A server that is no replica set and asks for no passwords."""
+    folder = tmp_path_factory.mktemp("standalone")
+    with Standalone(folder, auth=False, cache_gb=CACHE_GB) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _three_members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    with ReplicaSet(tmp_path_factory.mktemp("three"), 3, cache_gb=CACHE_GB) as servers:
+        yield servers
+
+
+@pytest.fixture
+def three_members(_three_members: ReplicaSet) -> Iterator[ReplicaSet]:
+    """Three members, all well at the start of the test, whatever the last one did to them."""
+    yield _three_members
+    for number, member in enumerate(_three_members.members):
+        if member.alive:
+            _three_members.resume(number)
+        else:
+            _three_members.restart(number)
+    _three_members.wait_for_primary()
+    _three_members.wait_for_secondaries()
+
+
+@pytest.fixture(scope="session")
+def client(replica_set: ReplicaSet) -> Iterator[Client]:
+    """The administrator of the replica set."""
+    with replica_set.client() as admin:
+        yield admin
+
+
+@pytest.fixture(scope="session")
+def independent(replica_set: ReplicaSet) -> Iterator[Client]:
+    """A second connection of the administrator, to look at what others did."""
+    with replica_set.client() as admin:
+        yield admin
+
+
+@pytest.fixture
+def database(client: Client) -> Iterator[Database[dict[str, Any]]]:
+    """A fresh database on the replica set; `migrator` and `app` have their roles on it."""
+    with databases.fresh(client, roles=True) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def standalone_database(standalone: Standalone) -> Iterator[Database[dict[str, Any]]]:
+    """A fresh database on the standalone server."""
+    with standalone.client() as admin, databases.fresh(admin, roles=False) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def three_database(three_members: ReplicaSet) -> Iterator[Database[dict[str, Any]]]:
+    """A fresh database on the three members."""
+    with three_members.client() as admin, databases.fresh(admin, roles=True) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def migrator_uri(replica_set: ReplicaSet, database: Database[dict[str, Any]]) -> str:
+    """How the playbooks log in: with no more rights than they need."""
+    del database  # whose roles this user needs
+    return replica_set.uri("migrator")
+
+
+@pytest.fixture
+def app_uri(replica_set: ReplicaSet, database: Database[dict[str, Any]]) -> str:
+    """How the application logs in to the test's database."""
+    return replica_set.uri("app", database=database.name)
+
+
+@pytest.fixture
+def start_app(tmp_path: Path, app_uri: str) -> Iterator[Callable[..., App]]:
+    """Start an application on the test's database: `start_app("app1", writes_per_second=10)`."""
+    uri_file = tmp_path / "app.uri"
+    uri_file.write_text(app_uri)
+    started: list[App] = []
+
+    def start(name: str = "app1", **options: Any) -> App:
+        app = App(tmp_path / "apps", name, uri_file=uri_file, **options)
+        started.append(app)
+        return app.start()
+
+    yield start
+    for app in started:
+        # A playbook may have restarted it under another process id since.
+        App(app.folder, app.name).stop()

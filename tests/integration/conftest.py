@@ -1,0 +1,54 @@
+"""Deployments to migrate, each a fresh database on a server that the session shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from bson.codec_options import DatetimeConversion
+from mongo_migration import connection
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from embedded.mongod import ReplicaSet, Standalone
+from tests.support.migrations import Deployment
+
+Client = MongoClient[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def _migrator(replica_set: ReplicaSet) -> Iterator[Client]:
+    with _engine_client(replica_set.uri("migrator")) as client:
+        yield client
+
+
+@pytest.fixture
+def deployment(
+    _migrator: Client, independent: Client, database: Database[dict[str, Any]]
+) -> Deployment:
+    """An empty database on the replica set, migrated by a user with no more rights than needed."""
+    return Deployment(_migrator, _as_stored(independent[database.name]))
+
+
+@pytest.fixture
+def standalone_deployment(
+    standalone: Standalone, standalone_database: Database[dict[str, Any]]
+) -> Iterator[Deployment]:
+    """An empty database on a server without transactions."""
+    with _engine_client(standalone.uri(None)) as migrator:
+        yield Deployment(migrator, _as_stored(standalone_database))
+
+
+def _as_stored(database: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
+    """Return *database* so that it also gives dates that Python doesn't know."""
+    return database.with_options(
+        codec_options=database.codec_options.with_options(
+            datetime_conversion=DatetimeConversion.DATETIME_AUTO
+        )
+    )
+
+
+def _engine_client(uri: str) -> Client:
+    """Return a client with the options that the modules give theirs."""
+    return connection.connect({"uri": uri, "database": "bizzai"})

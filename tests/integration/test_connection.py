@@ -1,0 +1,197 @@
+"""Real servers, through the engine and through a module as Ansible runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from mongo_migration import connection, options
+from mongo_migration.errors import ConnectionFailedError
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from embedded.mongod import ReplicaSet, Standalone
+from embedded.processes import free_ports
+from tests.support.playbooks import BIN, ROOT, environment
+
+Data = Database[dict[str, Any]]
+
+# Everything that a URI, YAML, a shell or a log could trip over.
+DIFFICULT = "p@ss:w/rd?#[%]&= \"quoted\" 'so' \\ $HOME ü"
+
+
+def params(**given: Any) -> dict[str, Any]:
+    defaults = {name: spec.get("default") for name, spec in options.CONNECTION_OPTIONS.items()}
+    return {**defaults, "database": "bizzai", "connection_timeout": 3.0, **given}
+
+
+@pytest.fixture
+def difficult_user(
+    client: MongoClient[dict[str, Any]], database: Data
+) -> Iterator[Callable[[], str]]:
+    client.admin.command(
+        "createUser", "difficult", pwd=DIFFICULT, roles=[{"role": "read", "db": database.name}]
+    )
+    yield lambda: "difficult"
+    client.admin.command("dropUser", "difficult")
+
+
+def run_module(uri: str, database: str) -> subprocess.CompletedProcess[str]:
+    """Run mongo_migration_info as `ansible -vvv` does, with a URI that no command line holds."""
+    return subprocess.run(
+        [
+            *(str(BIN / "ansible"), "localhost", "-i", "localhost,", "-c", "local", "-vvv"),
+            *("-e", f"ansible_python_interpreter={sys.executable}"),
+            *("-m", "mongo_migration_info", "-a"),
+            f"uri={{{{ lookup('env', 'VAULTED') }}}} database={database}",
+        ],
+        cwd=ROOT,
+        env=environment({"VAULTED": uri}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_uri_connects_as_its_user(replica_set: ReplicaSet, migrator_uri: str) -> None:
+    with connection.connect(params(uri=migrator_uri)) as client:
+        login = client.admin.command("connectionStatus")["authInfo"]["authenticatedUsers"]
+        server = connection.inspect(client)
+
+    assert login == [{"user": "migrator", "db": "admin"}]
+    assert server.topology == "replica_set"
+    assert server.transactions
+    assert server.members == (replica_set.hosts,)
+
+
+def test_login_options_find_the_set_from_one_host(replica_set: ReplicaSet, database: Data) -> None:
+    del database
+    with connection.connect(
+        params(
+            login_host="127.0.0.1",
+            login_port=replica_set.ports[0],
+            login_user="migrator",
+            login_password=replica_set.passwords["migrator"],
+            auth_mechanism="SCRAM-SHA-256",
+        )
+    ) as client:
+        assert connection.inspect(client).set_name == replica_set.set_name
+
+
+def test_a_standalone_server_has_no_transactions(standalone: Standalone) -> None:
+    with connection.connect(params(uri=standalone.uri())) as client:
+        server = connection.inspect(client)
+
+    assert server.topology == "standalone"
+    assert not server.transactions
+    assert server.as_dict()["members"] == []
+
+
+@pytest.mark.parametrize("as_uri", [True, False])
+def test_a_difficult_password_works(
+    replica_set: ReplicaSet, difficult_user: Callable[[], str], as_uri: bool
+) -> None:
+    user = difficult_user()
+    if as_uri:
+        given = {"uri": replica_set.uri(user, quote(DIFFICULT, safe=""))}
+    else:
+        given = {
+            "login_host": "127.0.0.1",
+            "login_port": replica_set.ports[0],
+            "login_user": user,
+            "login_password": DIFFICULT,
+        }
+
+    connection.connect(params(**given)).close()
+
+
+@pytest.mark.parametrize("user", ["migrator", "nobody"])
+def test_a_refused_login_is_one_message_without_the_password(
+    replica_set: ReplicaSet, user: str
+) -> None:
+    with pytest.raises(ConnectionFailedError, match=f"refused the login of '{user}'") as error:
+        connection.connect(params(uri=replica_set.uri(user, "wrong-secret")))
+
+    assert replica_set.hosts in error.value.message
+    assert "wrong-secret" not in f"{error.value.message} {error.value.details}"
+    assert "\n" not in error.value.message
+
+
+def test_an_unreachable_server_is_named_with_the_time_waited() -> None:
+    [port] = free_ports(1)
+
+    with pytest.raises(ConnectionFailedError, match="No usable MongoDB") as error:
+        connection.connect(
+            params(uri=f"mongodb://u:hidden-secret@127.0.0.1:{port}/", connection_timeout=0.5)
+        )
+
+    assert f"127.0.0.1:{port} within 0.5 s" in error.value.message
+    assert "refused" in error.value.message
+    assert "hidden-secret" not in error.value.message
+    assert "Topology" not in error.value.message
+
+
+def test_a_set_of_another_name_is_refused(replica_set: ReplicaSet) -> None:
+    with pytest.raises(ConnectionFailedError, match='replica set name "another"'):
+        connection.connect(
+            params(
+                login_host="127.0.0.1",
+                login_port=replica_set.ports[0],
+                replica_set="another",
+                connection_timeout=0.5,
+            )
+        )
+
+
+def test_tls_to_a_server_without_it_is_one_message(replica_set: ReplicaSet) -> None:
+    with pytest.raises(ConnectionFailedError) as error:
+        connection.connect(
+            params(login_host="127.0.0.1", login_port=replica_set.ports[0], ssl=True)
+        )
+
+    assert "SSL" in error.value.message
+    assert "\n" not in error.value.message
+
+
+def test_a_module_tells_a_wrong_password_in_one_line_and_nowhere_shows_it(
+    replica_set: ReplicaSet,
+) -> None:
+    password = "wr0ng:p@ss"
+    escaped = quote(password, safe="")
+
+    done = run_module(replica_set.uri("migrator", escaped), "bizzai")
+
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "refused the login of 'migrator'" in output
+    assert "Traceback" not in output
+    assert password not in output
+    assert escaped not in output
+
+
+def test_a_module_tells_a_missing_role(
+    replica_set: ReplicaSet, difficult_user: Callable[[], str]
+) -> None:
+    done = run_module(replica_set.uri(difficult_user(), quote(DIFFICULT, safe="")), "not_granted")
+
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "not authorized on not_granted" in output
+    assert "Traceback" not in output
+    assert DIFFICULT not in output
+
+
+def test_a_module_succeeds_without_showing_its_password(
+    replica_set: ReplicaSet, migrator_uri: str, database: Data
+) -> None:
+    done = run_module(migrator_uri, database.name)
+
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "topology: replica_set" in output
+    assert replica_set.passwords["migrator"] not in output

@@ -1,0 +1,346 @@
+"""Maintenance mode on real servers: the record, the write block and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from mongo_migration import maintenance
+from mongo_migration.maintenance import MaintenanceError
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from embedded.mongod import ReplicaSet, Standalone
+
+Client = MongoClient[dict[str, Any]]
+Data = Database[dict[str, Any]]
+Switch = Callable[..., dict[str, Any]]
+
+ANNA = {"user": "anna", "host": "bastion", "pid": 17}
+BOB = {"user": "bob", "host": "laptop", "pid": 18}
+
+
+@pytest.fixture
+def migrator(replica_set: ReplicaSet, database: Data) -> Iterator[Client]:
+    del database  # whose roles this user needs
+    with replica_set.client("migrator") as client:
+        yield client
+
+
+@pytest.fixture
+def app(replica_set: ReplicaSet, database: Data) -> Iterator[Client]:
+    del database
+    with replica_set.client("app") as client:
+        yield client
+
+
+@pytest.fixture
+def switch(migrator: Client, database: Data) -> Switch:
+    def call(state: str, **options: Any) -> dict[str, Any]:
+        return maintenance.switch(
+            **{
+                "client": migrator,
+                "database": database.name,
+                "state": state,
+                "reason": "migration 004",
+                "change": {"ticket": "CHG-1"},
+                "operator": ANNA,
+                **options,
+            }
+        )
+
+    return call
+
+
+@pytest.fixture
+def other_user(client: Client, replica_set: ReplicaSet) -> Iterator[Callable[[list[Any]], Client]]:
+    """Create a user with the given roles and log in as it."""
+    opened: list[Client] = []
+
+    def create(roles: list[Any]) -> Client:
+        client.admin.command("createUser", "other", pwd="other", roles=roles)
+        opened.append(MongoClient(replica_set.uri("other", "other")))
+        return opened[-1]
+
+    yield create
+    for login in opened:
+        login.close()
+        client.admin.command("dropUser", "other")
+
+
+def test_on_blocks_ordinary_users_and_lets_the_migrator_write(
+    switch: Switch, app: Client, migrator: Client, database: Data
+) -> None:
+    result = switch("on")
+
+    assert result["changed"]
+    assert result["write_block"]
+    assert maintenance.write_block_is_on(migrator) is True
+    with pytest.raises(OperationFailure) as refused:
+        app[database.name].items.insert_one({})
+    assert refused.value.code == maintenance.USER_WRITES_BLOCKED
+    migrator[database.name].items.insert_one({})
+
+
+def test_the_record_says_since_when_by_whom_and_why(switch: Switch, database: Data) -> None:
+    result = switch("on")
+
+    record = database["_migrations"].find_one({"_id": "maintenance"})
+    assert record == {
+        "_id": "maintenance",
+        "on": True,
+        "since": result["since"].replace(tzinfo=record["since"].tzinfo),
+        "by": {"user": "anna", "host": "bastion"},
+        "reason": "migration 004",
+        "change": {"ticket": "CHG-1"},
+        "write_block": True,
+    }
+
+
+def test_text_that_looks_like_an_expression_is_recorded_as_text(
+    switch: Switch, migrator: Client, database: Data
+) -> None:
+    switch("on", reason="$$ROOT", change={"ticket": "$on"})
+
+    record = maintenance.state(migrator, database.name)
+    assert record
+    assert record["reason"] == "$$ROOT"
+    assert record["change"] == {"ticket": "$on"}
+
+
+def test_a_second_on_changes_nothing_and_keeps_who_and_since(switch: Switch) -> None:
+    first = switch("on")
+
+    second = switch("on", operator=BOB, reason="another")
+
+    assert not second["changed"]
+    assert {key: second[key] for key in ("since", "by", "reason")} == {
+        key: first[key] for key in ("since", "by", "reason")
+    }
+
+
+def test_on_again_restores_a_block_that_was_taken_away_and_keeps_since(
+    switch: Switch, client: Client
+) -> None:
+    first = switch("on")
+    client.admin.command({"setUserWriteBlockMode": 1, "global": False})
+
+    second = switch("on", operator=BOB)
+
+    assert second["changed"]
+    assert second["write_block"]
+    assert second["since"] == first["since"]
+    assert second["by"]["user"] == "anna"
+    assert maintenance.write_block_is_on(client) is True
+
+
+def test_off_lets_everybody_write_again(switch: Switch, app: Client, database: Data) -> None:
+    on = switch("on")
+
+    off = switch("off", operator=BOB)
+
+    assert off["changed"]
+    assert not off["write_block"]
+    assert off["by"]["user"] == "bob"
+    assert off["since"] >= on["since"]
+    app[database.name].items.insert_one({})
+    assert not switch("off")["changed"]
+
+
+def test_off_of_what_was_never_on_records_nothing(
+    switch: Switch, migrator: Client, database: Data
+) -> None:
+    result = switch("off")
+
+    assert not result["changed"]
+    assert maintenance.state(migrator, database.name) is None
+    assert database.list_collection_names() == []
+
+
+@pytest.mark.parametrize("state", ["on", "off"])
+def test_check_mode_says_what_would_change_and_changes_nothing(
+    switch: Switch, migrator: Client, app: Client, database: Data, state: str
+) -> None:
+    if state == "off":
+        switch("on")
+    before = maintenance.state(migrator, database.name)
+
+    result = switch(state, check=True, probe=app)
+
+    assert result["changed"]
+    assert result["diff"]["after"] == {"on": state == "on", "write_block": state == "on"}
+    assert maintenance.state(migrator, database.name) == before
+    assert maintenance.write_block_is_on(migrator) is (state == "off")
+
+
+def test_never_leaves_the_write_block_alone(switch: Switch, migrator: Client, app: Client) -> None:
+    result = switch("on", write_block="never", probe=app)
+
+    assert result["changed"]
+    assert not result["write_block"]
+    assert maintenance.write_block_is_on(migrator) is False
+    assert result["proof"]["refused"] is False
+    assert "not tried" in result["proof"]["how"]
+
+
+def test_the_ordinary_user_proves_that_insert_and_update_are_refused(
+    switch: Switch, app: Client, database: Data
+) -> None:
+    result = switch("on", probe=app)
+
+    assert result["proof"] == {
+        "refused": True,
+        "code": 371,
+        "how": f"app@admin tried insert and update in {database.name}._migrations_probe: "
+        "both refused with 371 UserWritesBlocked",
+    }
+    assert "_migrations_probe" not in database.list_collection_names()
+
+
+def test_the_proof_is_made_again_when_maintenance_is_on_already(
+    switch: Switch, app: Client
+) -> None:
+    switch("on")
+
+    result = switch("on", probe=app)
+
+    assert not result["changed"]
+    assert result["proof"]["refused"]
+
+
+def test_a_probe_that_can_write_fails_and_leaves_no_trace(
+    switch: Switch, other_user: Callable[[list[Any]], Client], database: Data
+) -> None:
+    bypasser = other_user([{"role": "readWrite", "db": database.name}, "restore"])
+
+    with pytest.raises(MaintenanceError, match="bypassWriteBlockingMode") as error:
+        switch("on", probe=bypasser)
+
+    assert "restore@admin" in error.value.message
+    assert "insert went through, update went through" in error.value.message
+    assert error.value.details["proof"]["refused"] is False
+    assert error.value.details["changed"]
+    assert "_migrations_probe" not in database.list_collection_names()
+
+
+def test_a_probe_without_any_right_to_write_proves_nothing(
+    switch: Switch, other_user: Callable[[list[Any]], Client], database: Data
+) -> None:
+    reader = other_user([{"role": "read", "db": database.name}])
+
+    with pytest.raises(MaintenanceError, match="proves nothing") as error:
+        switch("on", probe=reader)
+
+    assert error.value.details["proof"]["code"] == 13
+
+
+@pytest.mark.parametrize("write_block", ["auto", "required"])
+def test_a_missing_privilege_is_named_with_the_command_that_grants_it(
+    switch: Switch,
+    other_user: Callable[[list[Any]], Client],
+    client: Client,
+    database: Data,
+    write_block: str,
+) -> None:
+    weak = other_user([{"role": "readWrite", "db": database.name}, "clusterMonitor"])
+
+    with pytest.raises(MaintenanceError) as error:
+        switch("on", client=weak, write_block=write_block)
+
+    assert "other@admin lacks the privilege setUserWriteBlockMode" in error.value.message
+    assert 'grantRolesToUser("other", [{role: "writeBlock"' in error.value.details["grant"]
+    assert maintenance.state(client, database.name) is None
+    assert maintenance.write_block_is_on(client) is False
+
+
+def test_a_user_that_may_only_switch_would_lock_itself_out_and_is_refused(
+    switch: Switch, other_user: Callable[[list[Any]], Client], client: Client, database: Data
+) -> None:
+    # The role backup may switch the block, but not write behind it.
+    half = other_user([{"role": "readWrite", "db": database.name}, "backup"])
+
+    with pytest.raises(MaintenanceError, match="lacks the privilege bypassWriteBlockingMode"):
+        switch("on", client=half)
+
+    assert maintenance.write_block_is_on(client) is False
+
+
+def test_other_databases_under_the_block_are_named(
+    switch: Switch, client: Client, database: Data
+) -> None:
+    client[f"{database.name}_crm"].customers.insert_one({})
+
+    result = switch("on")
+
+    assert any(f"{database.name}_crm" in warning for warning in result["warnings"])
+
+
+def test_without_clusterMonitor_the_record_stands_in_for_the_server(  # noqa: N802
+    switch: Switch,
+    other_user: Callable[[list[Any]], Client],
+    client: Client,
+    database: Data,
+) -> None:
+    blind = other_user([{"role": "readWrite", "db": database.name}, "restore"])
+
+    assert maintenance.write_block_is_on(blind) is None
+    assert switch("on", client=blind)["write_block"]
+    assert not switch("on", client=blind)["changed"]
+    assert switch("off", client=blind)["changed"]
+    assert maintenance.write_block_is_on(client) is False
+
+
+@pytest.fixture
+def old_compatibility(client: Client) -> Iterator[None]:
+    client.admin.command("setFeatureCompatibilityVersion", "5.0")
+    yield
+    client.admin.command("setFeatureCompatibilityVersion", "6.0")
+
+
+@pytest.mark.usefixtures("old_compatibility")
+def test_an_old_compatibility_version_means_no_write_block(switch: Switch) -> None:
+    result = switch("on")
+
+    assert result["changed"]
+    assert not result["write_block"]
+    assert "compatibility version is still 5.0" in result["warnings"][0]
+
+
+@pytest.mark.usefixtures("old_compatibility")
+def test_a_required_block_fails_under_an_old_compatibility_version(
+    switch: Switch, migrator: Client, database: Data
+) -> None:
+    with pytest.raises(MaintenanceError, match="compatibility version"):
+        switch("on", write_block="required")
+
+    assert maintenance.state(migrator, database.name) is None
+
+
+def test_a_standalone_server_is_put_into_maintenance_without_block_and_says_so(
+    switch: Switch, standalone: Standalone, standalone_database: Data
+) -> None:
+    with standalone.client() as client:
+        here = {"client": client, "database": standalone_database.name}
+        result = switch("on", **here)
+
+        assert result["changed"]
+        assert not result["write_block"]
+        assert "standalone" in result["warnings"][0]
+        record = maintenance.state(client, standalone_database.name)
+        assert record
+        assert record["on"]
+        assert not record["write_block"]
+        assert not switch("on", **here)["changed"]
+        assert switch("off", **here)["changed"]
+
+
+def test_a_required_block_fails_on_a_standalone_server_before_anything_is_written(
+    switch: Switch, standalone: Standalone, standalone_database: Data
+) -> None:
+    with standalone.client() as client:
+        with pytest.raises(MaintenanceError, match="standalone"):
+            switch("on", client=client, database=standalone_database.name, write_block="required")
+
+        assert maintenance.state(client, standalone_database.name) is None

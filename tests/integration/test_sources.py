@@ -1,0 +1,316 @@
+"""Where a value comes from, and the operations beyond what 003 and 004 use of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from bson import ObjectId
+from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
+
+from tests.support.migrations import Deployment, failed
+
+HEAD = {"id": "005", "name": "mark-items", "summary": "Marks items.", "downtime": "none"}
+
+
+@pytest.fixture
+def site(deployment: Deployment) -> Deployment:
+    for name in ("items", "shops"):
+        deployment.data.create_collection(name)
+    return deployment
+
+
+def document(*steps: dict[str, Any], **more: Any) -> tuple[str, str]:
+    return yaml.safe_dump({**HEAD, "steps": list(steps), **more}), "005-mark-items.yml"
+
+
+def set_field(value: dict[str, Any], **options: Any) -> tuple[str, str]:
+    step = {"collections": ["items"], "field": "mark", "value": value, **options}
+    return document({"set_field": step})
+
+
+def add(site: Deployment, **fields: Any) -> Any:
+    return site.data["items"].insert_one(fields).inserted_id
+
+
+def marks(site: Deployment) -> dict[Any, Any]:
+    """Return what each item holds; an item without a mark is left out."""
+    return {row["_id"]: row["mark"] for row in site.data["items"].find() if "mark" in row}
+
+
+def refusal(site: Deployment, text: tuple[str, str]) -> list[dict[str, Any]]:
+    before = site.everything()
+    with pytest.raises(PlanBlockedError) as caught:
+        site.migrate(text)
+    assert site.everything() == before
+    return list(caught.value.details["problems"])
+
+
+def comes_back(site: Deployment, text: tuple[str, str], expected: dict[Any, Any]) -> None:
+    """Migrate, compare what another client reads, verify and roll back exactly."""
+    before = site.content()
+    site.migrate(text)
+    assert marks(site) == expected
+    assert failed(site.verify(text)) == []
+    site.roll_back("005")
+    assert site.content() == before
+
+
+# -- value and expression --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["new", 0, False, [], {"a": [1]}, 2.5, "$name"])
+def test_a_literal_value_is_written_as_it_stands(site: Deployment, value: Any):
+    one, two = add(site, name="x"), add(site, mark=None)
+    comes_back(site, set_field({"value": value}), {one: value, two: value})
+
+
+def test_a_value_that_is_there_is_kept_where_no_type_is_declared(site: Deployment):
+    kept = {add(site, mark=value): value for value in (0, False, [], "x", {})}
+    empty = {add(site, mark=value): "new" for value in (None, "")} | {add(site): "new"}
+    comes_back(site, set_field({"value": "new"}), kept | empty)
+
+
+def test_a_filter_limits_the_documents(site: Deployment):
+    one = add(site, kind="good")
+    add(site, kind="bad")
+    comes_back(site, set_field({"value": 1}, where={"kind": "good"}), {one: 1})
+
+
+def test_an_expression_is_computed_for_each_document(site: Deployment):
+    expected = {add(site, price=price): price * 2 for price in (1, 2.5, 7)}
+    comes_back(site, set_field({"expression": {"$multiply": ["$price", 2]}}), expected)
+
+
+def test_an_expression_without_a_value_stops(site: Deployment):
+    add(site, price=1)
+    lost = add(site)
+    (problem,) = refusal(site, set_field({"expression": "$price"}))
+    assert "the expression gives no value" in problem["what"]
+    assert problem["samples"] == [lost]
+
+
+def test_a_value_of_another_type_than_declared_stops(site: Deployment):
+    add(site, price="expensive")
+    (problem,) = refusal(site, set_field({"expression": "$price"}, type="int"))
+    assert "gives a value of type string, not int" in problem["what"]
+
+
+def test_the_first_source_that_answers_counts(site: Deployment):
+    text = set_field({"first_of": [{"expression": "$price"}, {"value": -1}]})
+    comes_back(site, text, {add(site, price=5): 5, add(site): -1, add(site, price=None): -1})
+
+
+def test_if_no_source_answers_every_reason_is_told(site: Deployment):
+    add(site)
+    sources = [{"expression": "$price"}, {"unique": {"from": "shops", "take": "_id"}}]
+    (problem,) = refusal(site, set_field({"first_of": sources}))
+    assert "the expression gives no value; and there is no document in shops" in problem["what"]
+
+
+# -- reference -------------------------------------------------------------------------------
+
+BY_SHOP = {"reference": {"from": "shops", "match": {"code": "$shop"}, "take": "owner"}}
+
+
+def shop(site: Deployment, **fields: Any) -> Any:
+    return site.data["shops"].insert_one(fields).inserted_id
+
+
+def test_a_reference_takes_a_field_of_the_one_that_matches(site: Deployment):
+    shop(site, code="a", owner="Asha")
+    shop(site, code="b", owner="Bela")
+    expected = {add(site, shop="a"): "Asha", add(site, shop="b"): "Bela"}
+    comes_back(site, set_field(BY_SHOP), expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"shop": "twice"}, "more than one document in shops"),
+        ({"shop": "nowhere"}, "no document in shops"),
+        ({"shop": None}, "shop is empty"),
+        ({}, "shop is empty"),
+        ({"shop": "ownerless"}, "shops.owner is empty"),
+        ({"shop": ["a"]}, "no document in shops"),
+        ({"shop": "A"}, "no document in shops"),
+    ],
+)
+def test_a_reference_that_does_not_lead_to_one_stops(
+    site: Deployment, fields: dict[str, Any], says: str
+):
+    for code, owner in (("a", "Asha"), ("twice", "Bela"), ("twice", "Bela"), ("ownerless", None)):
+        shop(site, code=code, owner=owner)
+    lost = add(site, **fields)
+    (problem,) = refusal(site, set_field(BY_SHOP))
+    assert says in problem["what"]
+    assert (problem["count"], problem["samples"]) == (1, [lost])
+
+
+def test_a_number_refers_to_the_number_of_its_own_type(site: Deployment):
+    shop(site, code=True, owner="bool")
+    shop(site, code=1, owner="int")
+    comes_back(site, set_field(BY_SHOP), {add(site, shop=1): "int", add(site, shop=True): "bool"})
+
+
+def test_a_reference_can_match_several_fields_and_a_filter(site: Deployment):
+    for code, city, state, owner in (
+        ("a", "x", "open", 1),
+        ("a", "y", "open", 2),
+        ("a", "x", "closed", 3),
+    ):
+        shop(site, code=code, city=city, state=state, owner=owner)
+    reference = {
+        "from": "shops",
+        "match": {"code": "$shop", "city": "$town"},
+        "where": {"state": "open"},
+        "take": "owner",
+    }
+    expected = {add(site, shop="a", town="x"): 1, add(site, shop="a", town="y"): 2}
+    comes_back(site, set_field({"reference": reference}), expected)
+
+
+# -- steps -----------------------------------------------------------------------------------
+
+
+def test_a_step_whose_condition_does_not_hold_is_left_out(site: Deployment):
+    identifier = add(site)
+    steps = [
+        {
+            "when": when,
+            "set_field": {"collections": ["items"], "field": field, "value": {"value": 1}},
+        }
+        for field, when in (("mark", True), ("a", False), ("b", "{{ 1 == 2 }}"))
+    ]
+    site.migrate(document(*steps))
+    assert site.data["items"].find_one() == {"_id": identifier, "mark": 1}
+
+
+@pytest.mark.parametrize("when", ["maybe", "{{ 1 }}", "{{ nobody }}"])
+def test_a_condition_that_is_no_yes_or_no_stops(site: Deployment, when: str):
+    add(site)
+    before = site.everything()
+    step = {"collections": ["items"], "field": "mark", "value": {"value": 1}}
+    with pytest.raises(DefinitionError, match=r"005-mark-items.yml: steps\[0\]"):
+        site.migrate(document({"when": when, "set_field": step}))
+    assert site.everything() == before
+
+
+def test_several_steps_on_one_field_are_undone_in_reverse(site: Deployment):
+    add(site, a="x", code=1)
+    add(site, a=None, code=2)
+    steps = [
+        {"set_field": {"collections": ["items"], "field": "a", "value": {"value": "first"}}},
+        {"set_field": {"collections": ["items"], "field": "b", "value": {"expression": "$code"}}},
+        {
+            "set_field": {
+                "collections": ["items"],
+                "field": "a",
+                "type": "int",
+                "value": {"value": 7},
+            }
+        },
+    ]
+    before = site.content()
+    site.migrate(document(*steps))
+    assert [(row["a"], row["b"]) for row in site.data["items"].find()] == [(7, 1), (7, 2)]
+    site.roll_back("005")
+    assert site.content() == before
+
+
+def test_a_validator_that_rejects_the_value_stops_and_nothing_is_half_done(site: Deployment):
+    add(site)
+    site.data.command("collMod", "items", validator={"mark": {"$ne": 1}})
+    before = site.content()
+    with pytest.raises(MigrationError, match="The collection's validator rejects"):
+        site.migrate(set_field({"value": 1}))
+    assert site.content() == before
+    site.roll_back("005")
+    assert site.content() == before
+
+
+def test_a_unique_index_that_rejects_the_value_stops_and_can_be_undone(site: Deployment):
+    site.data["items"].create_index("mark", unique=True, sparse=True)
+    for _ in range(3):
+        add(site)
+    before = site.content()
+    with pytest.raises(MigrationError, match="A unique index rejects"):
+        site.migrate(set_field({"value": 1}))
+    site.roll_back("005")
+    assert site.content() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"unique": True},
+        {"sparse": True},
+        {"hidden": True},
+        {"expireAfterSeconds": 3600},
+        {"partialFilterExpression": {"mark": {"$gt": 5}}},
+        {"collation": {"locale": "en", "strength": 2}},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_an_index_is_built_with_its_options_and_found_again(
+    site: Deployment, options: dict[str, Any]
+):
+    before = site.content()
+    text = document(
+        {
+            "create_index": {
+                "collections": ["items"],
+                "keys": {"mark": 1, "at": -1} if "expireAfterSeconds" not in options else {"at": 1},
+                "name": "ours",
+                "options": options,
+            }
+        }
+    )
+    site.migrate(text)
+    (name,) = options
+    stored = site.data["items"].index_information()["ours"][name]
+    if name == "collation":
+        assert {key: stored[key] for key in options[name]} == options[name]
+    else:
+        assert stored == options[name]
+    assert failed(site.verify(text)) == []
+    site.roll_back("005")
+    assert site.content() == before
+
+
+def test_an_index_that_can_not_be_built_is_told_and_what_was_done_is_undone(site: Deployment):
+    for _ in range(2):
+        add(site, code="same")
+    before = site.content()
+    text = document(
+        {"set_field": {"collections": ["items"], "field": "mark", "value": {"value": 1}}},
+        {
+            "create_index": {
+                "collections": ["items"],
+                "keys": {"code": 1},
+                "options": {"unique": True},
+            }
+        },
+    )
+    with pytest.raises(MigrationError, match="items: index code_1 can't be built"):
+        site.migrate(text)
+    site.roll_back("005")
+    assert site.content() == before
+
+
+def test_our_own_records_are_no_collection_to_migrate(site: Deployment):
+    site.migrate(set_field({"value": 1}))
+    before = site.everything()
+    text, source = document(
+        {"set_field": {"collections": ["_migrations"], "field": "mark", "value": {"value": 1}}}
+    )
+    with pytest.raises(DefinitionError, match="where migrations keep their own records"):
+        site.migrate((text.replace("'005'", "'006'"), source))
+    assert site.everything() == before
+
+
+def test_an_id_may_be_set_as_a_value(site: Deployment):
+    chosen = ObjectId()
+    one = add(site)
+    comes_back(site, set_field({"value": {"$oid": str(chosen)}}, type="objectId"), {one: chosen})

@@ -1,0 +1,132 @@
+"""Backups as a user takes, lists and restores them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from pymongo import MongoClient
+
+from embedded.mongod import ReplicaSet
+from tests.playbooks.site import Site, site
+from tests.support.snapshot import differences, snapshot
+
+MINE, OTHER = (pyrage.x25519.Identity.generate() for _ in range(2))
+
+
+@pytest.fixture(scope="module")
+def place(
+    replica_set: ReplicaSet,
+    client: MongoClient[dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    with site(replica_set, client, tmp_path_factory.mktemp("place")) as made:
+        yield made
+
+
+def extra(folder: Path, **variables: Any) -> list[str]:
+    """Variables as a vault would give them: in no command line."""
+    path = folder / "extra.json"
+    path.write_text(json.dumps(variables))
+    return ["-e", f"@{path}"]
+
+
+def test_an_encrypted_backup_is_listed_without_the_key_and_restored_with_it(
+    place: Site, tmp_path: Path
+):
+    to_me = {"backup_encrypt_recipients": [str(MINE.to_public())]}
+    archives = sorted(place.backups.glob("backup-*"))
+    checked = place.run("backup.yml", "--check", *extra(tmp_path, **to_me))
+    assert "encrypted" in checked.output
+    assert "MB are free: enough" in checked.output
+    assert sorted(place.backups.glob("backup-*")) == archives
+
+    taken = place.run("backup.yml", *extra(tmp_path, **to_me))
+    assert taken.code == 0, taken.output
+    before = snapshot(place.database)
+    listed = place.run("backup.yml", "-e", "state=list", "-e", "verify=true")
+    assert listed.code == 0, listed.output
+    (line,) = [one for one in listed.output.splitlines() if ".tar.gz.age" in one]
+    assert line.split()[-3:] == ["yes", "verified,", "latest"]
+
+    place.database["items"].delete_many({})
+    # Relative to the folder of the backups, as nothing of that name is where we stand.
+    restore = ["restore.yml", "-e", "archive=latest.tar.gz.age"]
+    confirmed = ["-e", f"confirm={place.database.name}"]
+    none = place.run(*restore, *confirmed)
+    wrong = place.run(*restore, *confirmed, *extra(tmp_path, vault_backup_identity=str(OTHER)))
+    right = place.run(*restore, *confirmed, *extra(tmp_path, vault_backup_identity=str(MINE)))
+
+    assert none.code == 2
+    assert "identity_file" in none.output
+    assert wrong.code == 2
+    assert "can't be opened with this key" in " ".join(wrong.output.split())
+    assert differences(before, wrong.data)
+    assert right.code == 0, right.output
+    assert differences(before, right.data) == []
+    for run in (none, wrong, right):
+        texts = [run.output, *(one.read_text() for path in run.evidence for one in path.iterdir())]
+        assert not [text for text in texts if str(MINE) in text or str(OTHER) in text]
+    (safety,) = (place.backups / "before-restore").glob("backup-*.tar.gz.age")
+    assert safety.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_relative_archive_is_found_where_the_command_was_given(place: Site, tmp_path: Path):
+    assert place.run("backup.yml", "-e", f"backup_dir={tmp_path / 'mine'}").code == 0
+    check = ["restore.yml", "--check"]
+    env = {"PWD": str(tmp_path)}
+
+    here = place.run(*check, "-e", "archive=mine/latest.tar.gz", env=env)
+    absolute = place.run(*check, "-e", f"archive={tmp_path}/mine/latest.tar.gz")
+    nowhere = place.run(*check, "-e", "archive=mine/nothing.tar.gz", env=env)
+
+    assert here.code == 0, here.output
+    assert f"what {tmp_path}/mine/latest.tar.gz holds" in " ".join(here.output.split())
+    assert absolute.code == 0, absolute.output
+    assert nowhere.code == 2
+    assert f"{place.backups}/mine/nothing.tar.gz" in nowhere.output
+
+
+def test_a_restore_that_ended_halfway_is_shown_and_nothing_builds_on_it(place: Site):
+    archive = place.backups / "backup-20261123-020533.tar.gz"
+    mark = {"_id": "restore", "kind": "restore", "phase": "replacing", "archive": str(archive)}
+    place.database["_migrations"].insert_one({**mark, "source": place.database.name})
+    try:
+        status = place.run("status.yml")
+        migrated = place.run("migrate-003.yml")
+    finally:
+        place.database["_migrations"].delete_one({"_id": "restore"})
+
+    command = f"ansible-playbook restore.yml -e archive={archive}"
+    assert status.code == 0, status.output
+    assert "the data are a mixture of two states" in status.output
+    assert command in status.output
+    assert migrated.code == 2
+    assert command in " ".join(migrated.output.split())
+    assert not migrated.application_in_maintenance
+    assert place.phases("003") == []
+
+
+def test_a_drill_restores_the_archive_into_a_scratch_database_that_is_gone_afterwards(place: Site):
+    taken = place.run("backup.yml", "-e", "backup_verification=drill")
+    assert taken.code == 0, taken.output
+    assert "restored into a scratch database, compared and dropped" in taken.output
+    names = place.database.client.list_database_names()
+    assert [one for one in names if one.startswith(f"{place.database.name}_")] == []
+
+
+def test_a_backup_of_the_organizations_own_tool_gives_its_receipt(place: Site, tmp_path: Path):
+    tool = tmp_path / "snapshot"
+    tool.write_text(
+        '#!/bin/sh\necho \'{"id": "snap-42", "snapshot_time": "2026-11-23T02:30:00Z"}\'\n'
+    )
+    tool.chmod(0o755)
+    archives = sorted(place.backups.glob("backup-*"))
+    taken = place.run("backup.yml", *extra(tmp_path, backup_external_command=[str(tool)]))
+    assert taken.code == 0, taken.output
+    assert "external backup snap-42 of 2026-11-23T02:30:00Z" in taken.output
+    assert sorted(place.backups.glob("backup-*")) == archives

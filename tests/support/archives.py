@@ -1,0 +1,81 @@
+"""Small archives without a server."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bson
+from mongo_migration.backup import footer, members, names
+from mongo_migration.backup.manifest import NAME, Collection, File, Manifest
+from mongo_migration.backup.writer import Writer
+from mongo_migration.digest import Digest
+
+
+def write(
+    path: Path,
+    collections: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    database: str = "shop",
+    finished: str = "2026-11-23T02:05:33Z",
+    chunk: int = 10,
+) -> Manifest:
+    """Write an archive with *collections* to *path*, *chunk* documents a member."""
+    with path.open("w+b") as file:
+        writer, files, entries = Writer(file, modified=1_795_395_933), [], []
+        for name, documents in collections.items():
+            entry = Collection.describe(
+                name=name,
+                kind="collection",
+                uuid="0" * 32,
+                options={},
+                indexes=[{"v": 2, "key": {"_id": 1}, "name": "_id_"}],
+            )
+            text = entry.metadata()
+            tar = writer.add(names.metadata_file(database, name), text)
+            files.append(_file(tar, hashlib.sha256(text).hexdigest()))
+            raw = [bson.encode(document) for document in documents]
+            writer.begin(names.data_file(database, name, "collection"))
+            for start in range(0, len(raw), chunk):
+                writer.append(members.pack(b"".join(raw[start : start + chunk])))
+            tar = writer.end()
+            entry.file, entry.count, entry.size = tar.name, len(raw), tar.size
+            entry.digest = Digest.of(raw).hexdigest()
+            entry.sha256 = hashlib.sha256(b"".join(raw)).hexdigest()
+            files.append(_file(tar, entry.sha256))
+            entries.append(entry)
+        manifest = Manifest(
+            database=database,
+            started=finished,
+            finished=finished,
+            server={"version": "6.0.5", "topology": "replica_set"},
+            consistent=True,
+            reason=None,
+            snapshot_time=finished,
+            cluster_time={"t": 1_795_395_933, "i": 1},
+            collections=entries,
+            files=files,
+        )
+        writer.finish(NAME, manifest.dump())
+    return manifest
+
+
+def seal_as(path: Path, number: int) -> None:
+    """Make the archive at *path* one of format *number*."""
+    raw = bytearray(path.read_bytes())
+    old = footer.parse(bytes(raw[-footer.LENGTH :]), length=len(raw))
+    raw[-footer.LENGTH :] = footer.Footer(old.manifest, old.length, old.hash, number).pack()
+    path.write_bytes(raw)
+
+
+def _file(tar: Any, sha256: str) -> File:
+    return File(
+        name=tar.name,
+        offset=tar.offset,
+        content=tar.content,
+        end=tar.end,
+        size=tar.size,
+        sha256=sha256,
+    )

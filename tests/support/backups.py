@@ -1,0 +1,229 @@
+"""Databases with everything that a backup has to carry, and facts to compare them by."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from bson import (
+    Binary,
+    Code,
+    DBRef,
+    Decimal128,
+    Int64,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+)
+from bson.raw_bson import RawBSONDocument
+from mongo_migration.backup import create, restore, sources
+from mongo_migration.progress import quiet
+from pymongo import MongoClient
+from pymongo.database import Database
+
+Client = MongoClient[dict[str, Any]]
+LONG_NAME = "long" + "ä" * 45
+
+EVERY_TYPE: dict[str, Any] = {
+    "_id": ObjectId("65a000000000000000000001"),
+    "double": 1.5,
+    "nan": float("nan"),
+    "minus_zero": -0.0,
+    "string": "text with \0 zero and ünïcode",
+    "document": {"b": 1, "a": {"c": []}},
+    "array": [1, "two", [3, {"four": 4}], None],
+    "binary": Binary(b"\0\1\2", 0),
+    "uuid": Binary.from_uuid(uuid.UUID(int=7)),
+    "old_uuid": Binary(b"x" * 16, 3),
+    "md5": Binary(b"y" * 16, 5),
+    "user_defined": Binary(b"z", 0x80),
+    "object_id": ObjectId("65a0000000000000000000ff"),
+    "true": True,
+    "date": datetime.datetime(2026, 11, 23, 2, 5, 33, 123000, tzinfo=datetime.UTC),
+    "early": datetime.datetime(1901, 1, 1, tzinfo=datetime.UTC),
+    "null": None,
+    "regex": Regex("^a.*b$", "im"),
+    "code": Code("function() { return 1; }"),
+    "code_with_scope": Code("return x", {"x": 1}),
+    "int32": -5,
+    "timestamp": Timestamp(1_700_000_000, 7),
+    "zero_timestamp": Timestamp(0, 0),
+    "nested": {"zero_timestamp": Timestamp(0, 0)},
+    "int64": Int64(5),
+    "zero_int64": Int64(0),
+    "zero_double": 0.0,
+    "large": Int64(2**62),
+    "decimal": Decimal128("1.2300"),
+    "decimal_nan": Decimal128("NaN"),
+    "min_key": MinKey(),
+    "max_key": MaxKey(),
+    "reference": DBRef("items", ObjectId("65a000000000000000000001")),
+    "": "an empty field name",
+    "with.dot": 1,
+}
+
+IDS: list[Any] = [
+    1,
+    Int64(2),
+    3.5,
+    "text",
+    "",
+    {"a": 1, "b": 2},
+    {"b": 2, "a": 1},
+    Binary(b"id", 0),
+    True,
+    None,
+    datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    Decimal128("7.70"),
+    MinKey(),
+    MaxKey(),
+    Timestamp(0, 0),
+    Timestamp(5, 5),
+]
+
+
+def everything(database: Database[dict[str, Any]]) -> None:
+    """Fill *database* with every type of value, collection, option and index."""
+    database["types"].insert_one(EVERY_TYPE)
+    # The server sets a zero timestamp to its clock on insert, and keeps it from a pipeline.
+    database["types"].update_one({}, [{"$replaceWith": {"$literal": EVERY_TYPE}}])
+    database["ids"].insert_many([{"_id": value, "n": n} for n, value in enumerate(IDS)])
+    database["items"].insert_many(
+        [
+            {"_id": n, "name": f"item {n}", "tags": ["a", str(n)], "at": [n % 90, n % 45], "n": n}
+            for n in range(2500)
+        ]
+    )
+    _indexes(database)
+    database.create_collection("empty")
+    database.create_collection("log", capped=True, size=65536, max=500)
+    database["log"].insert_many([{"_id": -n, "line": n} for n in range(100)])
+    database.create_collection(
+        "checked",
+        validator={"n": {"$type": "int"}, "name": {"$regex": "^x"}},
+        validationLevel="moderate",
+        validationAction="error",
+    )
+    database["checked"].insert_one({"_id": 1, "n": 5, "name": "xyz"})
+    database["checked"].insert_one({"_id": 2, "n": "no"}, bypass_document_validation=True)
+    database.create_collection("collated", collation={"locale": "de", "strength": 2})
+    database["collated"].insert_many([{"_id": "a", "w": "Ä"}, {"_id": "b", "w": "ä"}])
+    database["collated"].create_index("w", name="inherits")
+    database["collated"].create_index("w", name="simple", collation={"locale": "simple"})
+    database["collated"].create_index("w", name="french", collation={"locale": "fr"})
+    database.create_collection(
+        "view",
+        viewOn="items",
+        pipeline=[{"$match": {"name": {"$regex": "^item 1", "$options": "i"}}}],
+    )
+    database.create_collection("view_of_view", viewOn="view", pipeline=[])
+    database.create_collection(
+        "weather",
+        timeseries={"timeField": "t", "metaField": "where", "granularity": "minutes"},
+        expireAfterSeconds=10**9,
+    )
+    start = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+    database["weather"].insert_many(
+        [
+            {"t": start + datetime.timedelta(minutes=n), "where": n % 3, "c": n / 7}
+            for n in range(300)
+        ]
+    )
+    database["weather"].create_index([("where", 1), ("t", -1)])
+    database.create_collection(
+        "clustered", clusteredIndex={"key": {"_id": 1}, "unique": True, "name": "by id"}
+    )
+    database["clustered"].insert_many([{"_id": n} for n in range(20)])
+    database["a name/with ünïcode & more"].insert_one({"_id": 1})
+    database[LONG_NAME].insert_one({"_id": 1})
+    database["big"].insert_many([{"_id": n, "blob": b"\1" * (5 << 20)} for n in range(4)])
+    database["_migrations"].insert_one(
+        {"_id": "004-a", "kind": "run", "migration": "004", "phase": "applied"}
+    )
+    database["_migrations_journal"].insert_many([{"_id": n, "run": "004-a"} for n in range(5)])
+
+
+def _indexes(database: Database[dict[str, Any]]) -> None:
+    items = database["items"]
+    items.create_index([("name", 1), ("n", -1)])
+    items.create_index("n", unique=True, name="unique n")
+    items.create_index("tags")
+    items.create_index([("name", "text"), ("tags", "text")], weights={"name": 5}, name="text")
+    items.create_index([("at", "2d")], bits=20, min=-100, max=100)
+    items.create_index([("geo", "2dsphere")])
+    items.create_index([("name", "hashed")])
+    items.create_index("$**", name="wildcard", wildcardProjection={"n": 0})
+    items.create_index("expires", expireAfterSeconds=3600)
+    items.create_index("hidden", hidden=True)
+    items.create_index("sparse", sparse=True)
+    items.create_index(
+        "partial",
+        partialFilterExpression={
+            "partial": {"$type": "date", "$gt": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)}
+        },
+    )
+
+
+def facts(database: Database[dict[str, Any]]) -> dict[str, Any]:
+    """Return documents (raw), options and indexes of all but the lease, through a plain client."""
+    raw = database.codec_options.with_options(document_class=RawBSONDocument)
+    found = {}
+    for listed in database.list_collections():
+        name = listed["name"]
+        if name == "system.views":
+            continue
+        documents: Any = []
+        if listed["type"] == "collection":
+            documents = database.get_collection(name, codec_options=raw).find()
+        indexes = []
+        if listed["type"] != "view":
+            indexes = database.command("listIndexes", name)["cursor"]["firstBatch"]
+        found[name] = {
+            "type": listed["type"],
+            "options": listed.get("options", {}),
+            "documents": sorted(
+                bytes(one.raw)
+                for one in documents
+                if name != "_migrations" or one["_id"] not in ("lease", "restore")
+            ),
+            "indexes": {one["name"]: (list(one["key"].items()), one) for one in indexes},
+        }
+    return found
+
+
+def take(client: Client, database: str, folder: Path, **options: Any) -> dict[str, Any]:
+    """Take a backup."""
+    settings = create.Settings(folder=folder, **options)
+    return create.back_up(client, database, settings, progress=quiet)
+
+
+def put_back(client: Client, database: str, archive: Path, **options: Any) -> dict[str, Any]:
+    """Restore without a lease, unless `hold` is given."""
+    hold: Callable[[Any], Any] = options.pop("hold", lambda _database: nullcontext(Unlosable()))
+    progress = options.pop("progress", quiet)
+    check_stop = options.pop("check_stop", lambda: None)
+    source = sources.open_source(archive, options.pop("keys", None))
+    settings = restore.Settings(
+        **{
+            "database": database,
+            "source_database": source.manifest.database,
+            "confirm": database,
+            **options,
+        }
+    )
+    return restore.restore(
+        client, source, settings, hold=hold, progress=progress, check_stop=check_stop
+    )
+
+
+class Unlosable:
+    """A lease that nobody else can take."""
+
+    def check(self) -> None:
+        """Never raise."""

@@ -1,0 +1,144 @@
+"""One run of the engine in a process of its own, which may be killed at any command it sends.
+
+    python -m tests.support.driver < job.json
+
+The job is one object; see :class:`Job`. What came of it is printed as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mongo_migration import definition, ejson, rollback, runner, stop
+from mongo_migration.errors import MigrationError
+from pymongo import MongoClient, monitoring
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the process does.
+
+    Args:
+        uri: the server; it comes on standard input, so that no process list shows the password.
+        database: the database.
+        text: the migration document.
+        action: migrate or rollback.
+        settings: of :class:`runner.Settings`.
+        die_at: kill this process at this command of the main thread, counted from 1.
+        when: ``sent``: before the server sees the command; ``answered``: after it has done it,
+            before the engine hears of it.
+        clock_ahead: seconds that this process's clock is wrong.
+        trace: a file that gets the name of every command.
+        on_conflict: of a rollback.
+    """
+
+    uri: str
+    database: str
+    text: str
+    action: str = "migrate"
+    settings: dict[str, Any] = field(default_factory=dict)
+    die_at: int = 0
+    when: str = "sent"
+    clock_ahead: float = 0.0
+    trace: str = ""
+    on_conflict: str = "keep"
+
+    def dump(self) -> str:
+        """Return the job as the process reads it."""
+        return json.dumps(asdict(self))
+
+
+class Commands(monitoring.CommandListener):
+    """Counts the commands of the main thread, and ends the process at one of them.
+
+    The lease's thread has its own time; counting its commands would make no two runs alike.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._main = threading.main_thread()
+        self.counting = False
+        self.names: list[str] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if not self._ours():
+            return
+        name = event.command_name
+        target = event.command.get(name)
+        self.names.append(f"{name} {target}" if isinstance(target, str) else name)
+        self._maybe("sent")
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        del event
+        if self._ours():
+            self._maybe("answered")
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """A command that failed did nothing, like one that wasn't sent."""
+
+    def _ours(self) -> bool:
+        return self.counting and threading.current_thread() is self._main
+
+    def _maybe(self, when: str) -> None:
+        if self._job.when == when and len(self.names) == self._job.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Do the job; return its result or its error."""
+    if job.clock_ahead:
+        real = time.time
+        time.time = lambda: real() + job.clock_ahead
+    commands = Commands(job)
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        job.uri,
+        tz_aware=True,
+        serverSelectionTimeoutMS=5000,
+        connectTimeoutMS=2000,
+        event_listeners=[commands],
+    )
+    client.admin.command("ping")
+    common: dict[str, Any] = {
+        "client": client,
+        "database": job.database,
+        "settings": runner.Settings(**job.settings),
+        "change": {},
+        "operator": {"user": "tester", "host": "testhost", "pid": os.getpid()},
+        "progress": _announce,
+        "stop": stop.listen(),
+    }
+    what = definition.load(job.text, "torture.yml")
+    _announce({"phase": "ready"})
+    commands.counting = True
+    try:
+        if job.action == "rollback":
+            result = rollback.roll_back(migration=what.id, on_conflict=job.on_conflict, **common)
+        else:
+            result = runner.migrate(definition=what, **common)
+    except MigrationError as error:
+        return {
+            "error": type(error).__name__,
+            "message": error.message,
+            "details": ejson.to_plain(error.details),
+        }
+    finally:
+        if job.trace:
+            Path(job.trace).write_text("\n".join(commands.names))
+    return {"result": ejson.to_plain(result)}
+
+
+def _announce(event: dict[str, Any]) -> None:
+    """Tell the test, which may wait for a sign of life, on standard error."""
+    print(json.dumps(event, default=str), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Job(**json.load(sys.stdin))), default=str))

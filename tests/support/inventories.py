@@ -1,0 +1,123 @@
+"""Inventories for playbook tests, pointing at the servers that the tests started."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embedded.app import App
+
+from .playbooks import ROOT
+
+_LOCAL = {
+    "ansible_connection": "local",
+    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+}
+
+
+def app_command(app: App, action: str) -> str:
+    """Return the shell-quoted command that does an action with an instance."""
+    return shlex.join(
+        [
+            *("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "embedded.app", action),
+            *("--folder", str(app.folder), "--name", app.name),
+        ]
+    )
+
+
+def app_variables(app: App) -> dict[str, Any]:
+    """Return the variables of one application host."""
+    return {
+        "app_flag_path": str(app.flag),
+        "app_restart_command": app_command(app, "restart"),
+        "app_become": False,
+        "app_health_url": f"{app.url}/api/health/ready",
+        "app_write_probe": {
+            "url": f"{app.url}/api/items",
+            "method": "POST",
+            "body": {"name": "maintenance probe"},
+            "refused_status": [503],
+        },
+        "app_smoke_tests": [
+            {"name": "the application lives", "url": f"{app.url}/api/health/live"},
+            {
+                "name": "the application is out of maintenance mode",
+                "url": f"{app.url}/api/health",
+                "contains": '"maintenance": false',
+            },
+            {"name": "items are listed", "url": f"{app.url}/api/items", "contains": '"items"'},
+        ],
+    }
+
+
+def write_inventory(
+    folder: Path,
+    *,
+    uri: str,
+    database: str,
+    app_uri: str | None = None,
+    apps: Sequence[App] = (),
+    variables: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write an inventory folder: group mongodb with one host, group app with one per instance.
+
+    Args:
+        folder: where; it is made.
+        uri: the migrator's.
+        database: the database to migrate.
+        app_uri: the application user's, for the proof that its writes are refused.
+        apps: the instances.
+        variables: for all hosts; they win over the ones from here.
+    """
+    hosts: dict[str, Any] = {
+        "all": {
+            "vars": _LOCAL,
+            "children": {
+                "mongodb": {"hosts": {"test-db": {}}},
+                "app": {"hosts": {f"test-{app.name}": app_variables(app) for app in apps}},
+            },
+        }
+    }
+    everyone: dict[str, Any] = {
+        "mongo_database": database,
+        "mongo_collections": COLLECTIONS,
+        "migration_variables": {"003": {}, "004": {}},
+        "migrations_assumed_applied": [],
+        "backup_dir": str(folder / "backups"),
+        "evidence_root": str(folder / "evidence"),
+        "contacts": {
+            "on_call_engineer": {"name": "Test On-Call", "phone": "+91 00 0000 0001"},
+            "database_admin": {"name": "Test Admin", "phone": "+91 00 0000 0002"},
+            "devops_lead": {"name": "Test Lead", "email": "lead@example.com"},
+        },
+        "mongo_uri": uri,
+        **({"maintenance_probe_uri": app_uri} if app_uri else {}),
+        **(variables or {}),
+    }
+    (folder / "group_vars").mkdir(parents=True, exist_ok=True)
+    _dump(folder / "hosts.yml", hosts)
+    # Secrets as every inventory of the project: unreadable for others.
+    (folder / "group_vars" / "all.yml").touch(mode=0o600)
+    _dump(folder / "group_vars" / "all.yml", everyone)
+    return folder
+
+
+def _dump(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(dict(value), sort_keys=False))
+
+
+# The names of the requirements, and what mongoose makes of them.
+COLLECTIONS = {
+    "journalEntries": "journalentries",
+    "financialPeriods": "financialperiods",
+    "paymentIns": "paymentins",
+    "paymentOuts": "paymentouts",
+    "purchaseReturns": "purchasereturns",
+    "bankAccounts": "bankaccounts",
+    "stockLedgers": "stockledgers",
+}

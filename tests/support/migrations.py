@@ -1,0 +1,150 @@
+"""Run the project's migrations through the engine, and look at the data through another client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mongo_migration import definition, maintenance, plan, rollback, runner, verify
+from mongo_migration.definition import Definition
+from mongo_migration.stop import StopSignal
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from tests.support.snapshot import Snapshot, indexes, snapshot
+
+FOLDER = Path(__file__).parents[2] / "playbooks" / "migrations"
+
+# What mongoose makes of the documents' names.
+MONGOOSE: dict[str, str | None] = {
+    name: name.lower()
+    for name in (
+        "bankAccounts",
+        "financialPeriods",
+        "journalEntries",
+        "paymentIns",
+        "paymentOuts",
+        "purchaseReturns",
+        "stockLedgers",
+    )
+}
+
+ANNA = {"user": "anna", "host": "bastion", "pid": 17}
+
+Client = MongoClient[dict[str, Any]]
+
+
+def text_of(migration: str) -> tuple[str, str]:
+    """Return the text of a migration document and its file name."""
+    (path,) = FOLDER.glob(f"{migration}-*.yml")
+    return path.read_text(encoding="utf-8"), path.name
+
+
+@dataclass
+class Deployment:
+    """One database, migrated by `client` and looked at through `data`, which is another's."""
+
+    client: Client
+    data: Database[dict[str, Any]]
+    collections: dict[str, str | None] = field(default_factory=lambda: dict(MONGOOSE))
+    batch_size: int = 1000
+
+    def load(self, migration: str | tuple[str, str], **variables: Any) -> Definition:
+        """Return a definition: by its id, or from a text and its file name."""
+        text, source = text_of(migration) if isinstance(migration, str) else migration
+        return definition.load(
+            text,
+            source,
+            variables=variables,
+            collections=self.collections,
+            # No test of 004 needs a run of 003 before it, unless it says so.
+            assume_applied=["003"] if '"004"' in text and not self.applied("003") else [],
+        )
+
+    def applied(self, migration: str) -> bool:
+        """Return whether a run of it stands in the changelog."""
+        done = {"migration": migration, "phase": {"$in": ["applied", "verified"]}}
+        return self.data["_migrations"].find_one(done) is not None
+
+    def plan(self, migration: str | tuple[str, str], **variables: Any) -> dict[str, Any]:
+        return plan.make(self.client, self.data.name, self.load(migration, **variables))
+
+    def migrate(
+        self, migration: str | tuple[str, str], *, frozen: bool = False, **variables: Any
+    ) -> dict[str, Any]:
+        return runner.migrate(
+            client=self.client,
+            database=self.data.name,
+            definition=self.load(migration, **variables),
+            settings=self._settings(frozen),
+            change={"ticket": "CHG-1"},
+            operator=ANNA,
+            progress=lambda event: None,
+            stop=StopSignal(),
+        )
+
+    def verify(
+        self, migration: str | tuple[str, str], expect: str = "applied", *, record: bool = True
+    ) -> dict[str, Any]:
+        return verify.verify(
+            client=self.client,
+            database=self.data.name,
+            definition=self.load(migration),
+            expect=expect,
+            operator=ANNA,
+            record=record,
+        )
+
+    def roll_back(self, migration: str, on_conflict: str = "keep") -> dict[str, Any]:
+        return rollback.roll_back(
+            client=self.client,
+            database=self.data.name,
+            migration=migration,
+            settings=self._settings(frozen=False),
+            change={},
+            operator=ANNA,
+            progress=lambda event: None,
+            stop=StopSignal(),
+            on_conflict=on_conflict,
+        )
+
+    def maintenance(self, state: str) -> None:
+        """Record maintenance mode; without the server's write block, which all databases share."""
+        maintenance.switch(
+            client=self.client,
+            database=self.data.name,
+            state=state,
+            reason="a test",
+            change={},
+            operator=ANNA,
+            write_block="never",
+        )
+
+    def content(self) -> tuple[Snapshot, dict[str, dict[str, Any]]]:
+        """Return every byte of every document, and every index: what a rollback must restore."""
+        return snapshot(self.data), indexes(self.data)
+
+    def everything(self) -> Snapshot:
+        """Return every byte, the engine's own collections included, without the lease."""
+        found = snapshot(self.data, own=True)
+        found.get("_migrations", {}).pop("lease", None)
+        return found
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return the journal, as anyone can read it."""
+        return list(self.data["_migrations_journal"].find().sort([("run", 1), ("seq", 1)]))
+
+    def _settings(self, frozen: bool) -> runner.Settings:
+        return runner.Settings(frozen=frozen, batch_size=self.batch_size, lease_seconds=10)
+
+
+def failed(result: dict[str, Any]) -> list[str]:
+    """Return the names of the checks that failed."""
+    return [check["name"] for check in result["checks"] if check["status"] == "failed"]
+
+
+def named(result: dict[str, Any], part: str) -> dict[str, Any]:
+    """Return the one check whose name has *part* in it."""
+    (check,) = [check for check in result["checks"] if part in check["name"]]
+    return dict(check)
