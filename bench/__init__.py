@@ -1,0 +1,1 @@
+"""Benchmarks: ratios that hold on any machine."""

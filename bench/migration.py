@@ -1,0 +1,314 @@
+"""What the engine costs against the server's own limit, as ratios of runs that alternate.
+
+    python -m bench.migration --documents 200000 --rounds 3
+
+Every contender does the same change to the same documents, of about 500 bytes with three indexes,
+with ``w: majority``. The server is the embedded one-member replica set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bson import ObjectId
+from mongo_migration import definition, plan, rollback, runner, stop, verify
+from mongo_migration.progress import quiet
+from pymongo import MongoClient, UpdateOne, WriteConcern
+
+from bench import report
+from embedded.mongod import ReplicaSet
+
+DATABASE = "bench_migration"
+MIGRATION = "900"
+FIELD = "organizationId"
+WORDS = ("steel", "bolt", "invoice", "paid", "net", "gross", "Mumbai", "Pune", "draft", "unit")
+BY_OWNER = "{reference: {from: users, match: {_id: $createdBy}, take: organizationId}}"
+DOCUMENT = """
+id: "{id}"
+name: bench
+summary: Gives every item its organization.
+downtime: none
+steps:
+  - set_field:
+      collections: [items]
+      field: organizationId
+      type: objectId
+      value: {value}
+"""
+
+
+class Bench:
+    """A filled database and the contenders."""
+
+    def __init__(self, client: MongoClient[dict[str, Any]], documents: int, organizations: int):
+        self.client = client
+        self.documents = documents
+        self.database = client[DATABASE]
+        self.items = self.database["items"].with_options(write_concern=WriteConcern("majority"))
+        self._fill(organizations)
+
+    def _fill(self, organizations: int) -> None:
+        chance = random.Random(7)
+        self.client.drop_database(DATABASE)
+        ids = [ObjectId() for _ in range(organizations)]
+        users = [ObjectId() for _ in range(organizations * 3)]
+        self.organization = ids[0]
+        self.database["organizations"].insert_many([{"_id": one} for one in ids])
+        self.database["users"].insert_many(
+            [{"_id": user, FIELD: chance.choice(ids)} for user in users]
+        )
+        for start in range(0, self.documents, 10_000):
+            self.database["items"].insert_many(
+                [
+                    {
+                        "name": f"item {number}",
+                        "sku": chance.randrange(10**9),
+                        "createdBy": chance.choice(users),
+                        "price": round(chance.random() * 1000, 2),
+                        "at": number,
+                        "note": " ".join(chance.choices(WORDS, k=60)),
+                    }
+                    for number in range(start, min(self.documents, start + 10_000))
+                ],
+                ordered=False,
+            )
+        for key in ("sku", "createdBy", "at"):
+            self.database["items"].create_index(key)
+
+    # -- contenders: each returns its seconds ------------------------------------------------
+
+    def bare_update(self) -> float:
+        """One updateMany: the server's limit, and a foreground that stands still."""
+        return timed(
+            lambda: self.items.update_many(
+                {FIELD: {"$exists": False}}, {"$set": {FIELD: self.organization}}
+            )
+        )
+
+    def bare_unset(self) -> float:
+        """One $unset over all."""
+        return timed(lambda: self.items.update_many({}, {"$unset": {FIELD: ""}}))
+
+    def bulk_of_single_updates(self) -> float:
+        """A bulk_write of UpdateOne, a thousand a call, as many migration scripts do it."""
+
+        def run() -> None:
+            pending: list[UpdateOne] = []
+            for row in self.items.find({FIELD: {"$exists": False}}, {"_id": 1}):
+                change = {"$set": {FIELD: self.organization}}
+                pending.append(UpdateOne({"_id": row["_id"]}, change))
+                if len(pending) == 1000:
+                    self.items.bulk_write(pending)
+                    pending = []
+            if pending:
+                self.items.bulk_write(pending)
+
+        return timed(run)
+
+    def runbook_loop(self) -> float:
+        """The runbook's loop as it was meant: find 1000 missing, update, wait 100 ms."""
+
+        def run() -> None:
+            while True:
+                rows = self.items.find({FIELD: {"$exists": False}}, {"_id": 1}).limit(1000)
+                ids = [row["_id"] for row in rows]
+                if not ids:
+                    return
+                self.items.update_many({"_id": {"$in": ids}}, {"$set": {FIELD: self.organization}})
+                time.sleep(0.1)
+
+        return timed(run)
+
+    def engine(self, value: str | None = None) -> float:
+        """Our migration, journalled and resumable, as under the write block; without its plan."""
+        bound = self._definition(value)
+        planned = timed(lambda: plan.make(self.client, DATABASE, bound))
+        whole = timed(
+            lambda: runner.migrate(
+                client=self.client,
+                database=DATABASE,
+                definition=bound,
+                settings=runner.Settings(batch_size=5000, frozen=True),
+                change={},
+                operator={"user": "bench", "host": "localhost", "pid": 0},
+                progress=quiet,
+                stop=stop.StopSignal(),
+            )
+        )
+        run = self.database["_migrations"].find_one({"kind": "run"}, sort=[("number", -1)]) or {}
+        entered = {item["phase"]: item["at"] for item in run["history"]}
+        # The digests from before are verification's time: see `verification`.
+        self.digested = (
+            (run["batches_began"] - entered["running"]).total_seconds()
+            if ("batches_began" in run)
+            else 0.0
+        )
+        return whole - planned - self.digested
+
+    def undo(self) -> float:
+        """Our rollback of that."""
+        seconds = timed(
+            lambda: rollback.roll_back(
+                client=self.client,
+                database=DATABASE,
+                migration=MIGRATION,
+                settings=runner.Settings(),
+                change={},
+                operator={"user": "bench", "host": "localhost", "pid": 0},
+                progress=quiet,
+                stop=stop.StopSignal(),
+            )
+        )
+        self.forget()
+        return seconds
+
+    def verification(self) -> float:
+        """Every check, with the digests of all documents before and after."""
+        bound = self._definition(None)
+        state = self.database["_migrations"]
+        state.update_one({"_id": "maintenance"}, {"$set": {"on": True}}, upsert=True)
+        return timed(
+            lambda: verify.verify(
+                client=self.client, database=DATABASE, definition=bound, record=False
+            )
+        )
+
+    def forget(self) -> None:
+        """Drop the state, so that the next round is a first one."""
+        for name in ("_migrations", "_migrations_journal"):
+            self.database[name].drop()
+
+    def _definition(self, value: str | None) -> definition.Definition:
+        constant = f'{{value: {{$oid: "{self.organization}"}}}}'
+        return definition.load(DOCUMENT.format(id=MIGRATION, value=value or constant))
+
+
+class Foreground:
+    """Somebody else's reads and writes, a fixed number a second, with their latencies."""
+
+    def __init__(self, client: MongoClient[dict[str, Any]], per_second: int = 100) -> None:
+        self._items = client[DATABASE]["items"]
+        self._interval = 1 / per_second
+        self._ids = [row["_id"] for row in self._items.find({}, {"_id": 1}).limit(5000)]
+        self._latencies: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        chance = random.Random(3)
+        while not self._stop.is_set():
+            began = time.monotonic()
+            one = {"_id": chance.choice(self._ids)}
+            if chance.random() < 0.5:
+                self._items.find_one(one)
+            else:
+                self._items.update_one(one, {"$inc": {"views": 1}})
+            took = time.monotonic() - began
+            self._latencies.append(took)
+            self._stop.wait(max(0.0, self._interval - took))
+
+    def __enter__(self) -> Foreground:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def p99(self) -> float:
+        """Return the 99th percentile in seconds."""
+        ordered = sorted(self._latencies)
+        return ordered[int(len(ordered) * 0.99)] if ordered else 0.0
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return how many seconds *work* took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def against(first: Callable[[], float], second: Callable[[], float], rounds: int) -> list[float]:
+    """Return first/second of *rounds* alternating rounds."""
+    return [first() / second() for _ in range(rounds)]
+
+
+def measure(bench: Bench, rounds: int, *, loop: bool) -> list[report.Result]:
+    """Run all contenders against each other."""
+    results = []
+    update, undo, verifying = [], [], []
+    journal_bytes = 0.0
+    for _ in range(rounds):
+        bare = bench.bare_update()
+        unset = bench.bare_unset()
+        ours = bench.engine()
+        verifying.append((bench.digested + bench.verification()) / ours)
+        size = bench.database.command("collStats", "_migrations_journal")["size"]
+        journal_bytes = size / bench.documents * 1e6
+        update.append(ours / bare)
+        undo.append(bench.undo() / unset)
+    results.append(report.Result.of("migrate / bare updateMany", update, at_most=1.15))
+    results.append(report.Result.of("rollback / bare $unset", undo, at_most=1.25))
+    results.append(report.Result.of("verification / migration", verifying, at_most=0.5))
+    results.append(
+        report.Result.of("journal, MB per million documents", [journal_bytes / 1e6], at_most=20)
+    )
+
+    def ours_and_back() -> float:
+        seconds = bench.engine()
+        bench.undo()
+        return seconds
+
+    def theirs(contender: Callable[[], float]) -> float:
+        seconds = contender()
+        bench.bare_unset()
+        return seconds
+
+    single = against(lambda: theirs(bench.bulk_of_single_updates), ours_and_back, rounds)
+    results.append(report.Result.of("bulk_write of UpdateOne / migrate", single, at_least=8))
+    owned = []
+    for _ in range(rounds):
+        by_owner = bench.engine(BY_OWNER)
+        bench.undo()
+        owned.append(by_owner / ours_and_back())
+    results.append(report.Result.of("value by reference / constant value", owned, at_most=1.5))
+    if loop:
+        slow = against(lambda: theirs(bench.runbook_loop), ours_and_back, 1)
+        results.append(report.Result.of("the runbook's loop / migrate", slow, at_least=20))
+    return results
+
+
+def main() -> None:
+    """Measure, print and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=200_000)
+    parser.add_argument("--organizations", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-loop", action="store_true", help="leave the slow runbook loop out")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        server = ReplicaSet(Path(folder) / "server", cache_gb=2.0)
+        server.start()
+        try:
+            with server.client() as client:
+                bench = Bench(client, asked.documents, asked.organizations)
+                results = measure(bench, asked.rounds, loop=not asked.no_loop)
+        finally:
+            server.stop()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    results.append(report.Result.of("memory of the engine, MiB", [peak], at_most=150))
+    report.publish(
+        "migration", results, note=f"{asked.documents:,} documents, {asked.rounds} rounds"
+    )
+
+
+if __name__ == "__main__":
+    main()
