@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -33,6 +34,8 @@ from ansible.utils.display import Display
 
 REDRAW_SECONDS = 0.5
 LINE_SECONDS = 30.0
+_TOGETHER_SECONDS = 0.05
+# In the order in which they tell what happened.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ERASE = "\r\x1b[K"
 _UNFILLED = {"█": "░", "#": "."}
@@ -72,7 +75,7 @@ class ActionModule(NormalAction):
         self._relay = Relay(self._tell)
         view = View(file, _terminal() if _INTERACTIVE else _lines())
         try:
-            with self._relay, Watch(view):
+            with self._relay, Watch(view, self._relay):
                 result = self._run_module(tmp, task_vars)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -130,38 +133,71 @@ def _last_words(result: Mapping[str, Any]) -> str:
 
 
 class Relay:
-    """While it is entered, hands the signals that end Ansible to the module, once."""
+    """While it is entered, notices the signals that end Ansible, and hands one to the module.
+
+    The system may give a signal to any thread, and Python's own handlers run in the main one, which
+    sleeps until the module ends: a signal would then be heard when it is too late. So Python's
+    lowest layer writes its number into a pipe, and the thread that shows the progress reads that.
+    """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._before: dict[signal.Signals, Any] = {}
+        self._inbox, self._outbox = os.pipe()
+        os.set_blocking(self._outbox, False)
         self.asked = False
 
     def __enter__(self) -> Relay:
+        signal.set_wakeup_fd(self._outbox, warn_on_full_buffer=False)
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._pass_on)
+            self._before[number] = signal.signal(number, _leave_to_the_pipe)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if not self.asked:  # otherwise Ansible goes on trying to end this process
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
-
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         if self.asked:
-            return  # Ansible repeats itself, and our own signal comes back to us
+            return  # Ansible goes on trying to end this process
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._inbox)
+        os.close(self._outbox)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, and hand on what arrives meanwhile."""
+        if not select.select([self._inbox], [], [], seconds)[0]:
+            return
+        # Ansible's own SIGTERM follows a Ctrl-C at once, and may even be seen first.
+        time.sleep(_TOGETHER_SECONDS)
+        arrived = os.read(self._inbox, 64)
+        for number in _SIGNALS:
+            if number in arrived:
+                self.pass_on(number)
+
+    def wake(self) -> None:
+        """End a wait."""
+        os.write(self._outbox, b"\0")
+
+    def pass_on(self, number: signal.Signals) -> None:
+        """Give the module a signal, once: Ansible repeats itself, and ours comes back to us."""
+        if self.asked:
+            return
         self.asked = True
         self._tell("Stopping where it can be resumed; this takes a moment …")
         # The worker leads a process group: the shell and the module below it.
         os.killpg(os.getpgid(0), number)
 
 
-class Watch(threading.Thread):
-    """Shows the progress from a thread of its own; notices when Ansible is gone."""
+def _leave_to_the_pipe(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: without a handler of ours the signal would end this process."""
 
-    def __init__(self, view: View) -> None:
+
+class Watch(threading.Thread):
+    """Shows the progress from a thread of its own; notices signals, and when Ansible is gone."""
+
+    def __init__(self, view: View, relay: Relay) -> None:
         super().__init__(name="progress", daemon=True)
         self._view = view
+        self._relay = relay
         self._over = threading.Event()
         self._parent = os.getppid()
 
@@ -171,18 +207,20 @@ class Watch(threading.Thread):
 
     def __exit__(self, *_error: object) -> None:
         self._over.set()
+        self._relay.wake()
         self.join()
         if os.getppid() == self._parent:
             self._view.close()
 
     def run(self) -> None:
         """Draw until it is over."""
-        while not self._over.wait(REDRAW_SECONDS):
+        while not self._over.is_set():
+            self._relay.wait(REDRAW_SECONDS)
             if os.getppid() != self._parent:
                 # The terminal was closed, or Ansible killed: as if the signal had come to us.
-                os.kill(os.getpid(), signal.SIGHUP)
-                return
-            self._view.update()
+                self._relay.pass_on(signal.SIGHUP)
+            elif not self._relay.asked:
+                self._view.update()
 
 
 class Screen:
