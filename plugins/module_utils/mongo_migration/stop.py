@@ -8,7 +8,6 @@ from types import FrameType
 
 from .errors import InterruptedRunError
 
-
 _SLICE_SECONDS = 0.1
 
 
