@@ -1,0 +1,116 @@
+"""``seal.json``: what a folder of evidence held when its run was over.
+
+The seal names the SHA-256 of every file, the head of the log's chain, and the seal that was made
+before it in the same place: whoever edits a file must make its seal anew, and then every later
+seal contradicts. With a signature (:mod:`.signature`) nobody without the key can make one at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import chain, record
+
+SEAL = "seal.json"
+SIGNATURE = "seal.sig"
+LOG = "log.jsonl"
+FORMAT = 1
+
+
+def seal(folder: Path, *, versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Write ``seal.json`` of *folder* and return it; a seal that is there is made anew.
+
+    Args:
+        folder: with everything that is to be sealed.
+        versions: of the software that made it.
+    """
+    log = chain.check(folder / LOG) if (folder / LOG).exists() else None
+    made = {
+        "format": FORMAT,
+        "folder": folder.name,
+        "sealed": record.now(),
+        "versions": dict(versions or {}),
+        "log": None if log is None else {"lines": log.lines, "head": log.head},
+        "previous": _previous(folder),
+        "files": {name: digest(folder / name) for name in _names(folder)},
+    }
+    record.write_json(folder / SEAL, made)
+    return made
+
+
+def verify(folder: Path) -> list[str]:
+    """Return what in *folder* isn't as it was sealed, one sentence each; empty when untouched."""
+    try:
+        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        files, log = dict(sealed["files"]), sealed["log"]
+    except FileNotFoundError:
+        return [f"{folder.name} isn't sealed: {SEAL} is missing"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return [f"{SEAL} can't be read: {error}"]
+    problems = []
+    present = set(_names(folder))
+    for name, expected in sorted(files.items()):
+        if name not in present:
+            problems.append(f"{name} was removed")
+        elif digest(folder / name) != expected:
+            problems.append(f"{name} was edited")
+    problems += [f"{name} was added" for name in sorted(present - set(files))]
+    if log is not None and LOG in present:
+        found = chain.check(folder / LOG)
+        problems += found.problems
+        if not found.problems and found.lines != log["lines"]:
+            what = "missing at" if found.lines < log["lines"] else "added at"
+            count = abs(found.lines - log["lines"])
+            problems.append(f"{LOG}: {count} line(s) {what} the end")
+    return problems + _neighbours(folder, sealed)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether *folder* has a seal, intact or not."""
+    return (folder / SEAL).exists()
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _names(folder: Path) -> list[str]:
+    """Return what a seal covers: every file but the seal and its signature."""
+    own = {SEAL, SIGNATURE}
+    paths = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    return sorted(name for path in paths if (name := str(path.relative_to(folder))) not in own)
+
+
+def _sealed_neighbours(folder: Path) -> Iterator[Path]:
+    """Yield the other sealed folders beside *folder*, by their names the newest first."""
+    for path in sorted(folder.parent.glob(f"*/{SEAL}"), reverse=True):
+        if path.parent.name != folder.name:
+            yield path.parent
+
+
+def _previous(folder: Path) -> dict[str, str] | None:
+    newest = next(_sealed_neighbours(folder), None)
+    if newest is None:
+        return None
+    return {"folder": newest.name, "seal": digest(newest / SEAL)}
+
+
+def _neighbours(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
+    """Compare with the seals before and after; a folder that was moved away proves nothing."""
+    problems = []
+    previous = sealed.get("previous") or {}
+    before = folder.parent / str(previous.get("folder", "")) / SEAL
+    if previous and before.is_file() and digest(before) != previous.get("seal"):
+        problems.append(f"the seal of {previous['folder']}, which this one follows, was made anew")
+    own = digest(folder / SEAL)
+    for later in _sealed_neighbours(folder):
+        told = record.read_json(later / SEAL).get("previous") or {}
+        if told.get("folder") == folder.name and told.get("seal") != own:
+            problems.append(f"{SEAL} was made anew: {later.name} names another one")
+    return problems
