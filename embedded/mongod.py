@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from . import binary, users
+from . import binary, certificates, users
 from .files import private_folder, read_json, write_json, write_private
 from .processes import LOOPBACK, Process, ProcessError, free_ports, wait_until
 
@@ -38,16 +39,26 @@ _UNAUTHORIZED = 13
 class Mongod:
     """One mongod process and its folder."""
 
-    def __init__(self, folder: Path, port: int, options: Sequence[str], process: Process | None):
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        options: Sequence[str],
+        process: Process | None,
+        host: str = LOOPBACK,
+    ):
         self.folder = folder
         self.port = port
         self.options = list(options)
         self.process = process
+        self.host = host
+        # What runs the binary, for a server that lives in a network of its own.
+        self.launcher: list[str] = []
 
     @property
     def address(self) -> str:
         """host:port."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def alive(self) -> bool:
@@ -66,9 +77,10 @@ class Mongod:
         data = private_folder(self.folder / "data")
         pid_file = self.folder / "mongod.pid"
         command = [
+            *self.launcher,
             str(binary.find()),
             "--fork",  # returns once the server listens, and makes it a daemon of its own session
-            *("--bind_ip", LOOPBACK, "--port", str(self.port), "--nounixsocket"),
+            *("--bind_ip", self.host, "--port", str(self.port), "--nounixsocket"),
             *("--dbpath", str(data), "--logpath", str(self.log), "--logappend"),
             *("--pidfilepath", str(pid_file)),
             # Nobody analyses the diagnostics of a sandbox, and they cost a thread and disk.
@@ -106,6 +118,8 @@ class Deployment:
         cache_gb: WiredTiger's cache.
         database: the application's database, on which `migrator` and `app` get their roles.
         parameters: further `--setParameter name=value` of the server.
+        tls: speak TLS only, with certificates that are made in the folder.
+        addresses: one for each member, where they aren't all on the loopback address.
     """
 
     set_name: str | None = None
@@ -120,30 +134,43 @@ class Deployment:
         cache_gb: float = CACHE_GB,
         database: str = DATABASE,
         parameters: Sequence[str] = (),
+        tls: bool = False,
+        addresses: Sequence[str] = (),
     ):
         self.folder = private_folder(Path(folder).absolute())
         self._state_file = self.folder / "state.json"
         recorded = read_json(self._state_file) or {}
         self.auth = bool(recorded.get("auth", auth))
         self.database = str(recorded.get("database", database))
+        self.tls = bool(recorded.get("tls", tls))
+        known = recorded.get("members") or [
+            {"port": port, "host": host}
+            for port, host in zip(
+                ports or free_ports(members), addresses or [LOOPBACK] * members, strict=True
+            )
+        ]
+        if len(known) != members:
+            raise ProcessError(
+                f"{self.folder} holds {len(known)} members, not {members}. Stop them and delete "
+                "the folder first."
+            )
+        if self.tls:
+            certificates.make(
+                self._tls_folder, [*{member.get("host", LOOPBACK) for member in known}, "localhost"]
+            )
         self._options = [
             *("--wiredTigerCacheSizeGB", str(recorded.get("cache_gb", cache_gb))),
             *(part for name in parameters for part in ("--setParameter", name)),
             *self._more_options(),
         ]
         self._cache_gb = recorded.get("cache_gb", cache_gb)
-        known = recorded.get("members") or [{"port": port} for port in ports or free_ports(members)]
-        if len(known) != members:
-            raise ProcessError(
-                f"{self.folder} holds {len(known)} members, not {members}. Stop them and delete "
-                "the folder first."
-            )
         self.members = [
             Mongod(
                 private_folder(self.folder / f"member{number}"),
                 member["port"],
                 self._options,
                 Process.load(member.get("process")),
+                member.get("host", LOOPBACK),
             )
             for number, member in enumerate(known)
         ]
@@ -235,6 +262,8 @@ class Deployment:
             options.append(f"replicaSet={self.set_name}")
         else:
             options.append("directConnection=true")
+        if self.tls:
+            options += ["tls=true", f"tlsCAFile={quote(str(self.ca_file), safe='')}"]
         return f"mongodb://{login}{self.hosts}/{database}?{'&'.join(options)}"
 
     def client(self, user: str | None = users.ADMIN, **options: Any) -> Client:
@@ -250,18 +279,44 @@ class Deployment:
         if user:
             login = {"username": user, "password": self.passwords[user]}
         with MongoClient[dict[str, Any]](
-            LOOPBACK,
+            self.members[member].host,
             self.members[member].port,
             directConnection=True,
             serverSelectionTimeoutMS=20000,
+            **self._client_options,
             **login,
         ) as client:
             yield client
 
+    @property
+    def ca_file(self) -> Path:
+        """The certificate that clients trust."""
+        return self._tls_folder / certificates.CA
+
     # For subclasses
 
+    @property
+    def _tls_folder(self) -> Path:
+        return self.folder / "tls"
+
+    @property
+    def _client_options(self) -> dict[str, Any]:
+        return {"tls": True, "tlsCAFile": str(self.ca_file)} if self.tls else {}
+
     def _more_options(self) -> list[str]:
-        return ["--auth"] if self.auth else []
+        return [*(["--auth"] if self.auth else []), *self._tls_options()]
+
+    def _tls_options(self, folder: str = "") -> list[str]:
+        if not self.tls:
+            return []
+        place = folder or str(self._tls_folder)
+        return [
+            *("--tlsMode", "requireTLS"),
+            *("--tlsCertificateKeyFile", f"{place}/{certificates.SERVER}"),
+            *("--tlsCAFile", f"{place}/{certificates.CA}"),
+            # Users log in with passwords; the certificate is the server's alone.
+            "--tlsAllowConnectionsWithoutCertificates",
+        ]
 
     def _prepare(self) -> None:
         """Make a started server usable."""
@@ -270,10 +325,14 @@ class Deployment:
     def _create_users(self) -> None:
         if not self.auth or self._users_exist():
             return
-        with self.direct(self._writable_member()) as nobody:
+        with self._first_login(self._writable_member()) as nobody:
             users.create_admin(nobody, self.passwords[users.ADMIN])
         with self.client() as admin:
             users.create_others(admin, self.passwords, self.database)
+
+    def _first_login(self, member: int) -> contextlib.AbstractContextManager[Client]:
+        """Give the client that makes the first user: anybody on the same host may."""
+        return self.direct(member)
 
     def _writable_member(self) -> int:
         return 0
@@ -294,9 +353,11 @@ class Deployment:
                 "auth": self.auth,
                 "database": self.database,
                 "cache_gb": self._cache_gb,
+                "tls": self.tls,
                 "members": [
                     {
                         "port": member.port,
+                        "host": member.host,
                         "process": member.process and member.process.as_dict(),
                         "log": str(member.log),
                     }
@@ -348,7 +409,7 @@ class ReplicaSet(Deployment):
         ]
         if self.auth:
             options += ["--keyFile", str(self._key_file())]
-        return options
+        return [*options, *self._tls_options()]
 
     def _key_file(self) -> Path:
         path = self.folder / "keyfile"
@@ -364,7 +425,7 @@ class ReplicaSet(Deployment):
             ],
             "settings": {"electionTimeoutMillis": ELECTION_MS, "heartbeatIntervalMillis": 500},
         }
-        with self.direct() as nobody:
+        with self._first_login(0) as nobody:
             try:
                 nobody.admin.command("replSetInitiate", configuration)
             except OperationFailure as error:
@@ -381,11 +442,12 @@ class ReplicaSet(Deployment):
     def _hello(self, member: int) -> dict[str, Any]:
         try:
             with MongoClient[dict[str, Any]](
-                LOOPBACK,
+                self.members[member].host,
                 self.members[member].port,
                 directConnection=True,
                 serverSelectionTimeoutMS=500,
                 socketTimeoutMS=1000,
+                **self._client_options,
             ) as client:
                 return client.admin.command("hello")
         except PyMongoError:
