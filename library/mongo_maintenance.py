@@ -12,6 +12,7 @@ description:
   - Where the server can, it also switches the server's write block, which refuses the writes of
     every user that may not bypass it. That needs MongoDB 6.0 or later, as a replica set or a
     sharded cluster, and a user that may bypass it.
+  - Before that it waits, with O(drain), until nobody else writes to the database any more.
   - With O(probe_uri), it proves that the writes of an ordinary user are refused.
   - The flag that the application reads is not the module's business but the playbooks'.
 options:
@@ -35,6 +36,42 @@ options:
     type: str
     choices: [auto, required, never]
     default: auto
+  phase:
+    description:
+      - A switch takes a while, as every application has to be told. With V(begin) it is recorded
+        that it has begun, and V(complete) records its end. Where that never comes, the record
+        shows RV(switching), and the next switch knows that applications may differ.
+      - Writes are refused with V(complete) of O(state=on), after the applications were told, and
+        accepted with V(begin) of O(state=off), before they are told.
+    type: str
+    choices: [begin, complete]
+    default: complete
+  drain:
+    description:
+      - With O(state=on) and O(phase=complete), wait until nobody else writes to O(database), before
+        writes are refused. Without this option, don't look.
+      - Nobody writes if for O(drain.quiet_seconds) no operation that writes is at work, no
+        transaction is open, and the server's counters of writes stand still. Where the write block
+        is on already, there is nothing to wait for.
+    type: dict
+    suboptions:
+      seconds:
+        description:
+          - How long to wait at most.
+        type: float
+        default: 60
+      quiet_seconds:
+        description:
+          - For how long nothing may be written.
+        type: float
+        default: 1
+      policy:
+        description:
+          - What to do with writers that don't end. V(fail) ends the task, and names them.
+            V(continue) names them in a warning.
+        type: str
+        choices: [fail, continue]
+        default: fail
   probe_uri:
     description:
       - Connection string of an ordinary user, best that of the application. With O(state=on) and
@@ -86,6 +123,9 @@ EXAMPLES = r"""
     state: "on"
     reason: migration 004
     write_block: required
+    drain:
+      seconds: 120
+      policy: fail
     probe_uri: "{{ vault_mongo_app_uri }}"
     change:
       ticket: CHG-1042
@@ -123,6 +163,47 @@ reason:
   returned: success; null without one
   type: str
   sample: migration 004
+switching:
+  description: A switch that had begun and never ended, as this one found it.
+  returned: success; null if there was none
+  type: dict
+  sample:
+    to: "on"
+    since: {"$date": "2026-11-23T02:04:58Z"}
+    by: {user: a.rao, host: bastion}
+    reason: migration 004
+drain:
+  description: How the waiting for other writers ended.
+  returned: with O(state=on) and O(drain), unless the write block was on already; on failure too
+  type: dict
+  contains:
+    drained:
+      description: Whether nobody else wrote any more.
+      returned: always
+      type: bool
+      sample: true
+    waited_seconds:
+      description: How long it took.
+      returned: always
+      type: float
+      sample: 1.3
+    writers:
+      description: Who was still at work.
+      returned: always
+      type: list
+      elements: str
+      sample: ["worker (10.0.0.7:53422, app@admin): update in bizzai.items, running for 12 s"]
+    collections:
+      description: Where something was written at the end.
+      returned: always
+      type: list
+      elements: str
+      sample: [bizzai.items]
+    unseen:
+      description: Why the server doesn't show it; empty where it does.
+      returned: always
+      type: str
+      sample: ""
 proof:
   description: Whether writes of the ordinary user are refused.
   returned: with O(state=on) and O(probe_uri); on failure too
@@ -172,7 +253,7 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def switch(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import connection, maintenance
+    from ansible.module_utils.mongo_migration import connection, drain, maintenance
 
     p = module.params
     wants_proof = p["probe_uri"] and p["state"] == "on"
@@ -184,6 +265,8 @@ def switch(client: Any, module: AnsibleModule) -> dict[str, Any]:
         change=p["change"],
         operator=entry.operator(),
         write_block=p["write_block"],
+        phase=p["phase"],
+        drained=drain.Settings(**p["drain"]) if p["drain"] else None,
         probe=connection.connect_as(p, p["probe_uri"]) if wants_proof else None,
         check=module.check_mode,
     )
@@ -202,6 +285,15 @@ def main() -> None:
                 "type": "str",
                 "choices": ["auto", "required", "never"],
                 "default": "auto",
+            },
+            "phase": {"type": "str", "choices": ["begin", "complete"], "default": "complete"},
+            "drain": {
+                "type": "dict",
+                "options": {
+                    "seconds": {"type": "float", "default": 60},
+                    "quiet_seconds": {"type": "float", "default": 1},
+                    "policy": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
+                },
             },
             "probe_uri": {"type": "str", "no_log": True},
         },

@@ -203,7 +203,8 @@ lease:
     expires: {"$date": "2026-11-23T02:06:13Z"}
     token: 7
 maintenance:
-  description: The last switch of maintenance mode.
+  description: The last switch of maintenance mode; C(switching) stands there while one is under way
+    or was killed on its way.
   returned: success; null if it was never switched
   type: dict
   sample:

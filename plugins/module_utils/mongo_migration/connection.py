@@ -15,6 +15,8 @@ from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeou
 from .errors import ConnectionFailedError
 
 OLDEST_SERVER = (4, 4)
+# By which the server's operations of ours are known.
+APP_NAME = "migration-playbooks"
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
 
@@ -178,7 +180,7 @@ def _driver_options(params: Mapping[str, Any]) -> dict[str, Any]:
         "host": params.get("uri") or params["login_host"],
         "serverSelectionTimeoutMS": timeout_ms,
         "connectTimeoutMS": timeout_ms,
-        "appname": "migration-playbooks",
+        "appname": APP_NAME,
         "retryWrites": True,
         "document_class": dict,
         "tz_aware": True,

@@ -1,4 +1,4 @@
-"""Maintenance mode of a database: the record of it, the server's write block, and the proof.
+"""Maintenance mode of a database: the record of it, the drain, the server's write block, the proof.
 
 The write block is a switch of the whole deployment, with which the server itself refuses writes:
 no flag that an application forgets to read comes into it. What is said here about its behaviour
@@ -18,7 +18,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from pymongo.write_concern import WriteConcern
 
-from . import connection, naming
+from . import connection, drain, naming
 from .errors import MigrationError
 
 Document = dict[str, Any]
@@ -125,10 +125,16 @@ def switch(
     change: Mapping[str, Any],
     operator: Mapping[str, Any],
     write_block: Literal["auto", "required", "never"] = "auto",
+    phase: Literal["begin", "complete"] = "complete",
+    drained: drain.Settings | None = None,
     probe: Client | None = None,
     check: bool = False,
 ) -> Document:
     """Switch maintenance mode, and prove that it holds.
+
+    A switch goes over many hosts, and can be killed between any two. So its begin is recorded, and
+    stays recorded as ``switching`` until it is complete: whoever comes next sees that the hosts
+    may differ.
 
     Args:
         client: logged in as the user that migrates.
@@ -138,11 +144,15 @@ def switch(
         change: what to record of the change.
         operator: who switches.
         write_block: whether to use the server's write block.
+        phase: ``begin`` before the applications are told, ``complete`` when all of them are. Writes
+            are refused with the completion of ``on``, and accepted with the begin of ``off``.
+        drained: how long to wait for writers before the write block; None doesn't look.
         probe: logged in as an ordinary user, whose writes must be refused.
         check: change nothing, and say what would be changed.
 
     Raises:
-        MaintenanceError: the write block can't be used, or doesn't stop the ordinary user.
+        MaintenanceError: the write block can't be used, or doesn't stop the ordinary user, or
+            writers don't end.
     """
     connection.check_database_name(database)
     records = client[database].get_collection(naming.STATE, write_concern=_MAJORITY)
@@ -150,16 +160,22 @@ def switch(
     blocked_before = _blocked(client, before)
     warnings: list[str] = []
     wanted = _wanted_block(client, state, write_block, blocked_before, warnings)
+    begins_on = state == "on" and phase == "begin"
 
     was = {"on": bool(before.get("on")), "write_block": blocked_before}
-    will = {"on": state == "on", "write_block": wanted}
+    will = was if begins_on else {"on": state == "on", "write_block": wanted}
     recorded = {"on": was["on"], "write_block": bool(before.get("write_block"))}
-    changed = will != was or will != recorded
+    changed = not begins_on and (will != was or will != recorded)
     note: Document = {
         "by": {"user": operator.get("user"), "host": operator.get("host")},
         "reason": reason,
         "change": dict(change),
     }
+    if phase == "begin" and not check and (before or state == "on"):
+        _mark(records, to=state, note=note)
+    result: Document = {}
+    if state == "on" and phase == "complete" and drained and not blocked_before and not check:
+        result["drain"] = _drain(client, database, drained, warnings)
     after: Mapping[str, Any] = before
     if changed and check:
         after = {"since": None, **note}
@@ -169,18 +185,23 @@ def switch(
             _record(records, on=True, write_block=blocked_before, note=note)
         _set_block(client, wanted, blocked_before)
         after = _record(records, on=will["on"], write_block=wanted, note=note)
-    if wanted and not blocked_before:
+    if phase == "complete" and not check:
+        records.update_one(
+            {"_id": ID, "switching": {"$exists": True}}, {"$unset": {"switching": 1}}
+        )
+    if will["write_block"] and not blocked_before:
         warnings += _warn_of_other_databases(client, database)
 
-    result: Document = {
+    result |= {
         "changed": changed,
         "state": state,
-        "write_block": wanted,
+        "write_block": will["write_block"],
+        "switching": before.get("switching"),
         **{key: after.get(key) for key in ("since", "by", "reason")},
         "diff": {"before": was, "after": will},
         "warnings": warnings,
     }
-    if probe is not None and state == "on":
+    if probe is not None and state == "on" and phase == "complete":
         result["proof"] = _prove(client, probe, database, wanted=wanted, check=check, so_far=result)
     return result
 
@@ -238,6 +259,43 @@ def _set_block(client: Client, wanted: bool, blocked: bool) -> None:
             f"The server accepted to switch its write block {'on' if wanted else 'off'}, but "
             "reports the opposite: somebody else switches it at the same time."
         )
+
+
+def _mark(records: Collection[Document], *, to: str, note: Mapping[str, Any]) -> None:
+    """Record that a switch has begun, without touching what is recorded of the last one."""
+    marker = {"to": to, "since": "$$NOW", "by": {"$literal": note["by"]}}
+    marker["reason"] = {"$literal": note["reason"]}
+    kept = {key: {"$ifNull": [f"${key}", False]} for key in ("on", "write_block")}
+    records.update_one({"_id": ID}, [{"$set": {**kept, "switching": marker}}], upsert=True)
+
+
+def _drain(
+    client: Client, database: str, settings: drain.Settings, warnings: list[str]
+) -> Document:
+    """Return how the waiting for writers ended, or raise where that is wanted."""
+    outcome = drain.wait(client, database, settings)
+    if outcome.drained:
+        return outcome.as_dict()
+    if outcome.unseen:
+        words = f"Whether others still write to {database} can't be seen: {outcome.unseen}."
+        advice = "Grant that role, or set the policy of the drain to continue."
+    else:
+        places = f" Written to lately: {', '.join(outcome.collections)}." * bool(
+            outcome.collections
+        )
+        words = (
+            f"Others still write to {database} after {outcome.waited_seconds:.0f} s: "
+            f"{'; '.join(outcome.writers) or 'nobody who can be seen'}.{places}"
+        )
+        advice = (
+            "Stop them, or give their hosts to the inventory's group of applications, so that they "
+            "are told of maintenance mode too; or let the write block cut them off: set the policy "
+            "of the drain to continue."
+        )
+    if settings.policy == "fail":
+        raise MaintenanceError(f"{words} {advice}", drain=outcome.as_dict())
+    warnings.append(words)
+    return outcome.as_dict()
 
 
 def _record(
