@@ -4,13 +4,15 @@
     python -m embedded.app restart|reload|stop|status --folder .sandbox/apps --name app1
 
 The folder holds, for each instance: NAME.json (how it was started), NAME.pid, NAME.log (access
-log), and NAME.env, the maintenance flag, unless --flag names another file.
+log), NAME.env, the maintenance flag, unless --flag names another file, and NAME.token, what an
+administrator shows where the flag is of the kind http.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import signal
 import sys
 import urllib.error
@@ -20,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .files import private_folder, read_json, write_json
+from .app_flags import KINDS
+from .files import private_folder, read_json, write_json, write_private
 from .processes import LOOPBACK, Process, ProcessError, free_ports, spawn, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +47,7 @@ class App:
         port: None takes the recorded one, or a free one.
         uri_file: a file with the URI in it: a URI in the process list would show the password.
         flag: the maintenance flag file.
+        flag_kind: how it learns of maintenance mode, one of app_flags.KINDS.
         writes_per_second: of the background writer.
     """
 
@@ -55,6 +59,7 @@ class App:
         port: int | None = None,
         uri_file: Path | str | None = None,
         flag: Path | str | None = None,
+        flag_kind: str | None = None,
         writes_per_second: float | None = None,
     ):
         self.folder = private_folder(Path(folder).absolute())
@@ -63,6 +68,7 @@ class App:
         recorded = read_json(self._state_file) or {}
         self.port = int(port or recorded.get("port") or free_ports(1)[0])
         self.flag = Path(flag or recorded.get("flag") or self.folder / f"{name}.env").absolute()
+        self.flag_kind = flag_kind or str(recorded.get("flag_kind") or "env")
         given = uri_file or recorded.get("uri_file")
         self.uri_file = Path(given).absolute() if given else None
         if writes_per_second is None:
@@ -80,6 +86,14 @@ class App:
     def url(self) -> str:
         """Where it answers."""
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def token(self) -> str:
+        """What an administrator of this instance shows."""
+        file = self.folder / f"{self.name}.token"
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(18))
+        return file.read_text()
 
     @property
     def log(self) -> Path:
@@ -105,6 +119,7 @@ class App:
         command = [sys.executable, "-m", "embedded.app", "serve"]
         command += ["--folder", str(self.folder), "--name", self.name, "--port", str(self.port)]
         command += ["--uri-file", str(self.uri_file), "--flag", str(self.flag)]
+        command += ["--flag-kind", self.flag_kind]
         command += ["--writes-per-second", str(self.writes_per_second)]
         self._process = spawn(command, log=self.log, cwd=ROOT)
         self._save()
@@ -127,7 +142,7 @@ class App:
 
     def reload(self) -> None:
         """Let it read its flag again without a restart; return when it has."""
-        from .app_server import read_flag
+        from .app_flags import read_flag
 
         if not self.alive or self._process is None:
             raise ProcessError(f"{self.name} doesn't run, so it can't reload: start it.")
@@ -173,6 +188,7 @@ class App:
                 "port": self.port,
                 "url": self.url,
                 "flag": str(self.flag),
+                "flag_kind": self.flag_kind,
                 "uri_file": self.uri_file and str(self.uri_file),
                 "writes_per_second": self.writes_per_second,
                 "process": self._process and self._process.as_dict(),
@@ -198,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--uri-file", type=Path)
     parser.add_argument("--flag", type=Path)
+    parser.add_argument("--flag-kind", choices=KINDS)
     parser.add_argument("--writes-per-second", type=float)
     options = parser.parse_args(arguments)
     app = App(
@@ -206,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=options.port,
         uri_file=options.uri_file,
         flag=options.flag,
+        flag_kind=options.flag_kind,
         writes_per_second=options.writes_per_second,
     )
     if options.action == "serve":
@@ -232,6 +250,8 @@ def _serve(app: App) -> None:
         port=app.port,
         uri=app.uri_file.read_text().strip(),
         flag=app.flag,
+        flag_kind=app.flag_kind,
+        token=app.token if app.flag_kind == "http" else "",
         writes_per_second=app.writes_per_second,
     )
 

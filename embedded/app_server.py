@@ -1,11 +1,12 @@
 """The process of the small HTTP application: an old release that doesn't know organizationId.
 
-It reads its maintenance flag when it starts and on SIGHUP, never in between: as in real life,
-whoever changes the flag must restart or reload the application.
+How it learns of maintenance mode is in app_flags.py; by default as in real life, from a file that
+it reads when it starts and on SIGHUP: whoever changes the file must restart or reload it.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import random
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +26,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
+from . import app_flags
+from .app_flags import Flag
 from .processes import LOOPBACK
 
 VERSION = "1.4.2"
@@ -33,18 +37,6 @@ PAGE = 20
 LARGEST_BODY = 100_000
 
 Answer = tuple[HTTPStatus, dict[str, Any]]
-
-
-def read_flag(path: Path) -> bool:
-    """Return whether an env-style file says MAINTENANCE_MODE=true; no file says no."""
-    if not path.exists():
-        return False
-    on = False
-    for line in path.read_text().splitlines():
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and name.strip() == "MAINTENANCE_MODE":
-            on = value.strip().strip("\"'").lower() in ("true", "1", "yes", "on")
-    return on
 
 
 @dataclass
@@ -61,14 +53,24 @@ class Application:
     """What the application does, without HTTP."""
 
     name: str
-    flag: Path
+    flag: Flag
     database: Database[dict[str, Any]]
-    maintenance: bool = False
+    # What an administrator shows; without one, nobody is.
+    token: str = ""
     counters: Counters = field(default_factory=Counters)
 
-    def read_flag(self) -> None:
-        """Learn whether maintenance is on."""
-        self.maintenance = read_flag(self.flag)
+    @property
+    def maintenance(self) -> bool:
+        """Whether maintenance is on."""
+        return self.flag.on
+
+    def administer(self, authorization: str, sent: dict[str, Any]) -> Answer:
+        """Take an administrator's word that maintenance begins or ends."""
+        if not self.token or not hmac.compare_digest(authorization, f"Bearer {self.token}"):
+            return HTTPStatus.UNAUTHORIZED, {"error": "Administrators only."}
+        if not isinstance(sent.get("maintenance"), bool) or not self.flag.told(sent["maintenance"]):
+            return HTTPStatus.BAD_REQUEST, {"error": "Nobody listens to that here."}
+        return HTTPStatus.OK, {"maintenance": self.maintenance}
 
     def health(self) -> Answer:
         """Say that the process lives, whatever the database does."""
@@ -206,17 +208,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer writes."""
+        self._take({"/api/items": self.application.add_item})
+
+    def do_PUT(self) -> None:
+        """Answer administrators."""
+        shown = self.headers.get("Authorization") or ""
+        self._take({"/api/admin/maintenance": partial(self.application.administer, shown)})
+
+    def _take(self, routes: dict[str, Callable[[dict[str, Any]], Answer]]) -> None:
         body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), LARGEST_BODY))
         try:
             sent = json.loads(body or b"{}")
         except ValueError:
             sent = None
-        if self.path != "/api/items":
-            self._answer(None)
-        elif not isinstance(sent, dict):
+        route = routes.get(self.path)
+        if route and not isinstance(sent, dict):
             self._answer(lambda: (HTTPStatus.BAD_REQUEST, {"error": "Send a JSON object."}))
         else:
-            self._answer(lambda: self.application.add_item(sent))
+            self._answer(route and partial(route, sent))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Write the access log: the process's standard output is its log file."""
@@ -240,27 +249,38 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def serve(*, name: str, port: int, uri: str, flag: Path, writes_per_second: float) -> None:
+def serve(
+    *,
+    name: str,
+    port: int,
+    uri: str,
+    flag: Path,
+    flag_kind: str = "env",
+    token: str = "",
+    writes_per_second: float,
+) -> None:
     """Answer requests until SIGTERM.
 
     Args:
         name: what the instance calls itself.
         port: on the loopback address.
         uri: how the application's own user reaches its database, which the URI names.
-        flag: the file with MAINTENANCE_MODE=true or false.
+        flag: the file of the kinds env and file.
+        flag_kind: one of app_flags.KINDS.
+        token: what an administrator shows.
         writes_per_second: of a background writer; 0 for none.
     """
     client: MongoClient[dict[str, Any]] = MongoClient(
         uri, serverSelectionTimeoutMS=2000, appname=name, tz_aware=True
     )
-    application = Application(name, flag, client.get_default_database())
-    application.read_flag()
+    database = client.get_default_database()
+    application = Application(name, app_flags.flag(flag_kind, flag, database), database, token)
     handler = type("BoundHandler", (Handler,), {"application": application})
     server = ThreadingHTTPServer((LOOPBACK, port), handler)
     stopped = threading.Event()
 
     def reload(_number: int, _frame: object) -> None:
-        application.read_flag()
+        application.flag.reload()
         print(f"SIGHUP: maintenance {'on' if application.maintenance else 'off'}", flush=True)
 
     def end(_number: int, _frame: object) -> None:
