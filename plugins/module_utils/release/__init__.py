@@ -1,0 +1,1 @@
+"""What a release manager asks for: windows, rehearsals, tickets, checklists, mail. No Ansible."""

@@ -1,0 +1,338 @@
+"""What a run has to show before it begins: everything is looked at, then told in one list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from . import checklist, dependencies, notice, rehearsal, revision, ticket
+from .calendar import Calendar
+from .errors import SettingError
+from .findings import ASK, MISSING, OK, OVERRIDDEN, Finding, override
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """What the gate has to know of a migration document."""
+
+    id: str
+    digest: str
+    downtime: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gate says.
+
+    Args:
+        findings: everything that was looked at.
+        change: what is recorded of the change.
+    """
+
+    findings: tuple[Finding, ...]
+    change: dict[str, Any]
+
+    def having(self, state: str) -> list[Finding]:
+        """Return the findings in *state*."""
+        return [each for each in self.findings if each.state == state]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a module returns."""
+        return {
+            "missing": [each.sentence() for each in self.having(MISSING)],
+            "to_confirm": [
+                {"id": each["id"], "text": each["text"]}
+                for each in self.change["checklist"]
+                if each["how"] == "not confirmed"
+            ],
+            "unconfirmed": [each.sentence() for each in self.having(ASK)],
+            "overridden": self.change["overridden"],
+            "findings": [each.as_dict() for each in self.findings],
+            "lines": self.lines(),
+            "change": self.change,
+        }
+
+    def lines(self) -> list[str]:
+        """Return the findings as an aligned table, for people."""
+        words = {OK: "ok", MISSING: "MISSING", ASK: "to confirm", OVERRIDDEN: "OVERRIDDEN"}
+        width = max((len(each.check) for each in self.findings), default=0)
+        return [
+            f"{each.check:<{width}}  {words[each.state]:<10}  {each.text}" for each in self.findings
+        ]
+
+
+class Gate:
+    """The gate of one inventory.
+
+    Args:
+        settings: what the inventory asks for; the options of the module ``change_gate_check``.
+        migrations: that are to be applied; empty for a command that applies none.
+        now: the time.
+        verify_seal: returns what in a folder of evidence isn't as it was sealed.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        migrations: Sequence[Migration],
+        now: datetime,
+        verify_seal: Callable[[Path], list[str]],
+    ) -> None:
+        self._settings = settings
+        self._migrations = migrations
+        self._now = now
+        self._verify_seal = verify_seal
+        self._rehearsals: list[Finding] | None = None
+        self._rehearsed: list[str] = []
+        self._revision = revision.read(Path(settings["project"]))
+
+    def check(self) -> Verdict:
+        """Look at everything.
+
+        Raises:
+            SettingError: a setting, or a value from the command line, can't be understood.
+        """
+        s = self._settings
+        reason = self._override_reason()
+        calendar = Calendar(
+            windows=s["windows"], freezes=s["freezes"], timezone=str(s["timezone"] or "UTC")
+        )
+        findings = [
+            *self._ticket(),
+            *self._people(),
+            *self._code(),
+            *self._window(calendar),
+            *self._rehearsal(),
+            *self._name(),
+        ]
+        items, recorded = checklist.look(
+            s["checklist"] if self._migrations else [],
+            automatic={
+                "backup": self._backup,
+                "dependencies": self._dependencies,
+                "maintenance": self._maintenance,
+                "notice": self._notice,
+                "rehearsal": self._staging,
+            },
+            passed=s["confirmed"],
+            typed=s["typed"],
+        )
+        findings = override([*findings, *items], reason)
+        overridden = [each.sentence() for each in findings if each.state == OVERRIDDEN]
+        return Verdict(
+            findings=tuple(findings),
+            change={
+                "ticket": str(s["ticket"] or ""),
+                "operator": s["operator"],
+                "approver": str(s["approver"] or ""),
+                "reason": str(s["reason"] or ""),
+                "revision": str(self._revision),
+                "override": reason,
+                "overridden": overridden,
+                "window": next((f.text for f in findings if f.check == "window"), ""),
+                "rehearsed": self._rehearsed,
+                "checklist": recorded,
+            },
+        )
+
+    def _override_reason(self) -> str:
+        given = self._settings["override"]
+        if given is None:
+            return ""
+        reason = " ".join(str(given).split())
+        if len(reason.split()) < 2 or len(reason) < 10:
+            raise SettingError(
+                f"-e override='{reason}' is no reason: say in a few words why this can't wait; "
+                "they are announced, and kept in the evidence"
+            )
+        return reason
+
+    def _ticket(self) -> list[Finding]:
+        s = self._settings
+        number, pattern = str(s["ticket"] or ""), str(s["ticket_pattern"])
+        if not s["ticket_required"] and not number:
+            return []
+        try:
+            matches = re.match(pattern, number)
+        except re.error as error:
+            raise SettingError(
+                f"change_gate_ticket_pattern '{pattern}' is wrong: {error}"
+            ) from error
+        if not matches:
+            found = f"'{number}' doesn't match {pattern}" if number else "there is none"
+            fix = f"This inventory requires one: pass -e ticket=... that matches {pattern}"
+            return [Finding(check="ticket", state=MISSING, text=found, fix=fix)]
+        problems = ticket.ask(s["ticket_system"], number) if s["ticket_system"] else []
+        if problems:
+            fix = "Have it approved there, or ask whoever runs the ticket system"
+            text = f"{number}: {'; '.join(problems)}"
+            return [Finding(check="ticket", state=MISSING, text=text, fix=fix)]
+        how = ", as the ticket system says" if s["ticket_system"] else ""
+        return [Finding(check="ticket", state=OK, text=f"{number}{how}")]
+
+    def _people(self) -> list[Finding]:
+        s = self._settings
+        operator, approver = str(s["operator"]), str(s["approver"] or "").strip()
+        if not s["approver_required"]:
+            return []
+        if approver and approver.casefold() != operator.strip().casefold():
+            return [Finding(check="approver", state=OK, text=f"{approver}, for {operator}")]
+        return [
+            Finding(
+                check="approver",
+                state=MISSING,
+                text=f"'{approver}' is the operator" if approver else "there is none",
+                fix="This inventory requires a second person: pass -e approver=NAME, someone "
+                f"other than the operator '{operator}'",
+                overridable=True,
+            )
+        ]
+
+    def _code(self) -> list[Finding]:
+        s, code = self._settings, self._revision
+        if not (s["clean_revision_required"] or s["tag_required"]):
+            return []
+        if not code.commit:
+            text = f"{s['project']} is no git checkout ({code.problem})"
+            fix = "This inventory runs committed code only: clone the project"
+            return [Finding(check="revision", state=MISSING, text=text, fix=fix)]
+        found = []
+        if code.dirt and s["clean_revision_required"]:
+            text = f"{s['project']} has uncommitted changes"
+            fix = f"Commit or remove {', '.join(code.dirt)}"
+            found.append(Finding(check="revision", state=MISSING, text=text, fix=fix))
+        pattern = str(s["tag_pattern"])
+        if s["tag_required"] and not any(re.search(pattern, tag) for tag in code.tags):
+            text = f"no tag that matches {pattern} points at {code.commit}"
+            fix = f"Check out a released tag: git -C {s['project']} checkout TAG"
+            found.append(Finding(check="revision", state=MISSING, text=text, fix=fix))
+        return found or [Finding(check="revision", state=OK, text=str(code))]
+
+    def _window(self, calendar: Calendar) -> list[Finding]:
+        if not calendar.has_windows and not calendar.has_freezes:
+            return []
+        now = self._now
+        window, freeze = calendar.window_at(now), calendar.freeze_at(now)
+        if window and not freeze:
+            closes = calendar.closes_at(now)
+            until = f"open until {calendar.say(closes)}" if closes else "open, and nothing ahead"
+            text = f"{window.name}: {until}" if window.name else until
+            return [Finding(check="window", state=OK, text=text)]
+        opening = calendar.next_opening(now)
+        fix = "Wait for it, or in an emergency pass -e override=REASON"
+        then = (
+            f"The next window opens {calendar.say(opening.start)}"
+            + (f" ({opening.name})" if opening.name else "")
+            + f" and closes {calendar.say(opening.end)}. {fix}"
+            if opening
+            else "No window opens within the next 400 days: see change_gate_windows"
+        )
+        if freeze:
+            name = f"'{freeze.name}' " if freeze.name else ""
+            text = f"the freeze {name}holds until {calendar.say(freeze.end)}"
+            return [Finding(check="window", state=MISSING, text=text, fix=then, overridable=True)]
+        text = f"no change window is open ({calendar.say(now)})"
+        return [Finding(check="window", state=MISSING, text=text, fix=then, overridable=True)]
+
+    def _rehearsal(self) -> list[Finding]:
+        if self._rehearsals is None:
+            days = float(self._settings["rehearsal_days"])
+            self._rehearsals = (
+                [self._rehearsal_of(each, days) for each in self._migrations] if days > 0 else []
+            )
+        return self._rehearsals
+
+    def _rehearsal_of(self, migration: Migration, days: float) -> Finding:
+        s = self._settings
+        found = rehearsal.find(
+            root=Path(s["rehearsal_evidence"]),
+            digest=migration.digest,
+            days=days,
+            now=self._now,
+            verify=self._verify_seal,
+            but_not=s["deployment"],
+            deployments=s["rehearsal_deployments"],
+        )
+        what = f"{migration.id} (digest {migration.digest[:12]})"
+        if found.complete:
+            last = found.turns[-1]
+            self._rehearsed += [turn.folder.name for turn in found.turns]
+            return Finding(
+                check="rehearsal",
+                state=OK,
+                text=f"{what} went up, down and up on {last.deployment} by {last.ended:%Y-%m-%d}",
+            )
+        return Finding(
+            check="rehearsal",
+            state=MISSING,
+            text=f"{what}: {'; '.join(found.problems)}",
+            fix=f"On staging run migrate-{migration.id}.yml, rollback.yml -e "
+            f"migration={migration.id}, and migrate-{migration.id}.yml, with the evidence in "
+            f"{s['rehearsal_evidence']}; or in an emergency pass -e override=REASON",
+            overridable=True,
+        )
+
+    def _name(self) -> list[Finding]:
+        """A wrong name is told with all else; a missing one is asked for after the plan."""
+        s = self._settings
+        if s["confirm"] is None or s["confirm"] == s["database"]:
+            return []
+        text = f"-e confirm={s['confirm']} isn't the database's name"
+        fix = f"Did you mean another inventory? To go on, pass -e confirm={s['database']}"
+        return [Finding(check="confirmation", state=MISSING, text=text, fix=fix)]
+
+    # --- Items of the checklist that are looked up ----------------------------------------------
+
+    def _backup(self) -> checklist.Answer:
+        return True, "made and verified by this run, after the writers are stopped", "", False
+
+    def _dependencies(self) -> checklist.Answer:
+        wrong = dependencies.problems(Path(self._settings["project"]))
+        if wrong:
+            return False, "; ".join(wrong), "Run make install, and use .venv/bin", False
+        return True, "every pinned library is installed in its version", "", False
+
+    def _maintenance(self) -> checklist.Answer:
+        wanting = [each.id for each in self._migrations if each.downtime != "none"]
+        if not wanting:
+            return True, "not needed: the migration runs while the application lives", "", False
+        if self._settings["maintenance_mode"] == "off":
+            found = f"maintenance_mode is off, and {', '.join(wanting)} asks for it"
+            return False, found, "Set maintenance_mode to auto", False
+        return True, "entered, and proved, by this run", "", False
+
+    def _staging(self) -> checklist.Answer:
+        if float(self._settings["rehearsal_days"]) <= 0:
+            return (
+                False,
+                "change_gate_rehearsal_days is 0",
+                "Set it, or let a person confirm",
+                False,
+            )
+        missing = [each for each in self._rehearsal() if each.state == MISSING]
+        if missing:
+            return False, "not rehearsed", "See 'rehearsal' above", True
+        return True, "rehearsed, with sealed evidence", "", False
+
+    def _notice(self) -> checklist.Answer:
+        s = self._settings
+        for migration in self._migrations:
+            told, why = notice.find(
+                root=Path(s["evidence"]),
+                migration=migration.id,
+                deployment=s["deployment"],
+                now=self._now,
+                hours=float(s["notice_hours"]),
+            )
+            if told is None:
+                fix = (
+                    f"Run announce.yml -e migration={migration.id} -e event=notice -e at=..., and "
+                    f"wait for {float(s['notice_hours']):g} h"
+                )
+                return False, why, fix, True
+        return True, f"announced at least {float(s['notice_hours']):g} h ago", "", False
