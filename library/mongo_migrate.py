@@ -159,6 +159,12 @@ indexes:
   type: list
   elements: str
   sample: [items.organizationId_1, invoices.organizationId_1]
+meanwhile:
+  description: What writers did between the plan and the end; empty while none may write.
+  returned: success, not in check mode
+  type: list
+  elements: str
+  sample: ["items: about +12 documents"]
 elapsed:
   description: Seconds that this attempt took.
   returned: success, not in check mode

@@ -13,7 +13,7 @@ options:
       - How many documents are written at a time. A stop, a failover or a kill repeats at most one
         batch, without effect.
       - Bigger is faster and delays other users of the database more.
-      - If left out, the throttle chooses between 100 and 20,000 while others write, and 5,000 are
+      - If left out, the throttle chooses between 100 and 20,000 while others write, and 20,000 are
         written at a time in maintenance mode. A rollback's batches are always those of the run.
     type: int
   throttle:

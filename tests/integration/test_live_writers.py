@@ -228,6 +228,14 @@ def test_a_validator_that_rejects_stops_before_the_batch_and_can_be_mended(datab
     torture.fill(database)
     before = torture.state(database)
     rule = {"$or": [{"name": {"$ne": "items 15"}}, {"organizationId": {"$not": {"$type": 7}}}]}
+    stop = torture.StopSignal()
+
+    def made_after_the_plan(event: dict[str, Any]) -> None:
+        if event.get("kind") == "set_field":
+            stop.ask("somebody changes the validator")
+
+    with pytest.raises(InterruptedRunError):
+        torture.migrate(database, stop=stop, progress=made_after_the_plan)
     database.command("collMod", "items", validator=rule)
     error = refused(database)
     assert "validator rejects" in error.message

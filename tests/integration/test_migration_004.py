@@ -437,3 +437,48 @@ def test_003_must_come_first(site: Deployment, company: Tenants):
     loaded = definition.load(text, source, collections=site.collections)
     (problem,) = plan.make(site.client, site.data.name, loaded)["problems"]
     assert "migration 003 must be applied before 004" in problem["what"]
+
+
+# -- validators ------------------------------------------------------------------------------
+
+NO_ORGANIZATION = {"$jsonSchema": {"not": {"required": ["organizationId"]}}}
+
+
+def test_documents_that_a_validator_would_refuse_are_found_by_the_plan(
+    site: Deployment, company: Tenants
+):
+    user = company.users[company.organizations[0]]
+    good, bad = company.add("items", user), company.add("items", user, color="none")
+    rule = {"$or": [{"organizationId": {"$exists": False}}, {"color": {"$exists": False}}]}
+    site.data.command("collMod", "items", validator=rule)
+    before = site.everything()
+    (refused,) = [item for item in refusal(site) if item["policy"] == "validator"]
+    assert (refused["collection"], refused["count"], refused["samples"]) == ("items", 1, [bad])
+    assert "collMod" in refused["fix"]
+    assert site.everything() == before
+    site.data["items"].delete_one({"_id": bad})
+    assert site.migrate("004")["phase"] == "applied"
+    assert site.data["items"].find_one({"_id": good})["organizationId"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"validationAction": "warn"}, {"validationLevel": "off"}],
+    ids=["warn", "off"],
+)
+def test_a_validator_that_refuses_nothing_is_in_nobodys_way(
+    site: Deployment, company: Tenants, options: dict[str, str]
+):
+    company.add("items", company.users[company.organizations[0]])
+    site.data.command("collMod", "items", validator=NO_ORGANIZATION, **options)
+    assert site.migrate("004")["modified"] == 1
+
+
+def test_a_moderate_validator_leaves_documents_alone_that_were_invalid_before(
+    site: Deployment, company: Tenants
+):
+    company.add("items", company.users[company.organizations[0]], color="none")
+    rule = {"color": {"$exists": False}}
+    site.data.command("collMod", "items", validator=rule, validationLevel="moderate")
+    assert site.migrate("004")["modified"] == 1
+    assert failed(site.verify("004")) == []

@@ -226,6 +226,25 @@ def test_without_a_run_there_is_nothing_to_roll_back(site: Deployment, company: 
     assert site.everything() == before
 
 
+def test_values_too_large_for_one_journal_entry_are_written_in_several(
+    site: Deployment, company: Tenants
+):
+    for size in (6, 6, 1, 6, 14):
+        company.add("items", company.users[company.organizations[0]], "x" * (size << 20))
+    before = site.content()
+    site.migrate("004", frozen=True)
+    sizes = [
+        row["size"]
+        for row in site.data["_migrations_journal"].aggregate(
+            [{"$match": {"kind": "set_field"}}, {"$project": {"size": {"$bsonSize": "$$ROOT"}}}]
+        )
+    ]
+    assert len(sizes) > 3
+    assert sum(sizes) > 33 << 20
+    site.roll_back("004")
+    assert site.content() == before
+
+
 # -- conflicts of set_field ------------------------------------------------------------------
 
 

@@ -9,11 +9,13 @@ after a rollback prove that the state is the one from before, byte by byte.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import bson
 from pymongo.database import Database
 
+from .ahead import ahead
 from .digest import Digest
 from .naming import OURS
 from .operations import Touched
@@ -27,6 +29,7 @@ def take(
     *,
     meter: Meter,
     comment: str,
+    whole: bool = True,
 ) -> list[dict[str, Any]]:
     """Return the digests of every ordinary collection.
 
@@ -35,22 +38,27 @@ def take(
         touched: what the migration writes to.
         meter: told of every batch read.
         comment: what the server's operations carry.
+        whole: also digest the touched fields themselves.
     """
     fields: dict[str, set[str]] = {}
     for item in touched:
         if item.field is not None:
             fields.setdefault(item.collection, set()).add(item.field)
     taken = []
-    for name in sorted(ordinary(database)):
-        without = sorted(fields.get(name, ()))
-        taken.append(
-            {
-                "collection": name,
-                "without": without,
-                **_rest(database, name, without, meter, comment).as_dict(),
-                "fields": _fields(database, name, without, comment).as_dict(),
-            }
-        )
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fields") as other:
+        for name in sorted(ordinary(database)):
+            without = sorted(fields.get(name, ()))
+            # The server works on both at once, and this process hashes meanwhile.
+            own = other.submit(_fields, database, name, without if whole else [], comment)
+            rest = _rest(database, name, without, meter, comment)
+            taken.append(
+                {
+                    "collection": name,
+                    "without": without,
+                    **rest.as_dict(),
+                    "fields": own.result().as_dict(),
+                }
+            )
     return taken
 
 
@@ -78,7 +86,8 @@ def _rest(
 ) -> Digest:
     digest = Digest()
     projection = dict.fromkeys(without, 0) if without else None
-    for batch in raw_batches(database, name, projection=projection, comment=comment):
+    batches = raw_batches(database, name, projection=projection, comment=comment)
+    for batch in ahead(batches):
         digest.add_many(batch)
         meter.advance(len(batch), collection=name)
     return digest

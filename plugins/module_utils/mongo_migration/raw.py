@@ -7,7 +7,7 @@ as it came and cut into documents by their length prefixes, which costs half the
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -61,7 +61,7 @@ def raw_batches(
     at: Timestamp | None = None,
     batch_size: int | None = None,
     batch_bytes: int = 4 << 20,
-) -> Iterator[list[bytes]]:
+) -> Generator[list[bytes], None, None]:
     """Yield lists of documents as raw BSON, read from the primary.
 
     Args:

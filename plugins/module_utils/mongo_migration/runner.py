@@ -137,7 +137,11 @@ def migrate(
             )
             closing(run, lambda: _apply(writer, bound, progress, started))
         result = _result(run.document, changed=True, started=started)
-        return {**result, "warnings": [*result["warnings"], *pacer.missing]}
+        return {
+            **result,
+            "warnings": [*result["warnings"], *pacer.missing],
+            "meanwhile": [] if frozen else _meanwhile(db, bound, run.document),
+        }
 
 
 def stored(document: Mapping[str, Any]) -> Definition:
@@ -211,6 +215,26 @@ def _apply(writer: Writer, bound: Definition, progress: Sink, started: float) ->
         stop=writer.stop,
         waiting=lambda reason: progress({"phase": "migrate", "waiting": reason}),
     )
+
+
+def _meanwhile(
+    db: Database[dict[str, Any]], bound: Definition, run: Mapping[str, Any]
+) -> list[str]:
+    """Return what writers did to the collections since the plan, in words; about, not exactly."""
+    names = Collections(db, bound.collections)
+    words = []
+    for row in run["plan"]["steps"]:
+        if "to_change" in row and names.exists(row["collection"]):
+            more = names.get(row["collection"]).estimated_document_count() - row["documents"]
+            if more:
+                words.append(f"{row['collection']}: about {more:+,} documents")
+    planned = run["plan"]["totals"]["to_change"]
+    if beyond := run["counts"]["modified"] - planned:
+        words.append(
+            f"{run['counts']['modified']:,} documents set where {planned:,} were planned "
+            f"({beyond:+,})"
+        )
+    return words
 
 
 def _take_baseline(writer: Writer, bound: Definition, scope: Scope, progress: Sink) -> None:
@@ -345,6 +369,7 @@ def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[st
         "skipped": counts["skipped"],
         "batches": counts["batches"],
         "indexes": indexes,
+        "meanwhile": [],
         "elapsed": round(time.monotonic() - started, 1),
         "steps": run["plan"]["steps"],
         "plan": run["plan"],

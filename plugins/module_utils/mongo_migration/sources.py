@@ -157,6 +157,7 @@ class Reference:
         self._spec = spec
         self._scope = scope
         self._within = spec.get("within")
+        self._label = f"reference to {spec['from']}"
         self._targets = list(spec["match"])
         self._expressions = list(spec["match"].values())
         self.inputs: list[Any] = list(self._expressions)
@@ -199,17 +200,20 @@ class Reference:
 
     def _one(self, matches: list[dict[str, Any]], outside: bool) -> Resolution:
         name, take = self._spec["from"], self._spec["take"]
-        by = ", ".join(
-            f"{target} = {_label(expression)}" for target, expression in self._spec["match"].items()
-        )
         if not matches:
-            return Unresolved(f"no document in {name} with {by}{self._conditions()}")
+            return Unresolved(f"no document in {name} with {self._by()}{self._conditions()}")
         if len(matches) > 1:
-            return Unresolved(f"more than one document in {name} with {by}{self._conditions()}")
+            return Unresolved(
+                f"more than one document in {name} with {self._by()}{self._conditions()}"
+            )
         value = matches[0].get(take)
         if value is None or value == "":
-            return Unresolved(f"{name}.{take} is empty where {by}")
-        return Found(value, f"reference to {name}", outside)
+            return Unresolved(f"{name}.{take} is empty where {self._by()}")
+        return Found(value, self._label, outside)
+
+    def _by(self) -> str:
+        match = self._spec["match"]
+        return ", ".join(f"{target} = {_label(value)}" for target, value in match.items())
 
     def _conditions(self) -> str:
         parts = []

@@ -21,7 +21,7 @@ _MOST = 100_000
 # Where the run starts before anything was measured.
 FIRST_SIZE = 500
 # While nobody else writes: the largest that pays (bigger ones cost memory and gain nothing).
-FROZEN_SIZE = 5_000
+FROZEN_SIZE = 20_000
 
 _SHRINK, _GROW = 0.5, 1.25
 _FIRST_PAUSE = 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pymongo import MongoClient
@@ -142,28 +143,32 @@ def _applied(
     db: Database[dict[str, Any]], document: dict[str, Any], bound: Definition, scope: Scope
 ) -> Iterator[Check | dict[str, Any]]:
     before = document["plan"]["before"]
-    try:
-        for _step, operation in plans.active(bound, scope, before):
-            yield from _unless_emptied(operation.check(), before)
-    except DefinitionError as error:  # a collection was dropped or renamed since
-        yield Check(
-            name="every collection of the migration exists",
-            passed=False,
-            expected="all exist",
-            observed="one doesn't",
-            examined=0,
-            detail=error.message,
-        )
-    for spec, check in checks.evaluate(
-        bound.postconditions,
-        scope,
-        variables=bound.variables,
-        before=before,
-        where=f"{bound.source}: postconditions",
-    ):
-        yield _skipped(spec["name"], check) if isinstance(check, str) else check
-    yield from _nothing_else(db, document, whole=False)
-    yield from _counts(document, scope)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as other:
+        # While the server counts for the other checks, this process hashes.
+        present = other.submit(_present, db, document, whole=False)
+        try:
+            for _step, operation in plans.active(bound, scope, before):
+                yield from _unless_emptied(operation.check(), before)
+        except DefinitionError as error:  # a collection was dropped or renamed since
+            yield Check(
+                name="every collection of the migration exists",
+                passed=False,
+                expected="all exist",
+                observed="one doesn't",
+                examined=0,
+                detail=error.message,
+            )
+        for spec, check in checks.evaluate(
+            bound.postconditions,
+            scope,
+            variables=bound.variables,
+            before=before,
+            where=f"{bound.source}: postconditions",
+        ):
+            yield _skipped(spec["name"], check) if isinstance(check, str) else check
+        now = present.result()
+    yield from _nothing_else(db, document, now, whole=False)
+    yield from _counts(document, scope, now)
 
 
 def _unless_emptied(found: Iterator[Check], before: Mapping[str, int]) -> Iterator[Check]:
@@ -175,11 +180,12 @@ def _unless_emptied(found: Iterator[Check], before: Mapping[str, int]) -> Iterat
         yield check
 
 
-def _counts(document: Mapping[str, Any], scope: Scope) -> Iterator[Check | dict[str, Any]]:
+def _counts(
+    document: Mapping[str, Any], scope: Scope, present: Mapping[str, Any] | None
+) -> Iterator[Check | dict[str, Any]]:
     """No document came or went: exact while writers are stopped, said when they weren't."""
     inserts = {row["collection"] for row in document["plan"]["steps"] if "to_insert" in row}
-    frozen = "baseline" in document and maintenance.is_on(scope.collections.database)
-    if not frozen:
+    if present is None:
         why = "writers are not stopped, so documents may rightly come and go"
         yield _skipped("as many documents as before in every collection", why)
         return
@@ -189,7 +195,7 @@ def _counts(document: Mapping[str, Any], scope: Scope) -> Iterator[Check | dict[
         label = f"{name}: as many documents as before"
         now = 0
         if scope.collections.exists(name):
-            now = scope.collections.get(name).count_documents({}, comment=_COMMENT)
+            now = _digest(present.get(scope.collections.get(name).name)).count
         yield Check(name=label, passed=now == was, expected=was, observed=now, examined=now)
 
 
@@ -200,7 +206,7 @@ def _rolled_back(
     db: Database[dict[str, Any]], document: dict[str, Any], scope: Scope
 ) -> Iterator[Check | dict[str, Any]]:
     yield from _journal_undone(db, document)
-    yield from _nothing_else(db, document, whole=True)
+    yield from _nothing_else(db, document, _present(db, document, whole=True), whole=True)
 
 
 def _journal_undone(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> Iterator[Check]:
@@ -266,29 +272,39 @@ def _left(db: Database[dict[str, Any]], entry: Mapping[str, Any]) -> tuple[int, 
 # -- nothing else changed --------------------------------------------------------------------
 
 
+def _present(
+    db: Database[dict[str, Any]], document: Mapping[str, Any], *, whole: bool
+) -> dict[str, dict[str, Any]] | None:
+    """Return what the collections hold now; None if that can't be compared with before."""
+    if "baseline" not in document or not maintenance.is_on(db):
+        return None
+    touched = [
+        Touched(collection=item["collection"], field=field)
+        for item in document["baseline"]
+        for field in item["without"]
+    ]
+    taken = baseline.take(
+        db, touched, meter=Meter(quiet, phase="verify", total=0), comment=_COMMENT, whole=whole
+    )
+    return {item["collection"]: item for item in taken}
+
+
 def _nothing_else(
-    db: Database[dict[str, Any]], document: dict[str, Any], *, whole: bool
+    db: Database[dict[str, Any]],
+    document: dict[str, Any],
+    now: Mapping[str, dict[str, Any]] | None,
+    *,
+    whole: bool,
 ) -> Iterator[Check | dict[str, Any]]:
     """Compare digests from before the run with the data now, while writers are still stopped."""
     label = "nothing else changed"
     if "baseline" not in document:
         yield _each_batch(document, label)
         return
-    if not maintenance.is_on(db):
+    if now is None:
         yield _skipped(label, "writers have been let in again since")
         return
     was = {item["collection"]: item for item in document["baseline"]}
-    touched = [
-        Touched(collection=name, field=field)
-        for name, item in was.items()
-        for field in item["without"]
-    ]
-    now = {
-        item["collection"]: item
-        for item in baseline.take(
-            db, touched, meter=Meter(quiet, phase="verify", total=0), comment=_COMMENT
-        )
-    }
     inserted = {} if whole else _inserted(db, document)
     for name in sorted(set(was) | set(now)):
         old, new = was.get(name), now.get(name)

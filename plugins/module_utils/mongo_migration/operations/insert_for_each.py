@@ -19,6 +19,7 @@ from ..matching import hashable
 from ..sources import Scope
 from ..writer import Write, Writer
 from .base import Check, Plan, Touched, Undone, problem
+from .validators import Validator
 
 KIND = "insert_for_each"
 
@@ -67,6 +68,7 @@ class InsertForEach:
         self._plan_useless(plan, useless)
         planned = self._scope.planned.setdefault(self._into_name, [])
         planned += new
+        self._plan_refused(plan, new)
         for document, other in overlapping[:_SAMPLES]:
             plan.warnings.append(
                 f"{self._into_name}: kept {ejson.short(other['_id'])}, which overlaps what "
@@ -91,6 +93,23 @@ class InsertForEach:
             }
         )
         return plan
+
+    def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
+        if not (validator := Validator(self._into, self._scope.comment)):
+            return
+        refusal = validator.refuses_new(new, {key: f"${key}" for key in self._key})
+        if refusal.count:
+            plan.problems.append(
+                problem(
+                    step=self._step.index,
+                    collection=self._into_name,
+                    what="the collection's validator refuses the documents to insert",
+                    count=refusal.count,
+                    samples=refusal.samples,
+                    policy="validator",
+                    fix="change the validator (collMod), or what the document inserts",
+                )
+            )
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Insert what is missing. What exists is kept, so that a repetition inserts nothing."""

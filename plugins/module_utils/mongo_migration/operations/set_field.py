@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +26,17 @@ from ..writer import StaleBatchError, Write, Writer
 from .base import Check, Plan, Touched
 from .referents import MOST, Referents
 from .tally import Tally
+from .validators import Validator
 
 KIND = "set_field"
 
 _SAMPLES = 5
 # Documents that writers add behind the walk are picked up by another one; this many in all.
 _MOST_PASSES = 20
+# What a batch rewrites is in the server's cache until it is committed.
+_BATCH_BYTES = 64 << 20
+# A journal entry is one document, of which MongoDB allows 16 MB.
+_ENTRY_BYTES = 8 << 20
 # A batch that changes under our eyes is read again; this often in a row.
 _MOST_STALE = 50
 
@@ -161,7 +166,8 @@ class SetField:
         rows = list(
             target.collection.aggregate(
                 [
-                    {"$match": self._where},
+                    # Only as the first stage does a sample cost less than reading everything.
+                    *([{"$match": self._where}] if self._where else []),
                     {"$sample": {"size": _SAMPLES}},
                     {"$project": {self._field: 1}},
                 ],
@@ -224,6 +230,13 @@ class SetField:
             target.source.prepare([row["_id"].get("key", []) for row in batch])
             for row in batch:
                 self._judge(tally, row, target.source, referents)
+        validator = Validator(target.collection, self._scope.comment)
+        if validator and tally.example is not ABSENT:
+            refusal = validator.refuses_change(
+                self._candidates(referents), self._field, tally.example
+            )
+            if refusal.count:
+                tally.refused(refusal.count, refusal.samples)
         tally.finish(
             documents=target.collection.count_documents({}, comment=self._scope.comment),
             real=target.collection.name,
@@ -265,10 +278,11 @@ class SetField:
         self, writer: Writer, target: _Target, referents: Referents, position: dict[str, Any]
     ) -> None:
         # While one batch is written, the next one is read: the server does both at once.
+        most = _most_documents(target.collection)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
 
             def ahead(start: dict[str, Any]) -> Future[_Batch | None]:
-                size = writer.settings.batch_size
+                size = min(most, writer.settings.batch_size)
                 return reader.submit(self._prepare, target, referents, start, size)
 
             # A walk that is resumed has written before: it, too, looks behind itself at its end.
@@ -364,8 +378,7 @@ class SetField:
             if len(rows) < limit:
                 # A bound on one side reaches up to the greatest key of all, without that key.
                 rows += find({"_id": MaxKey()})
-        target.source.prepare([row.get("key", []) for row in rows])
-        return rows
+        return _fitting(rows)
 
     def _group(
         self, target: _Target, rows: list[dict[str, Any]], referents: Referents
@@ -376,7 +389,10 @@ class SetField:
         referents.refresh([r["before"] for r in rows if isinstance(r.get("before"), ObjectId)])
         groups: dict[bytes, dict[str, Any]] = {}
         skipped = 0
-        for row in rows:
+        judged = list(_alike(rows))
+        target.source.prepare([alike[0].get("key", []) for alike in judged])
+        for alike in judged:
+            row = alike[0]
             before = row.get("before", ABSENT)
             if isinstance(before, ObjectId) and referents.ids is not None and referents.has(before):
                 continue
@@ -388,13 +404,14 @@ class SetField:
                         f"{target.name} {ejson.short(row['_id'])} came or changed after the plan: "
                         f"{reason}. Correct it, then run the same command again."
                     )
-                skipped += 1
+                skipped += len(alike)
                 continue
             assert isinstance(answer, Found)
             shape: dict[str, Any] = {"value": answer.value}
             if before is not ABSENT:
                 shape["before"] = before
-            groups.setdefault(bson.encode(shape), {**shape, "ids": []})["ids"].append(row["_id"])
+            group = groups.setdefault(bson.encode(shape), {**shape, "ids": []})
+            group["ids"] += [item["_id"] for item in alike]
         return list(groups.values()), skipped
 
     def _objection(
@@ -522,6 +539,31 @@ class SetField:
             )
             group["ids"] = [item["_id"] for item in held]
         writer.journal.amend(writer.seq + 1, groups=groups)
+
+
+def _most_documents(collection: Collection[dict[str, Any]]) -> int:
+    """Return how many documents of average size a batch may have."""
+    stats = next(collection.aggregate([{"$collStats": {"storageStats": {}}}]))["storageStats"]
+    return max(1, _BATCH_BYTES // max(1, int(stats.get("avgObjSize", 1))))
+
+
+def _fitting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first of *rows*, as many as their values from before fit one journal entry."""
+    size = 0
+    for index, row in enumerate(rows):
+        if "before" in row:
+            size += len(bson.encode({"before": row["before"]}))
+        if size > _ENTRY_BYTES and index:
+            return rows[:index]
+    return rows
+
+
+def _alike(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    """Return the rows by what their judgement rests on: the value before and the source's key."""
+    found: dict[bytes, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(bson.encode({**row, "_id": None}), []).append(row)
+    return found.values()
 
 
 _WORDS: dict[str, str] = {

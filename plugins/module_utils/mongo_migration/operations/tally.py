@@ -37,6 +37,7 @@ class Tally:
         self._problems: dict[tuple[str, str], dict[str, Any]] = {}
         self._outside = 0
         self._samples: list[Any] = []
+        self.example: Any = matching.ABSENT  # a value that some candidate gets
 
     def category(self, why: str, count: int) -> None:
         """Count candidates by why they are one."""
@@ -46,6 +47,8 @@ class Tally:
         """Count candidates for which there is a value."""
         self._resolved[answer.source] = self._resolved.get(answer.source, 0) + count
         self._outside += count if answer.outside else 0
+        if self.example is matching.ABSENT:
+            self.example = answer.value
         if len(self._samples) < _SAMPLES:
             self._samples.append(sample)
 
@@ -57,6 +60,20 @@ class Tally:
         entry["count"] += count
         if len(entry["samples"]) < _SAMPLES:
             entry["samples"].append(sample)
+
+    def refused(self, count: int, samples: list[Any]) -> None:
+        """Note the candidates that the collection's validator refuses once they are written."""
+        self._plan.problems.append(
+            problem(
+                step=self._step,
+                collection=self._name,
+                what=f"the collection's validator refuses these documents with a {self._field}",
+                count=count,
+                samples=samples,
+                policy="validator",
+                fix="change the validator (collMod) or correct these documents",
+            )
+        )
 
     def finish(self, *, documents: int, real: str, policies: dict[str, str]) -> None:
         """Add the collection's row, problems and warnings to the plan."""
