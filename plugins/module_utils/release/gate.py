@@ -147,8 +147,9 @@ class Gate:
         reason = " ".join(str(given).split())
         if len(reason.split()) < 2 or len(reason) < 10:
             raise SettingError(
-                f"-e override='{reason}' is no reason: say in a few words why this can't wait; "
-                "they are announced, and kept in the evidence"
+                f"override is '{reason}', which is no reason: say in a few words why this can't "
+                "wait (they are announced, and kept in the evidence), quoted twice because of "
+                "their spaces: -e \"override='WORDS'\""
             )
         return reason
 
@@ -204,7 +205,8 @@ class Gate:
         found = []
         if code.dirt and s["clean_revision_required"]:
             text = f"{s['project']} has uncommitted changes"
-            fix = f"Commit or remove {', '.join(code.dirt)}"
+            more = f" and {len(code.dirt) - 5} more" if len(code.dirt) > 5 else ""
+            fix = f"Commit or remove {', '.join(code.dirt[:5])}{more}"
             found.append(Finding(check="revision", state=MISSING, text=text, fix=fix))
         pattern = str(s["tag_pattern"])
         if s["tag_required"] and not any(re.search(pattern, tag) for tag in code.tags):
