@@ -82,3 +82,11 @@ RUN_OPTIONS: Spec = {
     "retry_seconds": {"type": "int", "default": 300},
     "progress_file": {"type": "path"},
 }
+
+# Documented by mongo_monitor and mongo_monitor_app: how to ask one instance of the application.
+APPLICATION_OPTIONS: Spec = {
+    "url": {"type": "str"},
+    "status": {"type": "list", "elements": "int", "default": [200]},
+    "timeout": {"type": "float", "default": 5.0},
+    "log": {"type": "dict"},
+}
