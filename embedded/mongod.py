@@ -306,17 +306,20 @@ class Deployment:
     def _more_options(self) -> list[str]:
         return [*(["--auth"] if self.auth else []), *self._tls_options()]
 
-    def _tls_options(self, folder: str = "") -> list[str]:
+    def _tls_options(self) -> list[str]:
         if not self.tls:
             return []
-        place = folder or str(self._tls_folder)
         return [
             *("--tlsMode", "requireTLS"),
-            *("--tlsCertificateKeyFile", f"{place}/{certificates.SERVER}"),
-            *("--tlsCAFile", f"{place}/{certificates.CA}"),
+            *("--tlsCertificateKeyFile", self._seen(self._tls_folder / certificates.SERVER)),
+            *("--tlsCAFile", self._seen(self.ca_file)),
             # Users log in with passwords; the certificate is the server's alone.
             "--tlsAllowConnectionsWithoutCertificates",
         ]
+
+    def _seen(self, path: Path) -> str:
+        """Return a secret's path as the server sees it."""
+        return str(path)
 
     def _prepare(self) -> None:
         """Make a started server usable."""
@@ -408,7 +411,7 @@ class ReplicaSet(Deployment):
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
         ]
         if self.auth:
-            options += ["--keyFile", str(self._key_file())]
+            options += ["--keyFile", self._seen(self._key_file())]
         return [*options, *self._tls_options()]
 
     def _key_file(self) -> Path:

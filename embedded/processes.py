@@ -64,6 +64,22 @@ class Process:
                 raise ProcessError(f"Process {self.pid} can't be ended.")
 
 
+def tree(root: Process) -> list[Process]:
+    """Return a process and all that it started, children before their parents."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (fields := _stat(int(folder.name))):
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+    found: list[Process] = []
+    waiting = [root.pid]
+    while waiting:
+        pid = waiting.pop()
+        waiting += children.get(pid, [])
+        if process := Process.of(pid):
+            found.append(process)
+    return found[::-1]
+
+
 def spawn(command: Sequence[str], *, log: Path, cwd: Path) -> Process:
     """Start a process in its own session, so that it survives ours and our terminal."""
     with log.open("ab") as output:
