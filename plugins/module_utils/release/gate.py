@@ -330,6 +330,7 @@ class Gate:
                 deployment=s["deployment"],
                 now=self._now,
                 hours=float(s["notice_hours"]),
+                verify=self._verify_seal,
             )
             if told is None:
                 fix = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ def find(
     deployment: str,
     now: datetime,
     hours: float,
+    verify: Callable[[Path], list[str]],
     days: float = 30,
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the newest notice of *migration* that was sent early enough, or why there is none.
@@ -27,6 +29,7 @@ def find(
         deployment: the inventory host that is to be changed.
         now: the time.
         hours: how long before now it must have been sent.
+        verify: returns what in a folder isn't as it was sealed.
         days: how old it may be.
     """
     newest: dict[str, Any] | None = None
@@ -37,7 +40,7 @@ def find(
         if told["deployment"] != deployment or not told["sent_to"]:
             continue
         sent = told["sent"]
-        if sent < now - timedelta(days=days):
+        if sent < now - timedelta(days=days) or verify(path.parent):
             continue
         newest = told
         if sent <= now - timedelta(hours=hours):

@@ -13,7 +13,8 @@ UP, DOWN = "up", "down"
 WANTED = (UP, DOWN, UP)
 
 _ACTIONS = {"migrate": UP, "rollback": DOWN, "emergency-rollback": DOWN}
-_SUCCEEDED = frozenset({"succeeded", "success"})
+# What run.json says of a command that ended well.
+_SUCCESS = "success"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def _turn(path: Path, digest: str) -> Turn | None:
         run.get("digest") == digest
         and run.get("verified") is True
         and not run.get("check_mode")
-        and run.get("outcome") in _SUCCEEDED
+        and run.get("outcome") == _SUCCESS
     )
     if not good:
         return None
