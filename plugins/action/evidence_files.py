@@ -7,19 +7,27 @@ always false, and check mode writes it too.
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+# Ansible loads a plugin by its path: what it shares with others lies beside it.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from evidence import record, versions
+
 FOLDER_MODE = 0o750
-FILE_MODE = 0o640
 
 
 class ActionModule(ActionBase):
-    """Takes ``dest``, a folder that is made if needed, and ``files``, text by name."""
+    """Takes ``dest``, a folder that is made if needed, and what is to be in it.
+
+    ``files`` are texts by name, ``values`` what is written as JSON; an empty one makes no file.
+    ``run`` is added to ``run.json``; ``versions`` and those of this machine are ``versions.json``.
+    """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -34,21 +42,25 @@ class ActionModule(ActionBase):
             {
                 "dest": {"type": "path", "required": True},
                 "files": {"type": "dict", "default": {}},
+                "values": {"type": "dict", "default": {}},
+                "run": {"type": "dict", "default": {}},
+                "versions": {"type": "dict"},
             }
         )
         folder = Path(str(arguments["dest"]))
         try:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             for name, text in arguments["files"].items():
-                _write(folder / str(name), str(text))
+                if text:
+                    record.write_text(folder / str(name), str(text))
+            for name, value in arguments["values"].items():
+                if value:
+                    record.write_json(folder / str(name), value)
+            if arguments["versions"] is not None:
+                known = {**versions.here(), **arguments["versions"]}
+                record.write_json(folder / "versions.json", known)
+            if arguments["run"]:
+                record.update(folder, **arguments["run"], ended=record.now())
         except OSError as error:
             raise AnsibleActionFail(f"Can't write the evidence in {folder}: {error}") from error
         return {**result, "changed": False, "dest": str(folder)}
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text.rstrip() + "\n")
-    unfinished.replace(path)

@@ -1,28 +1,40 @@
-"""Callback plugin: write every task's result as a line of JSON into the evidence."""
+"""Callback plugin: write every task's result, and the screen, into the evidence."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: migration_log
 type: notification
-short_description: Writes every task's result as a line of JSON into the evidence folder
+short_description: Writes every task's result and the screen into the evidence folder
 version_added: "1.0.0"
 description:
   - Writes C(log.jsonl) into the folder that the role C(evidence) opens, one line for each result of
-    a task. Lines from before that moment are kept and written first.
+    a task and one for the begin of each phase. Lines from before that moment are kept and written
+    first. Each line holds the hash of the line before it, so that a later change is noticed.
+  - Writes C(stdout.txt), the screen without its colours and without the progress bar.
   - Results are written as Ansible shows them, with secrets masked. Results of tasks with C(no_log)
     are left out, as are the arguments of modules.
+  - While it writes, it holds a lock on C(log.jsonl). A folder that is neither sealed nor locked
+    belongs to a command that was killed; the next command finishes it.
+  - When the command ends without sealing its evidence, as after a failure that no rescue caught, it
+    is sealed here.
 author: The migration playbooks' authors
 """
 
-import json
+import atexit
 import os
+import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+
+# Ansible loads a plugin by its path: what it shares with others lies beside it.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from evidence import bundle, record, writer
 
 # Arguments of modules, and what other lines or files of the evidence hold already.
 LEFT_OUT = frozenset(
@@ -30,6 +42,8 @@ LEFT_OUT = frozenset(
 )
 # Longer texts are cut: the evidence holds the whole results in files of their own.
 LONGEST_TEXT = 2000
+INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
+SEALING = "evidence_seal"
 
 
 class CallbackModule(CallbackBase):
@@ -43,20 +57,37 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self._play = ""
         self._began: dict[str, float] = {}
-        self._waiting: list[str] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._screen: list[str] = []
         self._folder: Path | None = None
+        self._open: writer.Writer | None = None
+        self._sealed = False
+        self._display.display = self._listen(self._display.display)
+        atexit.register(self._on_exit, os.getpid())
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Remember the play."""
         self._play = play.get_name()
+        self._sealed = False
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """Start the clock."""
+        """Start the clock; what is going to be sealed is complete now."""
         self._began[task._uuid] = time.monotonic()
+        if task.action == SEALING:
+            self._flush()
+            self._let_go()
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """Start the clock."""
         self._began[task._uuid] = time.monotonic()
+
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        """Log which phase begins, as the screen shows it: a role that the playbook includes."""
+        task = included_file._task
+        if task.action in INCLUDING:
+            within = task._role.get_name() if task._role is not None else None
+            line = {"status": "phase", "phase": task.name or task.get_name(), "within": within}
+            self._add({"time": record.now(), "play": self._play, **line})
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Log a success, and learn where the evidence is."""
@@ -64,6 +95,7 @@ class CallbackModule(CallbackBase):
         # The role `evidence` tells where its folder is; a later play may open another one.
         folder = result.result.get("ansible_facts", {}).get("evidence_path")
         if folder:
+            self._finish()
             self._folder = Path(str(folder))
         self._flush()
 
@@ -90,10 +122,10 @@ class CallbackModule(CallbackBase):
         self._log(result, "failed")
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """Log the recap."""
+        """Log the recap, and seal what the playbook itself didn't come to seal."""
         recap = {host: stats.summarize(host) for host in sorted(stats.processed)}
-        self._add({"time": _now(), "play": self._play, "status": "recap", "recap": recap})
-        self._flush()
+        self._add({"time": record.now(), "play": self._play, "status": "recap", "recap": recap})
+        self._finish()
 
     def _log(self, result: Any, status: str) -> None:
         task = result.task
@@ -104,7 +136,7 @@ class CallbackModule(CallbackBase):
         began = self._began.get(task._uuid)
         self._add(
             {
-                "time": _now(),
+                "time": record.now(),
                 "play": self._play,
                 "task": task.get_name(),
                 "action": task.action,
@@ -114,7 +146,7 @@ class CallbackModule(CallbackBase):
                 "status": status,
                 "seconds": None if began is None else round(time.monotonic() - began, 3),
                 "result": {
-                    key: _shorten(value)
+                    key: writer.shorten(value, LONGEST_TEXT)
                     for key, value in values.items()
                     if key not in LEFT_OUT and not key.startswith("_ansible")
                 },
@@ -122,33 +154,60 @@ class CallbackModule(CallbackBase):
         )
 
     def _add(self, line: dict[str, Any]) -> None:
-        known = {key: value for key, value in line.items() if value not in (None, "", {})}
-        self._waiting.append(json.dumps(known, ensure_ascii=False, default=str))
+        if not self._sealed:
+            known = {key: value for key, value in line.items() if value not in (None, "", {})}
+            self._waiting.append(known)
+
+    def _listen(self, display: Callable[..., None]) -> Callable[..., None]:
+        """Return *display*, which keeps what it shows."""
+
+        def listening(message: str, *args: Any, **kwargs: Any) -> None:
+            display(message, *args, **kwargs)
+            # The progress bar, drawn twice a second, says screen_only.
+            if not self._sealed and not kwargs.get("screen_only") and not kwargs.get("log_only"):
+                end = "\n" if kwargs.get("newline", True) and not message.endswith("\n") else ""
+                self._screen.append(message + end)
+
+        return listening
 
     def _flush(self) -> None:
         """Append what waits; without a folder yet, keep it."""
         # In the moment between its naming and its making the folder isn't there yet.
         if self._folder is None or not self._folder.is_dir():
             return
-        text = "".join(f"{line}\n" for line in self._waiting)
-        self._waiting.clear()
-        path = self._folder / "log.jsonl"
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-            with os.fdopen(descriptor, "a", encoding="utf-8") as log:
-                log.write(text)
+            self._open = self._open or writer.Writer(self._folder)
+            self._open.write(self._waiting, "".join(self._screen))
         except OSError as error:
             # A full disk here must not end a migration, or worse its rescue.
-            self._display.warning(f"Can't write {path}: {error}")
+            self._display.warning(f"Can't write the log in {self._folder}: {error}")
+        self._waiting.clear()
+        self._screen.clear()
 
+    def _let_go(self) -> None:
+        """Write no more into this folder."""
+        if self._open is not None:
+            self._open.close()
+        self._open = self._folder = None
+        self._sealed = True
+        self._waiting.clear()
+        self._screen.clear()
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def _finish(self) -> None:
+        """Seal a folder that the playbook left open."""
+        folder = self._folder
+        if folder is None:
+            return
+        self._flush()
+        self._let_go()
+        self._sealed = False
+        try:
+            bundle.close(folder, outcome="failed")
+        except Exception as error:  # evidence must never be what ends a command
+            self._display.warning(f"Can't seal the evidence in {folder}: {error}")
 
-
-def _shorten(value: Any) -> Any:
-    """Return *value*, or the start of its JSON where it is long."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return (
-        value if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text)} characters)"
-    )
+    def _on_exit(self, process: int) -> None:
+        """Note an interruption: Ctrl-C runs neither rescue nor always, but this."""
+        if self._folder is not None and os.getpid() == process:
+            self._add({"time": record.now(), "play": self._play, "status": "interrupted"})
+            self._flush()

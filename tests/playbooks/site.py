@@ -80,6 +80,7 @@ class Site:
     evidence_root: Path
     backups: Path
     secrets: list[str] = field(default_factory=list)
+    apps: list[App] = field(default_factory=list)
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Run:
         """Run ansible-playbook with the site's inventory, and look at what there is afterwards."""
@@ -97,7 +98,7 @@ class Site:
 
     def evidence(self) -> list[Path]:
         """All evidence folders."""
-        return sorted(self.evidence_root.glob("*"))
+        return sorted(path for path in self.evidence_root.glob("*") if path.is_dir())
 
     def app_in_maintenance(self) -> bool:
         """What the running application says of itself."""
@@ -121,6 +122,7 @@ def site(
     *,
     dirty: Sequence[str] = (),
     variables: Mapping[str, Any] | None = None,
+    kinds: Sequence[str] = ("env",),
 ) -> Iterator[Site]:
     """Give a site of its own; it is gone afterwards.
 
@@ -130,6 +132,7 @@ def site(
         folder: for inventory, application, backups and evidence.
         dirty: names of dirty cases among the data.
         variables: of the inventory.
+        kinds: of the flag of each instance of the application.
     """
     with ExitStack() as stack:
         database = stack.enter_context(databases.fresh(client, roles=True))
@@ -137,16 +140,19 @@ def site(
         app_uri = servers.uri("app", database=database.name)
         uri_file = folder / "app.uri"
         uri_file.write_text(app_uri)
-        app = App(folder / "apps", "app1", uri_file=uri_file).start()
-        # A playbook may have restarted it under another process id since.
-        stack.callback(lambda: App(app.folder, app.name).stop())
+        apps = []
+        for number, kind in enumerate(kinds, start=1):
+            app = App(folder / "apps", f"app{number}", uri_file=uri_file, flag_kind=kind).start()
+            # A playbook may have restarted it under another process id since.
+            stack.callback(lambda name=app.name: App(folder / "apps", name).stop())
+            apps.append(app)
         evidence = folder / "evidence"
         inventory = write_inventory(
             folder / "inventory",
             uri=servers.uri("migrator"),
             database=database.name,
             app_uri=app_uri,
-            apps=[app],
+            apps=apps,
             variables={
                 # Beside the inventory and not in it: Ansible reads every file of its folder.
                 "evidence_root": str(evidence),
@@ -158,7 +164,8 @@ def site(
             servers=servers,
             database=database,
             company=company,
-            app=app,
+            app=apps[0],
+            apps=apps,
             inventory=inventory,
             evidence_root=evidence,
             backups=folder / "backups",

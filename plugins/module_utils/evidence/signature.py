@@ -1,0 +1,66 @@
+"""``seal.sig``: a detached Ed25519 signature of the seal, in base64.
+
+Without this project: ``base64 -d seal.sig > raw && openssl pkeyutl -verify -pubin
+-inkey public.pem -rawin -in seal.json -sigfile raw``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from . import record
+from .seal import SEAL, SIGNATURE
+
+
+def sign(folder: Path, private_key: str) -> None:
+    """Sign the seal of *folder*.
+
+    Raises:
+        ValueError: *private_key* is no private key of Ed25519 in PEM without a passphrase.
+    """
+    try:
+        key = load_pem_private_key(private_key.strip().encode(), password=None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(_WRONG_PRIVATE) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(_WRONG_PRIVATE)  # noqa: TRY004 - another kind of key is a wrong value
+    text = base64.b64encode(key.sign((folder / SEAL).read_bytes())).decode()
+    record.write_text(folder / SIGNATURE, text)
+
+
+def verify(folder: Path, public_key: str) -> list[str]:
+    """Return what is wrong with the signature of *folder*; empty when it is good.
+
+    Raises:
+        ValueError: *public_key* is no public key of Ed25519 in PEM.
+    """
+    try:
+        key = load_pem_public_key(public_key.strip().encode())
+    except ValueError as error:
+        raise ValueError(_WRONG_PUBLIC) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError(_WRONG_PUBLIC)  # noqa: TRY004 - another kind of key is a wrong value
+    try:
+        signature = base64.b64decode((folder / SIGNATURE).read_text(), validate=False)
+        key.verify(signature, (folder / SEAL).read_bytes())
+    except FileNotFoundError:
+        return [f"{SEAL} isn't signed: {SIGNATURE} is missing"]
+    except (InvalidSignature, binascii.Error, OSError):
+        return [f"the signature of {SEAL} isn't made with the key of this inventory"]
+    return []
+
+
+_WRONG_PRIVATE = (
+    "vault_evidence_signing_key is no private key of Ed25519 in PEM without a passphrase; make one "
+    "with: openssl genpkey -algorithm ed25519"
+)
+_WRONG_PUBLIC = (
+    "evidence_public_key is no public key of Ed25519 in PEM; it is what "
+    "'openssl pkey -pubout' makes of the private one."
+)
