@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
-T = TypeVar("T")
+Item = TypeVar("Item")
+
+_PATIENCE = 0.005  # between two looks whether the reading thread has ended
 
 
-def ahead(items: Generator[T, None, None]) -> Iterator[T]:
-    """Yield *items*, made one ahead in a thread of their own, and closed there in the end."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as reader:
-        coming = reader.submit(next, items, None)
+def ahead(items: Iterable[Item], depth: int = 3) -> Generator[Item, None, None]:
+    """Yield *items*, read by another thread up to *depth* in advance.
+
+    The thread ends with the iterator, also when the caller stops early; an exception of *items*
+    reaches the caller in its place.
+    """
+    box: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(depth)
+    unwanted = threading.Event()
+
+    def read() -> None:
+        iterator = iter(items)
         try:
-            while (item := coming.result()) is not None:
-                coming = reader.submit(next, items, None)
-                yield item
+            for item in iterator:
+                box.put((item, None, False))
+                if unwanted.is_set():
+                    break
+            box.put((None, None, True))
+        except BaseException as error:
+            box.put((None, error, True))
         finally:
-            # Behind the read that may still be under way: a generator isn't entered twice.
-            reader.submit(items.close)
+            # A generator holds cursors and sessions: close it in the thread that ran it.
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, last = box.get()
+            if error is not None:
+                raise error
+            if last:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        unwanted.set()
+        while thread.is_alive():  # it may be waiting for room to put what nobody wants
+            with suppress(queue.Empty):
+                box.get(timeout=_PATIENCE)

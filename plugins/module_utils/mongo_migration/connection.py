@@ -137,8 +137,8 @@ def explain(error: PyMongoError) -> str:
     code = getattr(error, "code", None)
     if code == UNAUTHORIZED:
         return (
-            f"MongoDB refused: {_reason(error)}. Grant this inventory's database user the roles "
-            "that the module's documentation names (ansible-doc -t module …, under NOTES)."
+            f"MongoDB refused: {_reason(error)}. Grant this inventory's database user what "
+            "docs/privileges.md lists."
         )
     details = getattr(error, "details", None) or {}
     name = f" ({code} {details.get('codeName', '')})".replace(" )", ")") if code else ""

@@ -15,6 +15,7 @@ from bson.timestamp import Timestamp
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from ..ahead import ahead
 from ..connection import Server
 from ..digest import Digest
 from ..errors import ArchiveError
@@ -23,7 +24,7 @@ from ..progress import Sink
 from ..raw import SnapshotMissedError, raw_batches
 from . import catalog, members, names
 from .manifest import NAME, Collection, File, Manifest
-from .pipeline import ahead, in_order
+from .pipeline import in_order
 from .spool import Spool
 from .writer import Entry, Writer
 

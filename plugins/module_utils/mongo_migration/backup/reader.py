@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from ..ahead import ahead
 from ..digest import Digest
 from ..errors import ArchiveError
 from ..progress import Sink
 from ..raw import split
 from . import footer, manifest, members
-from .pipeline import ahead, in_order
+from .pipeline import in_order
 from .spool import Spool
 
 _THREADS = 2
