@@ -148,6 +148,22 @@ inserted:
   returned: success, not in check mode
   type: int
   sample: 0
+deleted:
+  description: Documents that the run removed; each is in the journal with its whole content.
+  returned: success, not in check mode
+  type: int
+  sample: 0
+commands:
+  description: The commands that the run ran, each with exit code, seconds and output.
+  returned: success, not in check mode
+  type: list
+  elements: dict
+  sample:
+    - command: npm run migrate:up
+      exit_code: 0
+      seconds: 12.4
+      timeout_seconds: 600
+      output: "3 migrations applied\n"
 skipped:
   description: Documents that somebody changed before the run came to them; they were left alone.
   returned: success, not in check mode

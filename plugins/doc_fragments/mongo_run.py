@@ -61,6 +61,13 @@ options:
     description:
       - File that is replaced twice a second with the progress, as JSON, for whoever shows it.
     type: path
+  secrets:
+    description:
+      - Values of the environment variables that a C(command) step of the document asks for, by
+        name. They reach that command alone, and are replaced by asterisks in its output.
+      - Kept neither in the database nor in the evidence.
+    type: dict
+    default: {}
 notes:
   - C(SIGINT), C(SIGTERM) and C(SIGHUP) end the run at the next batch boundary, with the lease
     released and the phase C(interrupted); the same task resumes it.

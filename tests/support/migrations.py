@@ -14,7 +14,8 @@ from pymongo.database import Database
 
 from tests.support.snapshot import Snapshot, indexes, snapshot
 
-FOLDER = Path(__file__).parents[2] / "playbooks" / "migrations"
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+FOLDER = PLAYBOOKS / "migrations"
 
 # What mongoose makes of the documents' names.
 MONGOOSE: dict[str, str | None] = {
@@ -36,8 +37,8 @@ Client = MongoClient[dict[str, Any]]
 
 
 def text_of(migration: str) -> tuple[str, str]:
-    """Return the text of a migration document and its file name."""
-    (path,) = FOLDER.glob(f"{migration}-*.yml")
+    """Return the text of a migration or repair document and its file name."""
+    (path,) = PLAYBOOKS.glob(f"*/{migration}-*.yml")
     return path.read_text(encoding="utf-8"), path.name
 
 

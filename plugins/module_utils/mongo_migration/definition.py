@@ -13,12 +13,11 @@ import jsonschema
 import yaml
 from bson.errors import BSONError
 
-from . import ejson, schema, template
+from . import ejson, naming, schema, template
 from .errors import Collector, DefinitionError
 from .naming import OURS
 
 _CONDITIONS = frozenset({"when"})
-_KINDS = ("set_field", "insert_for_each", "create_index")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,16 @@ class Definition:
     steps: tuple[Step, ...]
     preconditions: tuple[dict[str, Any], ...] = field(default=())
     postconditions: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether this is a repair, which is done anew whenever there is something to repair."""
+        return naming.is_repair(self.id)
+
+    @property
+    def command(self) -> str:
+        """The playbook that carries it out, with its arguments."""
+        return naming.command(self.id, self.name)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the migration."""
@@ -114,7 +123,7 @@ def load(
 def _steps(raw: Sequence[dict[str, Any]]) -> list[Step]:
     steps = []
     for index, item in enumerate(raw):
-        kind = next(kind for kind in _KINDS if kind in item)
+        kind = next(kind for kind in schema.OPERATIONS if kind in item)
         steps.append(
             Step(
                 index=index,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from . import connection, lease, maintenance, mixture, plan, runs
+from . import connection, lease, lint, maintenance, mixture, plan, runs
 from .definition import Definition
 from .errors import MigrationError
 
@@ -47,8 +47,12 @@ def _add_migration(
         "state": state,
         "run": run["_id"] if run else None,
         "backup": run.get("backup") if run else None,
+        "command": definition.command,
+        "todo": "nothing" if state == "verified" else "migrate",
     }
-    if run and state not in ("planned", runs.ROLLED_BACK) and run["digest"] != definition.digest:
+    found["lint"] = [str(item) for item in lint.findings(definition.text, definition.source)]
+    settled = ("planned", runs.ROLLED_BACK, *(["verified"] if definition.is_repair else []))
+    if run and state not in settled and run["digest"] != definition.digest:
         found["problems"].append(
             f"{definition.source} has changed since run {run['_id']} ({state}) began: restore the "
             f"document, or roll back first (rollback.yml -e migration={definition.id})"
@@ -59,7 +63,9 @@ def _add_migration(
         found["problems"].append(error.message)
         return
     found["plan"] = made
-    if state in runs.DONE:
+    if definition.is_repair and state in ("pending", *settled):
+        found["migration"]["todo"] = "idle" if plan.is_idle(made) else "migrate"
+    if state in runs.DONE and found["migration"]["todo"] != "migrate":
         return  # what is still to do after it was applied is drift: verify.yml judges it
     found["problems"] += [
         f"{item['collection']}: {item['what']} ({item['count']:,}). Fix: {item['fix']}."
@@ -100,10 +106,9 @@ def _work(run: dict[str, Any]) -> dict[str, int]:
         planned = run.get("rollback", {}).get("plan", {})
         total = planned.get("restore", 0) + planned.get("remove", 0)
         return {"done": counts.get("restored", 0) + counts.get("removed", 0), "total": total}
-    totals = run["plan"]["totals"]
     return {
-        "done": counts["modified"] + counts["inserted"],
-        "total": totals["to_change"] + totals["to_insert"],
+        "done": runs.written(run),
+        "total": plan.work(run["plan"]),
     }
 
 

@@ -23,6 +23,18 @@ OURS = frozenset({STATE, JOURNAL, PROBE, EMPTIED})
 _NAMING_STAGES = {"$lookup": "from", "$graphLookup": "from", "$unionWith": "coll"}
 
 
+def is_repair(migration: str) -> bool:
+    """Return whether *migration* is the id of a repair."""
+    return migration.startswith("R")
+
+
+def command(migration: str, name: str) -> str:
+    """Return the playbook that carries a migration or a repair out, with its arguments."""
+    if is_repair(migration):
+        return f"repair.yml -e repair={name.replace('-', '_')}"
+    return f"migrate-{migration}.yml"
+
+
 class Collections:
     """Resolves names. A name that doesn't exist is an error, never a silent zero."""
 

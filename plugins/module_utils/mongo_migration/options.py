@@ -81,6 +81,7 @@ RUN_OPTIONS: Spec = {
     "lease_seconds": {"type": "int", "default": 30},
     "retry_seconds": {"type": "int", "default": 300},
     "progress_file": {"type": "path"},
+    "secrets": {"type": "dict", "no_log": True, "default": {}},
 }
 
 # Documented by mongo_monitor and mongo_monitor_app: how to ask one instance of the application.

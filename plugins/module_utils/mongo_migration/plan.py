@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -147,13 +147,28 @@ def count(collections: Collections, definition: Definition) -> dict[str, int]:
     }
 
 
+def work(plan: Mapping[str, Any]) -> int:
+    """Return how many documents *plan* writes."""
+    totals = plan["totals"]
+    # The plan of an older run, read again, may not know what is removed.
+    return int(totals["to_change"] + totals["to_insert"] + totals.get("to_remove", 0))
+
+
+def is_idle(plan: Mapping[str, Any]) -> bool:
+    """Return whether *plan* finds nothing to do and nothing wrong."""
+    commands = any("command" in row for row in plan["steps"])
+    indexes = plan["totals"]["indexes_to_build"]
+    return not (work(plan) or indexes or commands or plan["problems"])
+
+
 def _names(definition: Definition) -> set[str]:
     names = checks.names((*definition.preconditions, *definition.postconditions))
     for step in definition.steps:
-        for key in ("from", "into"):
+        for key in ("from", "into", "in"):
             if key in step.options:
                 names.add(step.options[key])
-        names |= set(step.options.get("collections", ()))
+        for key in ("collections", "writes"):
+            names |= set(step.options.get(key, ()))
     return names
 
 
@@ -205,8 +220,9 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, int]:
     return {
         "documents": sum(documents.values()),
         "candidates": sum(row["candidates"] for row in rows),
-        "to_change": sum(row.get("to_change", 0) for row in rows),
+        "to_change": sum(row.get("to_change", 0) + row.get("to_repoint", 0) for row in rows),
         "to_insert": sum(row.get("to_insert", 0) for row in rows),
+        "to_remove": sum(row.get("to_remove", 0) for row in rows),
         "indexes_to_build": sum(
             index["state"] == "missing" for row in rows for index in row.get("indexes", ())
         ),
@@ -215,7 +231,7 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 def _estimate(facts: dict[str, Any]) -> dict[str, int]:
     totals = facts["totals"]
-    written = totals["to_change"] + totals["to_insert"]
+    written = totals["to_change"] + totals["to_insert"] + totals["to_remove"]
     indexed = sum(
         row["documents"]
         for row in facts["steps"]

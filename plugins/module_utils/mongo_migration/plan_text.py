@@ -47,6 +47,8 @@ def table(plan: Mapping[str, Any]) -> str:
         [f"Migration {plan['migration']} {plan['name']} on database {plan['database']}{downtime}"],
         _fields(plan["steps"]),
         _inserts(plan["steps"]),
+        _merges(plan["steps"]),
+        _commands(plan["steps"]),
         _indexes(plan["steps"]),
         _cost(plan),
         _listed("Warnings", plan["warnings"]),
@@ -70,6 +72,12 @@ def diff(plan: Mapping[str, Any]) -> dict[str, str]:
         elif "to_insert" in row:
             before.append(f"{place}: {total:,} documents")
             after.append(f"{place}: {total + row['to_insert']:,} documents")
+        elif "to_remove" in row:
+            before.append(f"{place}: {total:,} documents")
+            after.append(f"{place}: {total - row['to_remove']:,} documents")
+        elif "command" in row:
+            before.append(f"command not run: {row['command']}")
+            after.append(f"command run: {row['command']}")
         for index in row.get("indexes", ()):
             label = f"{place}: index {index['name']} {{}}"
             missing = index["state"] == "missing"
@@ -95,18 +103,25 @@ def preview(found: Mapping[str, Any]) -> dict[str, Any]:
             problems=plan["problems"] if plan else [],
             **({"plan": plan, "plan_text": table(plan).splitlines()} if plan else {}),
         )
-    finished = migration["state"] in _FINISHED
-    command = "verify.yml -e migration={}" if finished else "migrate-{}.yml"
+    idle = migration["todo"] == "idle"
+    finished = idle or (migration["state"] in _FINISHED and not _anew(migration))
+    verify = f"verify.yml -e migration={migration['id']}"
+    command = "repair.yml" if idle else verify if finished else migration["command"]
     return {
         "changed": not finished,
         **{key: migration[key] for key in ("name", "digest", "run")},
         "migration": migration["id"],
         "phase": migration["state"],
         "warnings": [] if finished or plan is None else plan["warnings"],
-        "next": f"ansible-playbook {command.format(migration['id'])}",
+        "next": f"ansible-playbook {command}",
         # What differs from the plan of a finished run is drift, and no run's business.
         **({} if finished or plan is None else {"plan": plan}),
     }
+
+
+def _anew(migration: Mapping[str, Any]) -> bool:
+    """Return whether a repair that was done before is to be done again."""
+    return bool(migration["todo"] == "migrate" and migration["state"] == "verified")
 
 
 def illustrate(result: Mapping[str, Any], *, with_diff: bool = False) -> dict[str, Any]:
@@ -153,6 +168,39 @@ def _inserts(steps: Iterable[Row]) -> list[str]:
         ],
         numeric_from=1,
     )
+
+
+def _merges(steps: Iterable[Row]) -> list[str]:
+    rows = [row for row in steps if "to_remove" in row]
+    if not rows:
+        return []
+    heads = ["merges in", "duplicated", "to remove", "references to move", "stays"]
+    return _aligned(
+        [
+            heads,
+            *(
+                [
+                    _name(row),
+                    *(_number(row[key]) for key in ("groups", "to_remove", "to_repoint")),
+                    row["keep"].replace("_", " "),
+                ]
+                for row in rows
+            ),
+        ],
+        numeric_from=1,
+    )
+
+
+def _commands(steps: Iterable[Row]) -> list[str]:
+    lines = []
+    for row in steps:
+        if "command" in row:
+            lines += [
+                f"Runs     {row['command']} (at most {row['timeout_seconds']} s; writes to "
+                f"{row['real_name']})",
+                f"Undo     {row['down'] or 'none: only a restore of the backup'}",
+            ]
+    return lines
 
 
 def _indexes(steps: Iterable[Row]) -> list[str]:

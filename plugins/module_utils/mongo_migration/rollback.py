@@ -12,7 +12,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from . import connection, maintenance, mixture, retry, runner, runs
+from . import connection, maintenance, mixture, processes, retry, runner, runs
 from . import lease as leases
 from .errors import MigrationError
 from .journal import Journal
@@ -45,7 +45,7 @@ def plan(
     would = _would(Journal(db, document["_id"]))
     return {
         **_identity(document),
-        "changed": bool(would["restore"] or would["remove"] or would["drop"]),
+        "changed": any(would.values()),
         "plan": would,
         "next": f"ansible-playbook rollback.yml -e migration={migration}",
     }
@@ -203,7 +203,8 @@ def _bring_back(aside: Collection[dict[str, Any]], collection: Collection[dict[s
 
 def size(entry: Mapping[str, Any]) -> int:
     """Return how many documents a journal entry is about."""
-    return len(entry.get("documents", ())) + sum(len(g["ids"]) for g in entry.get("groups", ()))
+    whole = len(entry.get("documents", ())) + len(entry.get("removed", ()))
+    return whole + sum(len(group["ids"]) for group in entry.get("groups", ()))
 
 
 def _would(journal: Journal) -> dict[str, Any]:
@@ -213,9 +214,18 @@ def _would(journal: Journal) -> dict[str, Any]:
             would["drop"].append(f"{entry['collection']}.{entry['spec']['name']}")
         elif entry["kind"] == "insert_for_each":
             would["remove"] += size(entry)
+        elif entry["kind"] == "command":
+            would.setdefault("commands", []).append(_undoing(entry["command"]))
         else:
             would["restore"] += size(entry)
     return would
+
+
+def _undoing(command: Mapping[str, Any]) -> str:
+    line = processes.line(command["argv"])
+    if "down" not in command:
+        return f"`{line}` can't be undone: it has no down; restore the backup"
+    return f"`{line}` is undone by `{processes.line(command['down'])}`, and as well as that does"
 
 
 def _outcome(document: Mapping[str, Any], journal: Journal) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from . import baseline, connection, maintenance, mixture, retry, runs
+from . import baseline, connection, maintenance, mixture, naming, retry, runs
 from . import definition as definitions
 from . import lease as leases
 from . import plan as plans
@@ -112,8 +112,8 @@ def migrate(
         # What was agreed on at the start of the run counts, also when it is resumed.
         bound = stored(run.document)
         frozen = settings.frozen or maintenance.is_on(db)
-        total = _work(run.document["plan"])
-        done = run.document["counts"]["modified"] + run.document["counts"]["inserted"]
+        total = plans.work(run.document["plan"])
+        done = runs.written(run.document)
         with pacing(
             client,
             settings.bounds(),
@@ -260,6 +260,9 @@ def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str,
     run = runs.latest(db, definition.id)
     if run is None or run["phase"] == runs.ROLLED_BACK:
         return None
+    if run["phase"] == "verified" and definition.is_repair:
+        # Done once, it is done again for what has gone wrong since.
+        return run if plans.is_idle(plans.survey(db, definition, now=None).facts) else None
     if run["phase"] == runs.ROLLING_BACK:
         raise MigrationError(
             f"Migration {definition.id} is half rolled back (run {run['_id']}). Finish that first: "
@@ -313,11 +316,6 @@ def _open(
     )
 
 
-def _work(plan: Mapping[str, Any]) -> int:
-    totals = plan["totals"]
-    return int(totals["to_change"] + totals["to_insert"])
-
-
 def _try_to_note(run: Run, phase: str, message: str) -> None:
     # Where the server is gone, the first error is the one to tell, and soon.
     with suppress(PyMongoError, MigrationError), pymongo.timeout(_NOTE_SECONDS):
@@ -330,12 +328,13 @@ def _explained(run: Run, error: MigrationError) -> MigrationError:
     resume = (
         f"ansible-playbook rollback.yml -e migration={migration}"
         if run.phase == runs.ROLLING_BACK
-        else f"ansible-playbook migrate-{migration}.yml"
+        else f"ansible-playbook {naming.command(migration, run.document['name'])}"
     )
     counts = run.document["counts"]
+    removed = f" and {counts['deleted']:,} removed" if counts.get("deleted") else ""
     return type(error)(
         f"{error.message}\nRun {run.id} is {run.phase}: {counts['modified']:,} modified and "
-        f"{counts['inserted']:,} inserted, all in the journal. Resume: {resume}; or undo: "
+        f"{counts['inserted']:,} inserted{removed}, all in the journal. Resume: {resume}; or undo: "
         f"ansible-playbook rollback.yml -e migration={migration}",
         **{
             **error.details,
@@ -366,6 +365,8 @@ def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[st
         "matched": run["plan"]["totals"]["candidates"],
         "modified": counts["modified"],
         "inserted": counts["inserted"],
+        "deleted": counts.get("deleted", 0),
+        "commands": [item["outcome"] for _step, item in sorted(run.get("commands", {}).items())],
         "skipped": counts["skipped"],
         "batches": counts["batches"],
         "indexes": indexes,

@@ -66,6 +66,12 @@ def server_now(database: Database[dict[str, Any]]) -> datetime.datetime:
     return now
 
 
+def written(run: Mapping[str, Any]) -> int:
+    """Return how many documents *run* has written so far."""
+    counts = run["counts"]
+    return int(counts["modified"] + counts["inserted"] + counts.get("deleted", 0))
+
+
 class Run:
     """One run, owned by this process as long as its token is the newest."""
 

@@ -157,6 +157,60 @@ _CREATE_INDEX: dict[str, Any] = {
     },
 }
 
+_MERGE_DUPLICATES: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["in", "by", "keep", "referenced_by"],
+    "properties": {
+        "in": _NAME,
+        "by": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+        "where": _FILTER,
+        "keep": {"enum": ["most_referenced", "oldest", "newest"]},
+        "referenced_by": {"type": "object", "minProperties": 1, "additionalProperties": _FIELD},
+        "same": {"type": "array", "uniqueItems": True, "items": _NAME},
+        "when_different": {"enum": ["fail", "skip", "merge"]},
+    },
+}
+
+_ARGV: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "string", "pattern": r"^[^\x00]+$"},
+}
+
+_COMMAND: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["argv", "timeout_seconds", "writes"],
+    "properties": {
+        "argv": _ARGV,
+        "cwd": {"type": "string", "pattern": "^/", "description": "an absolute path"},
+        "env": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+            "additionalProperties": {"type": "string"},
+        },
+        "secrets": {
+            "type": "array",
+            "uniqueItems": True,
+            "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        },
+        "timeout_seconds": {"type": "integer", "minimum": 1},
+        "writes": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+        "down": _ARGV,
+        "rerun": {"type": "boolean"},
+    },
+}
+
+# Every operation that a step can be, by its key.
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "set_field": _SET_FIELD,
+    "insert_for_each": _INSERT_FOR_EACH,
+    "create_index": _CREATE_INDEX,
+    "merge_duplicates": _MERGE_DUPLICATES,
+    "command": _COMMAND,
+}
+
 _CHECK: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -220,13 +274,11 @@ _CHECK: dict[str, Any] = {
 _STEP: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
-    "oneOf": [{"required": [kind]} for kind in ("set_field", "insert_for_each", "create_index")],
+    "oneOf": [{"required": [kind]} for kind in OPERATIONS],
     "properties": {
         "name": {"type": "string", "minLength": 1},
         "when": {"type": ["boolean", "string"]},
-        "set_field": _SET_FIELD,
-        "insert_for_each": _INSERT_FOR_EACH,
-        "create_index": _CREATE_INDEX,
+        **OPERATIONS,
     },
 }
 
@@ -248,7 +300,8 @@ HEADER: dict[str, Any] = {
     "type": "object",
     "required": ["id", "name", "summary", "downtime", "steps"],
     "properties": {
-        "id": {"type": "string", "pattern": "^[0-9]{3,}$"},
+        # A repair (playbooks/repairs) has an R, and can be needed more than once.
+        "id": {"type": "string", "pattern": "^([0-9]{3,}|R[0-9]{2})$"},
         "name": {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"},
         "summary": {"type": "string", "minLength": 1},
         "after": {
@@ -261,6 +314,12 @@ HEADER: dict[str, Any] = {
             "type": "object",
             "propertyNames": {"pattern": "^[a-z][a-z0-9_]*$"},
             "additionalProperties": VARIABLE,
+        },
+        # Findings of the lint that were decided on, each with the reason.
+        "accept": {
+            "type": "object",
+            "propertyNames": {"pattern": "^M[0-9]{3}$"},
+            "additionalProperties": {"type": "string", "minLength": 1},
         },
         "steps": {"type": "array", "minItems": 1},
     },

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import bson
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from . import baseline, checks, maintenance, matching, mixture, runner, runs
+from . import baseline, checks, maintenance, matching, mixture, processes, runner, runs
 from . import plan as plans
 from .definition import Definition
 from .digest import Digest
@@ -103,7 +104,7 @@ def _refuse_other_phase(
     if phase in allowed:
         return
     command = (
-        f"ansible-playbook migrate-{definition.id}.yml"
+        f"ansible-playbook {definition.command}"
         if expect == "applied"
         else f"ansible-playbook rollback.yml -e migration={definition.id}"
     )
@@ -185,18 +186,27 @@ def _counts(
 ) -> Iterator[Check | dict[str, Any]]:
     """No document came or went: exact while writers are stopped, said when they weren't."""
     inserts = {row["collection"] for row in document["plan"]["steps"] if "to_insert" in row}
+    loose, removed = _loose(document), _removed(scope.collections.database, document)
     if present is None:
         why = "writers are not stopped, so documents may rightly come and go"
         yield _skipped("as many documents as before in every collection", why)
         return
     for name, was in document["plan"]["before"].items():
-        if name in inserts:
+        real = scope.collections.real_name(name)
+        if name in inserts or real in loose:
             continue
         label = f"{name}: as many documents as before"
+        gone = len(removed.get(real, ()))
         now = 0
         if scope.collections.exists(name):
-            now = _digest(present.get(scope.collections.get(name).name)).count
-        yield Check(name=label, passed=now == was, expected=was, observed=now, examined=now)
+            now = _digest(present.get(real)).count
+        yield Check(
+            name=label + (f" but the {gone:,} removed" if gone else ""),
+            passed=now == was - gone,
+            expected=was - gone,
+            observed=now,
+            examined=now,
+        )
 
 
 # -- rolled back -----------------------------------------------------------------------------
@@ -209,7 +219,9 @@ def _rolled_back(
     yield from _nothing_else(db, document, _present(db, document, whole=True), whole=True)
 
 
-def _journal_undone(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> Iterator[Check]:
+def _journal_undone(
+    db: Database[dict[str, Any]], document: Mapping[str, Any]
+) -> Iterator[Check | dict[str, Any]]:
     """Nothing of what the run wrote is left, but for the conflicts that were told."""
     journal = Journal(db, document["_id"])
     examined: dict[str, int] = {}
@@ -217,6 +229,12 @@ def _journal_undone(db: Database[dict[str, Any]], document: Mapping[str, Any]) -
     samples: dict[str, list[Any]] = {}
     told = 0
     for entry in journal.entries():
+        if entry["kind"] == "command":
+            yield _skipped(
+                f"nothing is left of `{processes.line(entry['command']['argv'])}`",
+                "no journal knows what it wrote; the digests, where there are any, do",
+            )
+            continue
         name = f"{entry['collection']}: nothing is left of {entry['kind']}"
         if entry["kind"] == "create_index":
             name += f" {entry['spec']['name']}"
@@ -256,6 +274,12 @@ def _left(db: Database[dict[str, Any]], entry: Mapping[str, Any]) -> tuple[int, 
     if entry["kind"] == "insert_for_each":
         ids = [item["_id"] for item in entry["documents"]]
         return len(ids), [row["_id"] for row in collection.find({"_id": {"$in": ids}}, {"_id": 1})]
+    if "removed" in entry:
+        # What is left of a removal is that a document is still missing.
+        ids = [item["_id"] for item in entry["removed"]]
+        rows = collection.find({"_id": {"$in": ids}}, {"_id": 1})
+        back = {matching.hashable(row["_id"]) for row in rows}
+        return len(ids), [item for item in ids if matching.hashable(item) not in back]
     found: list[Any] = []
     total = 0
     for group in entry["groups"]:
@@ -306,8 +330,13 @@ def _nothing_else(
         return
     was = {item["collection"]: item for item in document["baseline"]}
     inserted = {} if whole else _inserted(db, document)
+    removed = {} if whole else _removed(db, document)
+    loose = {} if whole else _loose(document)
     for name in sorted(set(was) | set(now)):
         old, new = was.get(name), now.get(name)
+        if name in loose:
+            yield _skipped(f"{name}: {label}", f"`{loose[name]}` may write anything to it")
+            continue
         # A collection that has come or gone is compared with an empty one.
         before, after = _digest(old), _digest(new)
         if name in inserted:
@@ -315,6 +344,12 @@ def _nothing_else(
             after = baseline.without_inserted(
                 after,
                 [{k: v for k, v in item.items() if k not in fields} for item in inserted[name]],
+            )
+        if name in removed:
+            fields = set((new or {}).get("without", ()))
+            after = after + Digest.of(
+                bson.encode({key: value for key, value in item.items() if key not in fields})
+                for item in removed[name]
             )
         fields_same = not whole or _digest(old, "fields") == _digest(new, "fields")
         without = ", ".join((old or new or {}).get("without", ()))
@@ -353,6 +388,24 @@ def _inserted(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict
     for entry in Journal(db, document["_id"]).entries(kind="insert_for_each"):
         inserted.setdefault(entry["collection"], []).extend(entry["documents"])
     return inserted
+
+
+def _removed(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the documents that the run removed, by collection."""
+    removed: dict[str, list[Any]] = {}
+    for entry in Journal(db, document["_id"]).entries(kind="merge_duplicates"):
+        removed.setdefault(entry["collection"], []).extend(entry["removed"])
+    return removed
+
+
+def _loose(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the collections that a foreign command writes to, with the command."""
+    return {
+        name: row["command"]
+        for row in document["plan"]["steps"]
+        if "command" in row
+        for name in row["writes"]
+    }
 
 
 def _skipped(name: str, why: str) -> dict[str, Any]:

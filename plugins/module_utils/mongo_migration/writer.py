@@ -35,7 +35,7 @@ Also = Callable[[ClientSession | None], None]
 _VALIDATION = 121
 _DUPLICATE_KEY = 11000
 # Counts of documents that a batch wrote.
-_DOCUMENTS = ("modified", "inserted", "restored", "removed")
+_DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed")
 # How often a paused run looks whether it may go on.
 _LOOK_SECONDS = 1.0
 
@@ -55,6 +55,7 @@ class Settings:
         retry_seconds: how long to wait for a primary before giving up.
         pause_seconds: pause after each batch, where no *limits* are given.
         limits: lets the throttle choose size and pause within them.
+        secrets: values of the environment variables that commands ask for, by name; kept nowhere.
     """
 
     frozen: bool = False
@@ -63,6 +64,7 @@ class Settings:
     retry_seconds: int = 300
     pause_seconds: float = 0.0
     limits: Limits | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, params: Mapping[str, Any], **more: Any) -> Settings:
@@ -73,6 +75,7 @@ class Settings:
             lease_seconds=params["lease_seconds"],
             retry_seconds=params["retry_seconds"],
             limits=Limits(**chosen),
+            secrets={name: str(value) for name, value in (params["secrets"] or {}).items()},
             **more,
         )
 

@@ -61,6 +61,7 @@ class Touched:
     collection: str  # the real name
     field: str | None = None  # only this field of documents
     inserts: bool = False  # whole documents
+    removes: bool = False  # whole documents
 
 
 class Operation(Protocol):

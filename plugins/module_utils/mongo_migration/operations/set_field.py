@@ -180,10 +180,18 @@ class SetField:
             passed=len(have) == len(rows) or excused > 0,
             expected=len(rows),
             observed=len(have),
-            examined=len(rows),
-            detail="" if rows else "the collection is empty",
+            # Where the step is about the field itself, a step well done leaves none to look at.
+            examined=len(rows) or (self._count(target) if self._where else 0),
+            detail=""
+            if rows
+            else "no document matches"
+            if self._where
+            else "the collection is empty",
             samples=rows[:2],
         )
+
+    def _count(self, target: _Target) -> int:
+        return target.collection.estimated_document_count(comment=self._scope.comment)
 
     def _candidates(self, referents: Referents) -> dict[str, Any]:
         keep = self._when_invalid == "keep"

@@ -26,8 +26,13 @@ def settle(writer: Writer) -> None:
             there = _there(writer, entry)
             writer.journal.amend(seq, documents=there)
             counts["inserted"] = len(there)
+        elif "removed" in entry:
+            gone = _gone(writer, entry)
+            writer.journal.amend(seq, removed=gone)
+            counts["deleted"] = len(gone)
         else:
-            # An index is built only after its entry's checkpoint: this one wasn't begun.
+            # An index is built, and a command started, only after the checkpoint of its entry:
+            # this one wasn't begun.
             writer.journal.discard(seq)
         position = writer.run.document["position"]
         writer.run.accept(writer.run.checkpoint(position, counts, seq=seq))
@@ -42,6 +47,14 @@ def _held(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:
         rows = collection.find(selector, {"_id": 1}, comment=writer.comment)
         groups.append({**group, "ids": [row["_id"] for row in rows]})
     return groups
+
+
+def _gone(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    collection = writer.database[entry["collection"]]
+    ids = [document["_id"] for document in entry["removed"]]
+    rows = collection.find({"_id": {"$in": ids}}, {"_id": 1}, comment=writer.comment)
+    left = {matching.hashable(row["_id"]) for row in rows}
+    return [d for d in entry["removed"] if matching.hashable(d["_id"]) not in left]
 
 
 def _there(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,279 @@
+"""``command``: an existing migrator, such as ``npm run migrate:up``, inside our procedure.
+
+What a foreign program writes isn't journalled, and nothing here claims that it is. What the
+procedure around it gives all the same: gate, backup, maintenance, the true exit code, the output
+without secrets, pre- and postconditions, proof that other collections are as they were, evidence.
+
+A command that was begun is never silently begun again: whether that is harmless, the document alone
+can say (``rerun``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from .. import processes, retry, runs
+from ..definition import Step
+from ..errors import InterruptedRunError, LeaseLostError, MigrationError
+from ..sources import Scope
+from ..writer import Writer
+from .base import Check, Plan, Touched, Undone, problem
+
+KIND = "command"
+
+
+class Command:
+    """See the module. Options are those of the schema's ``command``."""
+
+    def __init__(self, step: Step, scope: Scope) -> None:
+        self._step = step
+        self._options: dict[str, Any] = step.options
+        self._line = processes.line(step.options["argv"])
+        # They may be made by the command itself.
+        self._writes = [
+            scope.collections.target(name).name
+            for name in step.options["writes"]
+            if not scope.collections.absent(name)
+        ]
+
+    def touches(self) -> list[Touched]:
+        """What a foreign program writes to is known by name alone: see ``writes`` in verify."""
+        return []
+
+    def plan(self) -> Plan:
+        """Say what would be run, and that it can't be undone exactly."""
+        plan = Plan()
+        down = self._options.get("down")
+        back = (
+            f"A rollback runs `{processes.line(down)}`, and is as good as that."
+            if down
+            else "A rollback can't undo it: the way back is a restore of the backup."
+        )
+        plan.warnings.append(f"`{self._line}`: what it writes isn't journalled. {back}")
+        for what, fix in self._missing():
+            plan.problems.append(
+                problem(
+                    step=self._step.index,
+                    collection=", ".join(self._options["writes"]),
+                    what=what,
+                    count=1,
+                    samples=[],
+                    policy="a command must be there before the window begins",
+                    fix=fix,
+                )
+            )
+        plan.rows.append(
+            {
+                "step": self._step.index,
+                "kind": KIND,
+                "collection": ", ".join(self._options["writes"]),
+                "real_name": ", ".join(self._writes),
+                "documents": 0,
+                "candidates": 0,
+                "command": self._line,
+                "down": processes.line(down) if down else None,
+                "timeout_seconds": self._options["timeout_seconds"],
+                "writes": self._writes,
+            }
+        )
+        return plan
+
+    def apply(self, writer: Writer, position: dict[str, Any]) -> None:
+        """Run it once, and keep how it ended."""
+        here = {"step": self._step.index, "started": True}
+        if position.get("ended"):
+            return
+        environment = environment_of(self._options, writer.settings.secrets)
+        if not position.get("started"):
+            entry = {
+                "kind": KIND,
+                "step": self._step.index,
+                "collection": self._writes[0] if self._writes else "",
+                "command": {
+                    key: self._options[key]
+                    for key in ("argv", "cwd", "env", "secrets", "down", "timeout_seconds", "rerun")
+                    if key in self._options
+                },
+                "host": socket.gethostname(),
+            }
+            writer.commit(entry, lambda _session: {}, position=here)
+        elif not self._options.get("rerun"):
+            raise MigrationError(
+                f"`{self._line}` was begun by an earlier attempt and {_ended(writer, 'outcome')}. "
+                "It is not run again, since the document doesn't say that this is harmless "
+                "(rerun: true). See with its own tools how far it came, then roll back: "
+                + (
+                    f"that runs `{processes.line(self._options['down'])}`."
+                    if "down" in self._options
+                    else "it has no `down`, so that means to restore the backup."
+                )
+            )
+        outcome = run(
+            writer,
+            self._options["argv"],
+            self._options,
+            environment,
+            entry={"seq": writer.seq, "step": self._step.index},
+            key="outcome",
+        )
+        if outcome["exit_code"] != 0:
+            raise MigrationError(_failure(self._line, outcome), command=outcome)
+        writer.move({**here, "ended": True})
+
+    def check(self) -> Iterator[Check]:
+        """Nothing but the document's postconditions can tell what a foreign program did."""
+        yield from ()
+
+    def _missing(self) -> Iterator[tuple[str, str]]:
+        cwd = self._options.get("cwd", "/")
+        if not Path(cwd).is_dir():
+            yield f"the folder {cwd} doesn't exist on this host", "correct cwd"
+        for argv in (self._options["argv"], self._options.get("down")):
+            if argv and not _found(argv, cwd, self._options.get("env", {})):
+                yield f"there is no program '{argv[0]}' on this host", "install it, or correct argv"
+
+
+def environment_of(options: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command.
+
+    Raises:
+        MigrationError: a secret that it asks for wasn't given.
+    """
+    wanted = options.get("secrets", ())
+    if missing := [name for name in wanted if name not in secrets]:
+        raise MigrationError(
+            f"`{processes.line(options['argv'])}` asks for {', '.join(missing)}, which the "
+            "inventory doesn't give: put it into migration_secrets (from the vault). Nothing was "
+            "run."
+        )
+    own = processes.base_environment()
+    return {**own, **options.get("env", {}), **{name: secrets[name] for name in wanted}}
+
+
+def run(
+    writer: Writer,
+    argv: Sequence[str],
+    options: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    entry: Mapping[str, Any],
+    key: str,
+) -> dict[str, Any]:
+    """Run *argv* and keep its outcome in the journal and in the run document.
+
+    Raises:
+        InterruptedRunError, LeaseLostError: it was ended because the run has to end.
+    """
+    line = processes.line(argv)
+    secrets = [environment[name] for name in options.get("secrets", ())]
+
+    def watch(last: str) -> None:
+        writer.meter.report(collection=line, detail=last, unit="")
+        try:
+            writer.attend()
+        except PyMongoError as error:
+            if not retry.is_retryable(error):
+                raise
+            # A failover is no reason to end somebody else's program; the lease alone is.
+
+    ended: Exception | None = None
+    try:
+        outcome = processes.run(
+            argv,
+            cwd=options.get("cwd", "/"),
+            environment=environment,
+            timeout_seconds=options["timeout_seconds"],
+            secrets=secrets,
+            watch=watch,
+        )
+    except processes.EndedError as error:
+        outcome, ended = error.outcome, error.reason
+    if isinstance(ended, LeaseLostError):
+        raise ended  # the run is another process's now: nothing of it is ours to write
+    _keep(writer, entry, key, outcome)
+    if isinstance(ended, InterruptedRunError):
+        raise InterruptedRunError(f"{ended.message}. `{line}` was ended with it.") from ended
+    if ended is not None:
+        raise ended
+    return outcome
+
+
+def _keep(writer: Writer, entry: Mapping[str, Any], key: str, outcome: dict[str, Any]) -> None:
+    def attempt() -> None:
+        writer.journal.amend(entry["seq"], **{key: outcome})
+        writer.run.keep(**{f"commands.{entry['step']}.{key}": outcome})
+
+    retry.persist(
+        attempt,
+        progressed=lambda: 0,
+        recover=lambda: None,
+        seconds=writer.settings.retry_seconds,
+        stop=type(writer.stop)(),  # what is known of the command is kept also by a run that ends
+        waiting=lambda reason: writer.meter.report(waiting=reason),
+    )
+
+
+def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
+    """Run the command that undoes *entry*, if there is one; say what else is to be done."""
+    options = entry["command"]
+    line = processes.line(options["argv"])
+    if "down" not in options:
+        raise MigrationError(
+            f"`{line}` was run ({_said(entry.get('outcome'))}) and has no `down`: no rollback can "
+            "undo it. Restore the backup that was made before it: "
+            f"ansible-playbook restore.yml -e archive={writer.run.document.get('backup') or '…'}"
+        )
+    undone = Undone(writer, entry, "restored")
+    down = processes.line(options["down"])
+    if entry.get("down_began") and not options.get("rerun") and on_conflict != "restore":
+        raise MigrationError(
+            f"`{down}` was begun by an earlier rollback and {_said(entry.get('down_outcome'))}. "
+            "It is not run again by itself, since the document doesn't say that this is harmless. "
+            "See with its own tools how far it came; then either run it again (on_conflict "
+            "restore) or restore the backup: "
+            f"ansible-playbook restore.yml -e archive={writer.run.document.get('backup') or '…'}"
+        )
+    environment = environment_of(options, writer.settings.secrets)
+    writer.lease.check()
+    writer.journal.amend(entry["seq"], down_began=runs.server_now(writer.database))
+    outcome = run(writer, options["down"], options, environment, entry=entry, key="down_outcome")
+    if outcome["exit_code"] != 0:
+        raise MigrationError(_failure(down, outcome), command=outcome)
+    undone.commit(lambda _session: None)
+
+
+def _ended(writer: Writer, key: str) -> str:
+    entries = list(writer.journal.entries(seq=writer.seq))
+    return _said(entries[0].get(key) if entries else None)
+
+
+def _said(outcome: Mapping[str, Any] | None) -> str:
+    if outcome is None:
+        return "how it ended isn't known"
+    if outcome["exit_code"] is None:
+        return f"was ended after {outcome['seconds']:.0f} s"
+    return f"ended with exit code {outcome['exit_code']}"
+
+
+def _failure(line: str, outcome: Mapping[str, Any]) -> str:
+    how = (
+        f"took longer than its {outcome['timeout_seconds']} s and was ended"
+        if outcome["exit_code"] is None
+        else f"failed with exit code {outcome['exit_code']}"
+    )
+    tail = "\n".join(outcome["output"].splitlines()[-5:])
+    return f"`{line}` {how}. Its last words:\n{tail or '(none)'}"
+
+
+def _found(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> bool:
+    path = env.get("PATH") or processes.base_environment().get("PATH")
+    program = argv[0]
+    if "/" in program:
+        return shutil.which(str(Path(cwd) / program)) is not None
+    return shutil.which(program, path=path) is not None

@@ -1,0 +1,455 @@
+"""``merge_duplicates``: of documents that should be one, one stays; what named the others names it.
+
+Group by group: first the references are pointed at the one that stays, in journalled batches as
+those of a ``set_field``; then the others are removed, each with its whole before-image in the
+journal. Which one stays is computed anew by a resumed run and comes out the same: pointing
+references at the most referenced one makes it that the more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions
+from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateMany
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+
+from .. import ejson, matching
+from ..chunks import chunks
+from ..definition import Step
+from ..digest import Digest
+from ..errors import MigrationError
+from ..matching import hashable
+from ..raw import raw_documents
+from ..sources import Scope
+from ..writer import StaleBatchError, Write, Writer
+from .base import Check, Plan, Touched, Undone, problem
+
+KIND = "merge_duplicates"
+# Undone like a set_field: that is what such a batch is.
+REPOINT_KIND = "merge_duplicates_references"
+
+_SAMPLES = 5
+# Of one journal entry, which is one document of at most 16 MiB.
+_MOST_BYTES = 4 << 20
+# Writers may go on making duplicates, or references to one; this often is enough.
+_MOST_PASSES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Documents that should be one."""
+
+    key: dict[str, Any]
+    keep: Any  # the _id of the one that stays
+    remove: list[Any]
+    references: int  # to those that go
+    differing: list[str]  # fields in which they don't agree
+
+
+class MergeDuplicates:
+    """See the module. Options are those of the schema's ``merge_duplicates``."""
+
+    def __init__(self, step: Step, scope: Scope) -> None:
+        self._step = step
+        self._scope = scope
+        options, names = step.options, scope.collections
+        self._name: str = options["in"]
+        self._collection = names.get(self._name)
+        self._by: list[str] = options["by"]
+        self._where: dict[str, Any] = matching.bind_now(options.get("where", {}), scope.now)
+        self._keep: str = options["keep"]
+        self._same: list[str] = options.get("same", [])
+        self._when_different: str = options.get("when_different", "fail")
+        self._referenced = [
+            (names.get(name), field)
+            for name, field in options["referenced_by"].items()
+            if not names.absent(name)
+        ]
+
+    def touches(self) -> list[Touched]:
+        """Return the references' fields, and the collection that loses documents."""
+        return [
+            *(Touched(collection=c.name, field=field) for c, field in self._referenced),
+            Touched(collection=self._collection.name, removes=True),
+        ]
+
+    def plan(self) -> Plan:
+        """Count what would go and which references would be pointed elsewhere."""
+        plan = Plan()
+        merged = list(self._groups())
+        self._plan_differing(plan, [group for group in merged if group.differing])
+        if self._when_different != "merge":
+            merged = [group for group in merged if not group.differing]
+        self._plan_impossible(plan, [identity for group in merged for identity in group.remove])
+        removed = sum(len(group.remove) for group in merged)
+        plan.rows.append(
+            {
+                "step": self._step.index,
+                "kind": KIND,
+                "collection": self._name,
+                "real_name": self._collection.name,
+                "documents": self._collection.count_documents({}, comment=self._scope.comment),
+                "candidates": removed,
+                "to_remove": removed,
+                "to_repoint": sum(group.references for group in merged),
+                "groups": len(merged),
+                "keep": self._keep,
+                "samples": [
+                    {**group.key, "keep": group.keep, "remove": group.remove[:_SAMPLES]}
+                    for group in merged[:_SAMPLES]
+                ],
+            }
+        )
+        return plan
+
+    def apply(self, writer: Writer, position: dict[str, Any]) -> None:
+        """Merge group by group, until there are no duplicates."""
+        here = {"step": self._step.index}
+        for _pass in range(_MOST_PASSES):
+            found = [
+                g for g in self._groups() if self._when_different == "merge" or not g.differing
+            ]
+            if not found:
+                return
+            for group in found:
+                self._merge(writer, group, here)
+            if writer.settings.frozen:
+                return
+        raise MigrationError(
+            f"{self._name}: writers make duplicates faster than they can be merged. Stop the "
+            "writers (maintenance.yml -e state=on), then run the same command again."
+        )
+
+    def check(self) -> Iterator[Check]:
+        """Look for duplicates anew."""
+        groups = list(self._groups())
+        left = [g for g in groups if self._when_different != "skip" or not g.differing]
+        excused = len(groups) - len(left)
+        yield Check(
+            name=f"{self._name}: no two of the same {', '.join(self._by)}",
+            passed=not left,
+            expected=0,
+            observed=len(left),
+            examined=self._collection.count_documents({}, comment=self._scope.comment),
+            detail=f"{excused} left alone by policy" if excused else "",
+            samples=[group.key for group in left[:_SAMPLES]],
+        )
+
+    # -- finding -----------------------------------------------------------------------------
+
+    def _groups(self) -> Iterator[_Group]:
+        stages: list[dict[str, Any]] = [
+            # What lacks a part of the key is no duplicate of anything.
+            {"$match": {"$and": [{field: {"$ne": None}} for field in self._by]}},
+            {"$match": self._where},
+            {"$sort": {"_id": 1}},
+            {
+                "$group": {
+                    "_id": {field: f"${field}" for field in self._by},
+                    "ids": {"$push": "$_id"},
+                    "values": {"$push": {field: f"${field}" for field in self._same}},
+                }
+            },
+            {"$match": {"ids.1": {"$exists": True}}},
+            {"$sort": {"_id": 1}},
+        ]
+        rows = self._collection.aggregate(stages, allowDiskUse=True, comment=self._scope.comment)
+        for some in chunks(rows, 500):
+            counts = self._references([identity for row in some for identity in row["ids"]])
+            for row in some:
+                yield self._group(row, counts)
+
+    def _group(self, row: dict[str, Any], counts: dict[bytes, int]) -> _Group:
+        ids = row["ids"]  # the oldest first
+        if self._keep == "most_referenced":
+            keep = max(ids, key=lambda identity: counts.get(hashable(identity), 0))
+        else:
+            keep = ids[0 if self._keep == "oldest" else -1]
+        remove = [identity for identity in ids if not matching.same(identity, keep)]
+        first = row["values"][0]
+        return _Group(
+            key=row["_id"],
+            keep=keep,
+            remove=remove,
+            references=sum(counts.get(hashable(identity), 0) for identity in remove),
+            differing=[
+                field
+                for field in self._same
+                if any(
+                    not matching.same(
+                        value.get(field, matching.ABSENT), first.get(field, matching.ABSENT)
+                    )
+                    for value in row["values"]
+                )
+            ],
+        )
+
+    def _references(self, ids: list[Any]) -> dict[bytes, int]:
+        """Return how many references there are to each of *ids*."""
+        counts: dict[bytes, int] = {}
+        for collection, field in self._referenced:
+            rows = collection.aggregate(
+                [
+                    {"$match": {field: {"$in": ids, "$not": {"$type": "array"}}}},
+                    {"$group": {"_id": f"${field}", "count": {"$sum": 1}}},
+                ],
+                comment=self._scope.comment,
+            )
+            for row in rows:
+                token = hashable(row["_id"])
+                counts[token] = counts.get(token, 0) + row["count"]
+        return counts
+
+    # -- planning ----------------------------------------------------------------------------
+
+    def _plan_differing(self, plan: Plan, groups: list[_Group]) -> None:
+        if not groups:
+            return
+        fields = ", ".join(sorted({field for group in groups for field in group.differing}))
+        what = f"duplicates of the same {', '.join(self._by)} differ in {fields}"
+        if self._when_different == "fail":
+            plan.problems.append(
+                problem(
+                    step=self._step.index,
+                    collection=self._name,
+                    what=what,
+                    count=len(groups),
+                    samples=[[group.keep, *group.remove] for group in groups[:_SAMPLES]],
+                    policy="when_different: fail",
+                    fix="make them agree, or choose to merge or to skip such",
+                )
+            )
+            return
+        done = "left alone" if self._when_different == "skip" else "merged all the same"
+        plan.warnings.append(f"{self._name}: {len(groups):,} {done} by policy: {what}")
+
+    def _plan_impossible(self, plan: Plan, ids: list[Any]) -> None:
+        """Find what could not be put back, or would be left pointing at nothing."""
+        lossy = [
+            d["_id"] for some in chunks(ids, 1000) for d, exact in self._read(some) if not exact
+        ]
+        if lossy:
+            plan.problems.append(
+                problem(
+                    step=self._step.index,
+                    collection=self._name,
+                    what="holds a value of a type that BSON no longer has and that can't be put "
+                    "back",
+                    count=len(lossy),
+                    samples=lossy[:_SAMPLES],
+                    policy="a rollback is exact",
+                    fix="correct these documents",
+                )
+            )
+        for collection, field in self._referenced:
+            inside = {field: {"$in": ids, "$type": "array"}}
+            if ids and (count := collection.count_documents(inside, comment=self._scope.comment)):
+                rows = collection.find(inside, {"_id": 1}).limit(_SAMPLES)
+                plan.problems.append(
+                    problem(
+                        step=self._step.index,
+                        collection=collection.name,
+                        what=f"{field} is an array that names a document to remove",
+                        count=count,
+                        samples=[row["_id"] for row in rows],
+                        policy="nothing is left pointing at what was removed",
+                        fix=f"make {field} a single reference in these documents",
+                    )
+                )
+
+    def _read(self, ids: list[Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Yield documents, each with whether it can be written back as the server holds it."""
+        options: CodecOptions[dict[str, Any]] = self._collection.codec_options
+        for raw in raw_documents(
+            self._collection.database,
+            self._collection.name,
+            filter={"_id": {"$in": ids}},
+            comment=self._scope.comment,
+        ):
+            document = bson.decode(raw, options)
+            yield document, bson.encode(document, codec_options=options) == raw
+
+    # -- applying ----------------------------------------------------------------------------
+
+    def _merge(self, writer: Writer, group: _Group, here: dict[str, Any]) -> None:
+        for _attempt in range(_MOST_PASSES):
+            for identity in group.remove:
+                self._repoint(writer, group.keep, identity, here)
+            try:
+                self._remove(writer, group.remove, here)
+            except StaleBatchError:
+                continue  # changed, or referred to anew, in the meantime
+            return
+        raise MigrationError(
+            f"{self._name}: {ejson.short(group.remove[0])} is changed or referred to faster than "
+            "it can be merged. Stop the writers (maintenance.yml -e state=on), then run the same "
+            "command again."
+        )
+
+    def _repoint(self, writer: Writer, keep: Any, identity: Any, here: dict[str, Any]) -> None:
+        for collection, field in self._referenced:
+            # `holds` may be an expression, which no index serves: the value narrows it down.
+            selector = {"$and": [{field: identity}, matching.holds(field, identity)]}
+            while rows := list(
+                collection.find(selector, {"_id": 1}, comment=writer.comment).limit(
+                    writer.settings.batch_size
+                )
+            ):
+                ids = [row["_id"] for row in rows]
+                entry = {
+                    "kind": REPOINT_KIND,
+                    "step": self._step.index,
+                    "collection": collection.name,
+                    "field": field,
+                    "groups": [{"value": keep, "before": identity, "ids": ids}],
+                }
+                try:
+                    writer.commit(entry, self._update(writer, collection, entry), position=here)
+                except StaleBatchError:
+                    continue
+                self._advance(writer, len(ids), collection.name)
+
+    def _update(
+        self, writer: Writer, collection: Collection[dict[str, Any]], entry: dict[str, Any]
+    ) -> Write:
+        """Return the write of one batch of references."""
+        field, (group,) = entry["field"], entry["groups"]
+        statement = UpdateMany(
+            {"_id": {"$in": group["ids"]}, **matching.holds(field, group["before"])},
+            {"$set": {field: group["value"]}},
+        )
+
+        def rest(session: ClientSession) -> Digest:
+            return Digest.of(
+                raw_documents(
+                    collection.database,
+                    collection.name,
+                    filter={"_id": {"$in": group["ids"]}},
+                    projection={field: 0},
+                    session=session,
+                    comment=writer.comment,
+                )
+            )
+
+        def write(session: ClientSession | None) -> dict[str, int]:
+            # With writers about, a batch alone can prove that it changed nothing else.
+            alone = session if "baseline" not in writer.run.document else None
+            before = rest(alone) if alone else None
+            count: int = collection.bulk_write(
+                [statement], session=session, comment=writer.comment
+            ).matched_count
+            if count != len(group["ids"]):
+                if session is not None:
+                    raise StaleBatchError
+                held = {"_id": {"$in": group["ids"]}, **matching.holds(field, group["value"])}
+                ids = [row["_id"] for row in collection.find(held, {"_id": 1})]
+                writer.journal.amend(writer.seq + 1, groups=[{**group, "ids": ids}])
+            if alone and rest(alone) != before:
+                raise MigrationError(
+                    f"{collection.name}: a batch changed more than {field}. It was not committed. "
+                    "Keep the evidence and tell the database admin."
+                )
+            return {"modified": count, **({"proved": count} if alone else {})}
+
+        return write
+
+    def _remove(self, writer: Writer, ids: list[Any], here: dict[str, Any]) -> None:
+        documents, size = list[dict[str, Any]](), 0
+        for document, exact in self._read(ids):
+            if not exact:
+                raise MigrationError(
+                    f"{self._name} {ejson.short(document['_id'])} came or changed after the plan: "
+                    "it holds a value that could not be put back. Correct it, then run the same "
+                    "command again."
+                )
+            length = len(bson.encode(document))
+            if documents and size + length > _MOST_BYTES:
+                self._remove_some(writer, documents, here)
+                documents, size = [], 0
+            documents.append(document)
+            size += length
+        if documents:
+            self._remove_some(writer, documents, here)
+
+    def _remove_some(
+        self, writer: Writer, documents: list[dict[str, Any]], here: dict[str, Any]
+    ) -> None:
+        ids = [document["_id"] for document in documents]
+        entry = {
+            "kind": KIND,
+            "step": self._step.index,
+            "collection": self._collection.name,
+            "removed": documents,
+        }
+        statements = [
+            # As it was journalled, or not at all.
+            DeleteOne(
+                {"_id": document["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": document}]}}
+            )
+            for document in documents
+        ]
+
+        def write(session: ClientSession | None) -> dict[str, int]:
+            for collection, field in self._referenced:
+                if collection.find_one({field: {"$in": ids}}, {"_id": 1}, session=session):
+                    if session is None:
+                        writer.journal.discard(writer.seq + 1)
+                    raise StaleBatchError
+            count = self._collection.bulk_write(
+                statements, session=session, comment=writer.comment
+            ).deleted_count
+            if count != len(documents):
+                if session is not None:
+                    raise StaleBatchError
+                left = {
+                    hashable(row["_id"])
+                    for row in self._collection.find({"_id": {"$in": ids}}, {"_id": 1})
+                }
+                gone = [d for d in documents if hashable(d["_id"]) not in left]
+                writer.journal.amend(writer.seq + 1, removed=gone)
+            return {"deleted": count}
+
+        writer.commit(entry, write, position=here)
+        self._advance(writer, len(documents), self._name)
+
+    def _advance(self, writer: Writer, count: int, collection: str) -> None:
+        writer.meter.advance(
+            count, step=self._step.index, kind=KIND, collection=collection, batch=count
+        )
+
+
+def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
+    """Put the documents of *entry* back, where nothing else has taken their place."""
+    collection = writer.database[entry["collection"]]
+    undone = Undone(writer, entry, "restored")
+
+    def write(session: ClientSession | None) -> None:
+        undone.reset()
+        ids = [document["_id"] for document in entry["removed"]]
+        there = {
+            hashable(row["_id"]): row
+            for row in collection.find({"_id": {"$in": ids}}, session=session)
+        }
+        statements: list[InsertOne[dict[str, Any]] | ReplaceOne[dict[str, Any]]] = []
+        for document in entry["removed"]:
+            other = there.get(hashable(document["_id"]))
+            if other is None:
+                statements.append(InsertOne(document))
+            elif not matching.same(other, document):
+                if on_conflict == "restore":
+                    statements.append(ReplaceOne({"_id": document["_id"]}, document))
+                else:
+                    undone.conflict(
+                        document["_id"], document, other, "another one was made in its place since"
+                    )
+        undone.refuse_if(on_conflict == "fail")
+        if statements:
+            collection.bulk_write(statements, session=session, comment=writer.comment)
+        undone.count = len(entry["removed"]) - len(undone.conflicts)
+
+    undone.commit(write)
