@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from embedded.app import App
+from embedded.app_flags import COLLECTION, DOCUMENT, FIELD
 
 from .playbooks import ROOT
 
@@ -33,8 +34,7 @@ def app_command(app: App, action: str) -> str:
 def app_variables(app: App) -> dict[str, Any]:
     """Return the variables of one application host."""
     return {
-        "app_flag_path": str(app.flag),
-        "app_restart_command": app_command(app, "restart"),
+        **_flag_variables(app),
         "app_become": False,
         "app_health_url": f"{app.url}/api/health/ready",
         "app_write_probe": {
@@ -53,6 +53,31 @@ def app_variables(app: App) -> dict[str, Any]:
             {"name": "items are listed", "url": f"{app.url}/api/items", "contains": '"items"'},
         ],
     }
+
+
+def _flag_variables(app: App) -> dict[str, Any]:
+    """Return how the instance is told of maintenance mode."""
+    if app.flag_kind == "env":
+        restart = app_command(app, "restart")
+        return {"app_flag_path": str(app.flag), "app_restart_command": restart}
+    kinds: dict[str, dict[str, Any]] = {
+        "file": {"kind": "file", "path": str(app.flag)},
+        "http": {
+            "kind": "http",
+            "url": f"{app.url}/api/admin/maintenance",
+            "headers": {"Authorization": f"Bearer {app.token}"},
+            "on": {"body": {"maintenance": True}},
+            "off": {"body": {"maintenance": False}},
+            "read": {"url": f"{app.url}/api/health", "contains": '"maintenance": true'},
+        },
+        "document": {
+            "kind": "document",
+            "collection": COLLECTION,
+            "filter": {"_id": DOCUMENT},
+            "field": FIELD,
+        },
+    }
+    return {"app_flag": kinds[app.flag_kind]}
 
 
 def write_inventory(
