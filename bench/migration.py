@@ -12,7 +12,6 @@ import argparse
 import random
 import resource
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from bson import ObjectId
 from mongo_migration import definition, plan, rollback, runner, stop, verify
 from mongo_migration.progress import quiet
+from mongo_migration.throttle import Limits
 from pymongo import MongoClient, UpdateOne, WriteConcern
 
 from bench import report
@@ -129,20 +129,9 @@ class Bench:
 
     def engine(self, value: str | None = None) -> float:
         """Our migration, journalled and resumable, as under the write block; without its plan."""
-        bound = self._definition(value)
+        bound = self.definition(value)
         planned = timed(lambda: plan.make(self.client, DATABASE, bound))
-        whole = timed(
-            lambda: runner.migrate(
-                client=self.client,
-                database=DATABASE,
-                definition=bound,
-                settings=runner.Settings(batch_size=5000, frozen=True),
-                change={},
-                operator={"user": "bench", "host": "localhost", "pid": 0},
-                progress=quiet,
-                stop=stop.StopSignal(),
-            )
-        )
+        whole = timed(lambda: self.migrate(bound, runner.Settings(frozen=True, limits=Limits())))
         run = self.database["_migrations"].find_one({"kind": "run"}, sort=[("number", -1)]) or {}
         entered = {item["phase"]: item["at"] for item in run["history"]}
         # The digests from before are verification's time: see `verification`.
@@ -152,6 +141,19 @@ class Bench:
             else 0.0
         )
         return whole - planned - self.digested
+
+    def migrate(self, bound: definition.Definition, settings: runner.Settings) -> dict[str, Any]:
+        """Run the engine as the module does."""
+        return runner.migrate(
+            client=self.client,
+            database=DATABASE,
+            definition=bound,
+            settings=settings,
+            change={},
+            operator={"user": "bench", "host": "localhost", "pid": 0},
+            progress=quiet,
+            stop=stop.StopSignal(),
+        )
 
     def undo(self) -> float:
         """Our rollback of that."""
@@ -172,7 +174,7 @@ class Bench:
 
     def verification(self) -> float:
         """Every check, with the digests of all documents before and after."""
-        bound = self._definition(None)
+        bound = self.definition(None)
         state = self.database["_migrations"]
         state.update_one({"_id": "maintenance"}, {"$set": {"on": True}}, upsert=True)
         return timed(
@@ -186,47 +188,10 @@ class Bench:
         for name in ("_migrations", "_migrations_journal"):
             self.database[name].drop()
 
-    def _definition(self, value: str | None) -> definition.Definition:
+    def definition(self, value: str | None) -> definition.Definition:
+        """Return the migration, with a constant where no *value* is given."""
         constant = f'{{value: {{$oid: "{self.organization}"}}}}'
         return definition.load(DOCUMENT.format(id=MIGRATION, value=value or constant))
-
-
-class Foreground:
-    """Somebody else's reads and writes, a fixed number a second, with their latencies."""
-
-    def __init__(self, client: MongoClient[dict[str, Any]], per_second: int = 100) -> None:
-        self._items = client[DATABASE]["items"]
-        self._interval = 1 / per_second
-        self._ids = [row["_id"] for row in self._items.find({}, {"_id": 1}).limit(5000)]
-        self._latencies: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        chance = random.Random(3)
-        while not self._stop.is_set():
-            began = time.monotonic()
-            one = {"_id": chance.choice(self._ids)}
-            if chance.random() < 0.5:
-                self._items.find_one(one)
-            else:
-                self._items.update_one(one, {"$inc": {"views": 1}})
-            took = time.monotonic() - began
-            self._latencies.append(took)
-            self._stop.wait(max(0.0, self._interval - took))
-
-    def __enter__(self) -> Foreground:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def p99(self) -> float:
-        """Return the 99th percentile in seconds."""
-        ordered = sorted(self._latencies)
-        return ordered[int(len(ordered) * 0.99)] if ordered else 0.0
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -8,8 +8,10 @@ can overrule it; the one that weighs most is the reason that people are shown.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from statistics import median
 from typing import Any
 
 from .errors import MigrationError
@@ -25,6 +27,8 @@ FROZEN_SIZE = 20_000
 
 _SHRINK, _GROW = 0.5, 1.25
 _FIRST_PAUSE = 0.05
+# Batches by whose middle the time is judged, and what needs no second look.
+_TIMES, _FAR_TOO_LONG = 3, 4.0
 # Below this share of its limit a signal lets the run go faster; between, all stays as it is.
 _CALM = 0.7
 # Growing waits until a sample has seen the last step; shrinking may follow every new sample.
@@ -113,6 +117,8 @@ class Controller:
         self._limits = limits
         self.pace = Pace(size=limits.batch_size or size, pause=limits.pause_seconds, reason="")
         self._judged: Sample | None = None
+        # One slow batch may be somebody else's doing; the middle of three is ours.
+        self._times: deque[float] = deque(maxlen=_TIMES)
         self._stepped = float("-inf")
 
     def obey(self, limits: Limits) -> None:
@@ -136,16 +142,19 @@ class Controller:
             sample: the newest one, or None where the server shows nothing.
             now: a clock that only grows.
         """
+        if documents >= self.pace.size / 2:  # the last batch of a collection tells nothing
+            self._times.append(seconds)
+        usual = self._usual(seconds)
         weight, reason = max(self._weights(sample), default=(0.0, ""))
         new = sample is not None and sample is not self._judged
         if weight > 1:
             if new:
                 self._slower(reason)
                 self._stepped = now
-        elif self._batch_weight(seconds) > 1 and documents >= self.pace.size / 2:
-            self._to_time(seconds)
+        elif self._batch_weight(usual) > 1:
+            self._to_time(usual)
         elif weight < _CALM and (now - self._stepped >= _STEADY_SECONDS or weight == 0.0):
-            self._faster(seconds, documents)
+            self._faster(usual, documents)
         self._judged = sample
         return self.pace
 
@@ -170,6 +179,12 @@ class Controller:
             found.append((dirty / most.max_dirty_ratio, words))
         return found
 
+    def _usual(self, newest: float) -> float:
+        """Return how long batches of this size take."""
+        if self._batch_weight(newest) > _FAR_TOO_LONG:
+            return newest
+        return median(self._times) if len(self._times) == _TIMES else min(self._times, default=0.0)
+
     def _batch_weight(self, seconds: float) -> float:
         return 0.0 if self._limits.batch_size else seconds / self._limits.target_seconds
 
@@ -185,6 +200,7 @@ class Controller:
     def _to_time(self, seconds: float) -> None:
         share = max(_SHRINK, self._limits.target_seconds / seconds)
         size = max(SMALLEST, int(self.pace.size * share))
+        self._times.clear()
         words = f"batch {seconds:.2f} s > {self._limits.target_seconds:g} s"
         self.pace = replace(self.pace, size=size, reason=words)
 

@@ -1,0 +1,128 @@
+"""What a migration costs those who go on working: their latency, and our speed beside them.
+
+    python -m bench.gentle --documents 100000
+
+Somebody else reads and writes a hundred times a second, before and while the throttled engine
+works, and while the runbook's loop does (find 1000, update, wait 100 ms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import statistics
+import tempfile
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+from mongo_migration import runner
+from mongo_migration.throttle import Limits
+from pymongo import MongoClient
+
+from bench import report
+from bench.migration import BY_OWNER, DATABASE, Bench, timed
+from embedded.mongod import ReplicaSet
+
+_IDLE_SECONDS = 10
+
+
+class Foreground:
+    """Somebody else's reads and writes, a fixed number a second, with their latencies.
+
+    In a process of its own: in ours, it would wait for the engine's Python, not for the server.
+    """
+
+    def __init__(self, uri: str, per_second: int = 100) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._latencies: multiprocessing.Queue[list[float]] = context.Queue()
+        self._process = context.Process(
+            target=_work, args=(uri, 1 / per_second, self._stop, self._latencies), daemon=True
+        )
+        self._found: list[float] = []
+
+    def __enter__(self) -> Foreground:
+        self._process.start()
+        self._latencies.get()  # it is at work
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._found = self._latencies.get()
+        self._process.join()
+
+    def p99(self) -> float:
+        """Return the 99th percentile in seconds."""
+        return statistics.quantiles(self._found, n=100)[-1]
+
+
+def _work(
+    uri: str, interval: float, stop: Event, latencies: multiprocessing.Queue[list[float]]
+) -> None:
+    items = MongoClient[dict[str, Any]](uri)[DATABASE]["items"]
+    ids = [row["_id"] for row in items.aggregate([{"$sample": {"size": 5000}}])]
+    chance, taken = random.Random(3), list[float]()
+    latencies.put([])
+    while not stop.is_set():
+        began = time.monotonic()
+        one = {"_id": chance.choice(ids)}
+        if chance.random() < 0.5:
+            items.find_one(one)
+        else:
+            items.update_one(one, {"$inc": {"views": 1}})
+        taken.append(time.monotonic() - began)
+        stop.wait(max(0.0, interval - taken[-1]))
+    latencies.put(taken)
+
+
+def measure(bench: Bench, uri: str, rounds: int) -> list[report.Result]:
+    """Run both beside the foreground."""
+    ours_latency, ours_speed, bare_latency = [], [], []
+    for _ in range(rounds):
+        with Foreground(uri) as idle:
+            time.sleep(_IDLE_SECONDS)
+        with Foreground(uri) as beside_ours:
+            seconds = timed(
+                lambda: bench.migrate(bench.definition(BY_OWNER), runner.Settings(limits=Limits()))
+            )
+        bench.undo()
+        with Foreground(uri) as beside_bare:
+            bench.bare_update()
+        bench.bare_unset()
+        with Foreground(uri):
+            loop = bench.runbook_loop()
+        bench.bare_unset()
+        ours_latency.append(beside_ours.p99() / idle.p99())
+        bare_latency.append(beside_bare.p99() / idle.p99())
+        ours_speed.append(loop / seconds)
+    return [
+        report.Result.of("others' p99 while migrating / idle", ours_latency, at_most=2),
+        report.Result.of("others' p99 beside a bare updateMany / idle", bare_latency),
+        report.Result.of("the runbook's loop / throttled migration", ours_speed, at_least=5),
+    ]
+
+
+def main() -> None:
+    """Measure, print and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--organizations", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        server = ReplicaSet(Path(folder) / "server", cache_gb=2.0)
+        server.start()
+        try:
+            with server.client() as client:
+                bench = Bench(client, asked.documents, asked.organizations)
+                results = measure(bench, server.uri(), asked.rounds)
+        finally:
+            server.stop()
+    report.publish("gentle", results, note=f"{asked.documents:,} documents, {asked.rounds} rounds")
+
+
+if __name__ == "__main__":
+    main()
