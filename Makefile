@@ -42,7 +42,16 @@ test: lint unit integration playbooks ## lint, unit, integration and playbook te
 lint: $(VENV)/.ready ## ruff, mypy strict, ansible-lint production profile
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m authoring.lint
 	@$(BIN)/ansible-lint --offline --profile production -q
+
+.PHONY: lint-migrations
+lint-migrations: $(VENV)/.ready ## what is dangerous in migration documents, with the safe way
+	@$(BIN)/python -m authoring.lint
+
+.PHONY: new-migration
+new-migration: $(VENV)/.ready ## a commented document with the next number (NAME=add-currency)
+	@$(BIN)/python -m authoring.new_migration "$(NAME)"
 
 .PHONY: unit
 unit: $(VENV)/.ready ## tests without a server
@@ -63,4 +72,6 @@ playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
 .PHONY: bench
 bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.json (SIZE= documents)
 	@$(BIN)/python -m bench.migration --documents $(if $(filter file,$(origin SIZE)),200000,$(SIZE))
+	@$(BIN)/python -m bench.gentle
+	@$(BIN)/python -m bench.scale
 	@$(BIN)/python -m bench.backup

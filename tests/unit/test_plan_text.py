@@ -54,6 +54,8 @@ def found(state: str, **changes: Any) -> dict[str, Any]:
             "downtime": "none",
             "state": state,
             "run": None,
+            "todo": "nothing" if state == "verified" else "migrate",
+            "command": "migrate-004.yml",
         },
         "problems": [],
         "plan": make_plan(field_row()),

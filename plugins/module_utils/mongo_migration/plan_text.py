@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from . import ejson
+from . import ejson, naming
 from .errors import PlanBlockedError
 
 Row = Mapping[str, Any]
@@ -42,9 +42,10 @@ _COLUMNS: dict[str, Callable[[Row], int]] = {
 
 def table(plan: Mapping[str, Any]) -> str:
     """Return *plan* as aligned text: per collection, then indexes, inserts, cost and problems."""
+    word = "Repair" if naming.is_repair(plan["migration"]) else "Migration"
     downtime = f" (downtime {plan['downtime']})" if plan.get("downtime") else ""
     blocks = [
-        [f"Migration {plan['migration']} {plan['name']} on database {plan['database']}{downtime}"],
+        [f"{word} {plan['migration']} {plan['name']} on database {plan['database']}{downtime}"],
         _fields(plan["steps"]),
         _inserts(plan["steps"]),
         _merges(plan["steps"]),

@@ -1,0 +1,1 @@
+"""For those who write migrations: a new document, and the lint of documents."""
