@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from pymongo import MongoClient
 
 from .engines import Engine
-from .mongod import Client, Mongod, ReplicaSet
+from .mongod import Mongod, ReplicaSet
 from .processes import ProcessError, wait_until
 
 PORT = 27017
@@ -191,22 +186,3 @@ class ContainerReplicaSet(ReplicaSet):
             *("--user", "999:999", "--entrypoint", "sh", self.image),
             *("-c", script, f"{member.host},127.0.0.1", "--port", str(PORT), *self._options),
         ]
-
-    @contextlib.contextmanager
-    def _system(self, member: int) -> Iterator[Client]:
-        """Log in as the members do: the rule for the first user doesn't reach into a container."""
-        with MongoClient[dict[str, Any]](
-            self.members[member].host,
-            PORT,
-            directConnection=True,
-            serverSelectionTimeoutMS=20000,
-            username="__system",
-            password="".join(self._key_file().read_text().split()),
-            authSource="local",
-            authMechanism="SCRAM-SHA-256",
-            **self._client_options,
-        ) as client:
-            yield client
-
-    def _first_login(self, member: int) -> contextlib.AbstractContextManager[Client]:
-        return self._system(member) if self.auth else self.direct(member)

@@ -119,6 +119,7 @@ class Deployment:
         database: the application's database, on which `migrator` and `app` get their roles.
         parameters: further `--setParameter name=value` of the server.
         tls: speak TLS only, with certificates that are made in the folder.
+        arguments: further ones of the server.
         addresses: one for each member, where they aren't all on the loopback address.
     """
 
@@ -136,6 +137,7 @@ class Deployment:
         parameters: Sequence[str] = (),
         tls: bool = False,
         addresses: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ):
         self.folder = private_folder(Path(folder).absolute())
         self._state_file = self.folder / "state.json"
@@ -161,6 +163,7 @@ class Deployment:
         self._options = [
             *("--wiredTigerCacheSizeGB", str(recorded.get("cache_gb", cache_gb))),
             *(part for name in parameters for part in ("--setParameter", name)),
+            *arguments,
             *self._more_options(),
         ]
         self._cache_gb = recorded.get("cache_gb", cache_gb)
@@ -441,6 +444,23 @@ class ReplicaSet(Deployment):
 
     def _writable_member(self) -> int:
         return self.primary or 0
+
+    def _first_login(self, member: int) -> contextlib.AbstractContextManager[Client]:
+        # The rule for the first user is one for clients on the same host. The key file is the
+        # password of the user that the members log in as, from anywhere.
+        if not self.auth or self.members[member].host == LOOPBACK:
+            return super()._first_login(member)
+        return MongoClient(
+            self.members[member].host,
+            self.members[member].port,
+            directConnection=True,
+            serverSelectionTimeoutMS=20000,
+            username="__system",
+            password="".join(self._key_file().read_text().split()),
+            authSource="local",
+            authMechanism="SCRAM-SHA-256",
+            **self._client_options,
+        )
 
     def _hello(self, member: int) -> dict[str, Any]:
         try:

@@ -17,9 +17,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mongo_migration import definition, ejson, rollback, runner, stop
+from mongo_migration import definition, ejson, lease, rollback, runner, stop
+from mongo_migration.backup import create, restore, sources
 from mongo_migration.errors import MigrationError
 from pymongo import MongoClient, monitoring
+from pymongo.errors import PyMongoError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class Job:
         uri: the server; it comes on standard input, so that no process list shows the password.
         database: the database.
         text: the migration document.
-        action: migrate or rollback.
+        action: migrate, rollback, backup or restore.
         settings: of :class:`runner.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
@@ -38,6 +40,8 @@ class Job:
         clock_ahead: seconds that this process's clock is wrong.
         trace: a file that gets the name of every command.
         on_conflict: of a rollback.
+        archive: of a restore; of a backup, the folder for it.
+        hold_at: wait at this progress event, counted from 1, until the file `hold_until` exists.
     """
 
     uri: str
@@ -50,6 +54,9 @@ class Job:
     clock_ahead: float = 0.0
     trace: str = ""
     on_conflict: str = "keep"
+    archive: str = ""
+    hold_at: int = 0
+    hold_until: str = ""
 
     def dump(self) -> str:
         """Return the job as the process reads it."""
@@ -106,33 +113,77 @@ def run(job: Job) -> dict[str, Any]:
         event_listeners=[commands],
     )
     client.admin.command("ping")
-    common: dict[str, Any] = {
-        "client": client,
-        "database": job.database,
-        "settings": runner.Settings(**job.settings),
-        "change": {},
-        "operator": {"user": "tester", "host": "testhost", "pid": os.getpid()},
-        "progress": _announce,
-        "stop": stop.listen(),
-    }
-    what = definition.load(job.text, "torture.yml")
-    _announce({"phase": "ready"})
     commands.counting = True
     try:
-        if job.action == "rollback":
-            result = rollback.roll_back(migration=what.id, on_conflict=job.on_conflict, **common)
-        else:
-            result = runner.migrate(definition=what, **common)
-    except MigrationError as error:
+        result = _work(job, client)
+    except (MigrationError, PyMongoError) as error:
+        # The modules tell a driver's error in words of their own: entry.py.
         return {
             "error": type(error).__name__,
-            "message": error.message,
-            "details": ejson.to_plain(error.details),
+            "message": getattr(error, "message", str(error)),
+            "details": ejson.to_plain(getattr(error, "details", {})),
         }
     finally:
         if job.trace:
             Path(job.trace).write_text("\n".join(commands.names))
     return {"result": ejson.to_plain(result)}
+
+
+def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
+    announce = _Announcer(job)
+    operator = {"user": "tester", "host": "testhost", "pid": os.getpid()}
+    if job.action == "backup":
+        settings = create.Settings(folder=Path(job.archive))
+        return create.back_up(client, job.database, settings, progress=announce)
+    if job.action == "restore":
+        return _restore(job, client, announce, operator)
+    common: dict[str, Any] = {
+        "client": client,
+        "database": job.database,
+        "settings": runner.Settings(**job.settings),
+        "change": {},
+        "operator": operator,
+        "progress": announce,
+        "stop": stop.listen(),
+    }
+    what = definition.load(job.text, "torture.yml")
+    _announce({"phase": "ready"})
+    if job.action == "rollback":
+        return rollback.roll_back(migration=what.id, on_conflict=job.on_conflict, **common)
+    return runner.migrate(definition=what, **common)
+
+
+def _restore(
+    job: Job, client: MongoClient[dict[str, Any]], announce: _Announcer, operator: dict[str, Any]
+) -> Any:
+    source = sources.open_source(Path(job.archive))
+    settings = restore.Settings(
+        database=job.database, source_database=source.manifest.database, confirm=job.database
+    )
+    return restore.restore(
+        client,
+        source,
+        settings,
+        hold=lambda database: lease.hold(database, purpose="restore", holder=operator, seconds=10),
+        progress=announce,
+        check_stop=stop.listen().check,
+    )
+
+
+class _Announcer:
+    """Tells the test of each progress event, and waits for it at one of them."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._seen = 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        _announce(event)
+        self._seen += 1
+        if self._seen == self._job.hold_at:
+            _announce({"held": self._seen})
+            while not Path(self._job.hold_until).exists():
+                time.sleep(0.02)
 
 
 def _announce(event: dict[str, Any]) -> None:

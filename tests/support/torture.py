@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -215,11 +215,12 @@ def assert_verified(db: Db) -> None:
 class Process:
     """The engine in a process of its own."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, environment: Mapping[str, str] | None = None) -> None:
+        path = f"{ROOT}:{ROOT / 'plugins' / 'module_utils'}"
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "tests.support.driver"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins' / 'module_utils'}"},
+            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -244,6 +245,15 @@ class Process:
         with self._sign:
             assert self._sign.wait_for(there, seconds), self.errors
         assert self.popen.poll() is None, (self.errors, self.popen.communicate())
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 60) -> None:
+        """Return when an event is like that, or the process has ended."""
+
+        def there() -> bool:
+            return any(condition(event) for event in self.events) or self.popen.poll() is not None
+
+        with self._sign:
+            assert self._sign.wait_for(there, seconds), self.errors
 
     def wait_for_life(self, seconds: float = 60) -> None:
         """Return when the process is about to work, or has ended."""
@@ -279,9 +289,9 @@ class Process:
 
 
 @contextmanager
-def process(job: Job) -> Iterator[Process]:
+def process(job: Job, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
     """Give a process that is gone afterwards, whatever the test did to it."""
-    started = Process(job)
+    started = Process(job, environment)
     try:
         yield started
     finally:
