@@ -277,3 +277,44 @@ def test_a_mapping_to_nonsense_is_refused(mapping: dict[str, Any], says: str):
     assert "mongo_collections: " in message
     assert says in message
     assert "write the collection's real name, or null" in message
+
+
+# -- steps that build on each other ------------------------------------------------------------
+
+CHAIN = """
+id: "009"
+name: chain
+summary: Two steps.
+downtime: none
+steps:
+  - set_field: {{collections: [items], field: region, value: {{value: north}}}}
+  - set_field: {{collections: {collections}, field: label, value: {value}, where: {where}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("collections", "value", "where"),
+    [
+        ("[items]", "{expression: {$concat: [$region, x]}}", "{}"),
+        ("[items]", "{value: a}", "{region.name: x}"),
+        ("{items: region}", "{reference: {from: areas, match: {_id: $owner}, take: name}}", "{}"),
+        ("[items]", "{reference: {from: areas, match: {code: $region}, take: name}}", "{}"),
+    ],
+)
+def test_a_step_that_reads_what_an_earlier_one_writes_is_refused(
+    collections: str, value: str, where: str
+):
+    with pytest.raises(DefinitionError, match=r"steps\[1\].set_field reads 'region' of items"):
+        definition.load(CHAIN.format(collections=collections, value=value, where=where))
+
+
+@pytest.mark.parametrize(
+    ("collections", "value"),
+    [
+        ("[shops]", "{expression: $region}"),
+        ("[items]", "{reference: {from: areas, match: {region: $owner}, take: region}}"),
+    ],
+)
+def test_a_step_may_read_a_field_of_that_name_elsewhere(collections: str, value: str):
+    text = CHAIN.format(collections=collections, value=value, where="{}")
+    assert len(definition.load(text).steps) == 2

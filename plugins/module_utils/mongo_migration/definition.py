@@ -100,6 +100,8 @@ def load(
     rendered = template.render(body, values, source=source, keep=_CONDITIONS)
     _validate({**rendered, "variables": raw.get("variables", {})}, schema.DOCUMENT, source)
     rendered = _to_bson(rendered, source)
+    steps = tuple(_steps(rendered["steps"]))
+    _refuse_chains(steps, source)
     names = dict(collections or {})
     _check_names(names)
     return Definition(
@@ -114,7 +116,7 @@ def load(
         variables=values,
         collections=names,
         assume_applied=tuple(assume_applied),
-        steps=tuple(_steps(rendered["steps"])),
+        steps=steps,
         preconditions=tuple(rendered.get("preconditions", ())),
         postconditions=tuple(rendered.get("postconditions", ())),
     )
@@ -134,6 +136,44 @@ def _steps(raw: Sequence[dict[str, Any]]) -> list[Step]:
             )
         )
     return steps
+
+
+def _refuse_chains(steps: Sequence[Step], source: str) -> None:
+    """Refuse a value made from what an earlier step writes: no plan can say what it would be."""
+    setting = [step for step in steps if step.kind == "set_field"]
+    for number, later in enumerate(setting):
+        reads = _fields_in(later.options["value"]) | _fields_of(later.options.get("where", {}))
+        owners = later.options["collections"]
+        if isinstance(owners, dict):
+            reads |= {str(owner).split(".")[0] for owner in owners.values()}
+        for earlier in setting[:number]:
+            shared = set(owners) & set(earlier.options["collections"])
+            if shared and (field := earlier.options["field"]) in reads:
+                raise DefinitionError(
+                    f"{source}: steps[{later.index}].set_field reads '{field}' of "
+                    f"{', '.join(sorted(shared))}, which steps[{earlier.index}] only writes. Make "
+                    "it a migration of its own, with this one in its `after`.",
+                    source=source,
+                )
+
+
+def _fields_in(tree: Any) -> set[str]:
+    """Return the fields of the document itself that expressions read."""
+    if isinstance(tree, dict):
+        return set().union(*map(_fields_in, tree.values()))
+    if isinstance(tree, list):
+        return set().union(*map(_fields_in, tree))
+    if isinstance(tree, str) and tree.startswith("$") and not tree.startswith("$$"):
+        return {tree[1:].split(".")[0]}
+    return set()
+
+
+def _fields_of(selector: Any) -> set[str]:
+    """Return the fields that a filter looks at."""
+    if isinstance(selector, dict):
+        names = {key.split(".")[0] for key in selector if not key.startswith("$")}
+        return names.union(*map(_fields_of, selector.values()), _fields_in(selector))
+    return set().union(*map(_fields_of, selector)) if isinstance(selector, list) else set()
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
