@@ -230,6 +230,20 @@ def test_after_maintenance_it_is_said_that_nothing_can_be_compared(
     assert named(result, "nothing else changed")["status"] == "skipped"
 
 
+def test_what_users_write_between_two_maintenance_modes_is_no_fault_of_the_migration(
+    site: Deployment, company: Tenants
+):
+    site.maintenance("on")
+    site.migrate("004")
+    site.maintenance("off")
+    site.data["bills"].update_one({}, {"$set": {"number": "changed by a user"}})
+    site.maintenance("on")
+    site.roll_back("004")
+    result = site.verify("004", "rolled_back")
+    assert failed(result) == []
+    assert named(result, "nothing else changed")["status"] == "skipped"
+
+
 def test_without_maintenance_each_batch_proves_itself(site: Deployment, company: Tenants):
     site.batch_size = 2
     site.migrate("004")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from pymongo import MongoClient, ReturnDocument
@@ -60,6 +61,12 @@ def state(client: Client, database: str) -> Document | None:
 def is_on(database: Database[Document]) -> bool:
     """Return whether maintenance mode is recorded as on: writers of *database* are stopped."""
     return bool((state(database.client, database.name) or {}).get("on"))
+
+
+def is_on_since(database: Database[Document], moment: datetime) -> bool:
+    """Return whether maintenance mode is on, and has been all the time since *moment*."""
+    record = state(database.client, database.name) or {}
+    return bool(record.get("on")) and record["since"] <= moment
 
 
 def write_block_is_on(client: Client) -> bool | None:

@@ -300,8 +300,10 @@ def _present(
     db: Database[dict[str, Any]], document: Mapping[str, Any], *, whole: bool
 ) -> dict[str, dict[str, Any]] | None:
     """Return what the collections hold now; None if that can't be compared with before."""
-    if "baseline" not in document or not maintenance.is_on(db):
+    if "baseline" not in document:
         return None
+    if not maintenance.is_on_since(db, document.get("batches_began", document["started"])):
+        return None  # on again, perhaps, but users have written in between
     touched = [
         Touched(collection=item["collection"], field=field)
         for item in document["baseline"]
