@@ -464,8 +464,9 @@ def list_backups(module: AnsibleModule) -> None:
 
 
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import mixture, progress
+    from ansible.module_utils.mongo_migration import mixture, progress, stop
     from ansible.module_utils.mongo_migration.backup import create, crypt, drill, store
+    from ansible.module_utils.mongo_migration.errors import InterruptedRunError
 
     p = module.params
     if p["state"] == "external":
@@ -485,19 +486,30 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
     # Of a mixture nobody wants an archive, and still less `latest`.
     mixture.refuse(client[p["database"]])
-    sink = progress.sink(p["progress_file"])
+    report, asked = progress.sink(p["progress_file"]), stop.listen()
+
+    def sink(event: dict[str, Any]) -> None:
+        report(event)
+        asked.check()
+
     scratch = p["drill_database"] or drill.scratch_name(p["database"])
 
     def restore(archive: Any) -> dict[str, Any]:
         return drill.drill(client, archive, scratch=scratch, progress=sink)
 
-    result = create.back_up(
-        client,
-        p["database"],
-        settings,
-        progress=sink,
-        examine=restore if p["verification"] == "drill" else None,
-    )
+    try:
+        result = create.back_up(
+            client,
+            p["database"],
+            settings,
+            progress=sink,
+            examine=restore if p["verification"] == "drill" else None,
+        )
+    except InterruptedRunError as error:
+        raise InterruptedRunError(
+            f"Stopped: {asked.reason}. No archive was made; older ones and the link to the latest "
+            "are as they were. Run the same command again."
+        ) from error
     if "examined" in result:
         result["drill"] = result.pop("examined")
     return {"changed": True, **result}

@@ -20,7 +20,7 @@ from mongo_migration import raw
 from mongo_migration.backup import create, dump, sources, store
 from mongo_migration.backup.reader import Reader
 from mongo_migration.digest import Digest
-from mongo_migration.errors import ArchiveError
+from mongo_migration.errors import ArchiveError, InterruptedRunError
 from mongo_migration.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -320,6 +320,26 @@ def test_kill_leaves_a_file_that_the_next_run_removes(
         Path(result["archive"]).name,
         "latest.tar.gz",
     ]
+
+
+@pytest.mark.parametrize("phase", ["back up", "verify archive"])
+def test_a_stop_leaves_nothing_behind(
+    client: Client, small: Database[dict[str, Any]], tmp_path: Path, phase: str
+) -> None:
+    earlier = Path(backups.take(client, small.name, tmp_path)["archive"])
+    before = {path.name: path.lstat().st_mtime_ns for path in tmp_path.iterdir()}
+    seen = []
+
+    def stop_at(event: dict[str, Any]) -> None:
+        seen.append(event["phase"])
+        if event["phase"] == phase:
+            raise InterruptedRunError("a person wants it")
+
+    with pytest.raises(InterruptedRunError):
+        create.back_up(client, small.name, create.Settings(folder=tmp_path), progress=stop_at)
+    assert seen[-1] == phase
+    assert {path.name: path.lstat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "latest.tar.gz").resolve() == earlier
 
 
 def test_two_backups_in_one_second_get_two_names(
