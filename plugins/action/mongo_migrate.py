@@ -59,6 +59,9 @@ if _TERMINAL is not None and not _INTERACTIVE and hasattr(sys.stdout, "reconfigu
 class ActionModule(NormalAction):
     """Runs the module of the same name."""
 
+    # The option that names the file to watch, and what is said of a stop.
+    _watched = "progress_file"
+    _stopping = "Stopping where it can be resumed; this takes a moment …"
     _relay: Relay | None = None
 
     def run(
@@ -69,11 +72,11 @@ class ActionModule(NormalAction):
         if self._task.check_mode or self._task.async_val or self._connection.transport != "local":
             return super().run(tmp, task_vars)
         folder = Path(tempfile.mkdtemp(prefix="progress-", dir=constants.DEFAULT_LOCAL_TMP))
-        given = self._task.args.get("progress_file")
+        given = self._task.args.get(self._watched)
         file = Path(given) if given else folder / "progress.json"
-        self._task.args = {**self._task.args, "progress_file": str(file)}
-        self._relay = Relay(self._tell)
-        view = View(file, _terminal() if _INTERACTIVE else _lines())
+        self._task.args = {**self._task.args, self._watched: str(file)}
+        self._relay = Relay(self._tell, self._stopping)
+        view = View(file, self._screen())
         try:
             with self._relay, Watch(view, self._relay):
                 result = self._run_module(tmp, task_vars)
@@ -82,6 +85,9 @@ class ActionModule(NormalAction):
         if self._relay.asked:
             self._end(result, task_vars)
         return result
+
+    def _screen(self) -> Any:
+        return _terminal() if _INTERACTIVE else _lines()
 
     def _run_module(self, tmp: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -140,8 +146,9 @@ class Relay:
     lowest layer writes its number into a pipe, and the thread that shows the progress reads that.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], stopping: str) -> None:
         self._tell = tell
+        self._stopping = stopping
         self._before: dict[signal.Signals, Any] = {}
         self._inbox, self._outbox = os.pipe()
         os.set_blocking(self._outbox, False)
@@ -182,7 +189,7 @@ class Relay:
         if self.asked:
             return
         self.asked = True
-        self._tell("Stopping where it can be resumed; this takes a moment …")
+        self._tell(self._stopping)
         # The worker leads a process group: the shell and the module below it.
         os.killpg(os.getpgid(0), number)
 

@@ -52,7 +52,7 @@ _ALL = (
         name="command_latency_ms", section=DATABASE, label="commands, mean", unit="ms",
     ),
     Metric(
-        name="latency_p95_ms", section=DATABASE, label="reads and writes, 95th percentile",
+        name="latency_p95_ms", section=DATABASE, label="95th percentile of both",
         unit="ms", worse=ABOVE, warn=500, critical=5000, advice=_SLOW,
     ),
     Metric(
@@ -71,7 +71,7 @@ _ALL = (
         name="connections_active", section=DATABASE, label="connections at work",
     ),
     Metric(
-        name="pool_in_use", section=DATABASE, label="server's own pools, in use",
+        name="pool_in_use", section=DATABASE, label="server's pools in use",
     ),
     Metric(
         name="lock_wait_ms_per_second", section=DATABASE, label="waiting for locks", unit="ms/s",
@@ -80,7 +80,7 @@ _ALL = (
         "to lose, end it with db.killOp(opid)",
     ),
     Metric(
-        name="operations_waiting", section=DATABASE, label="operations waiting for a lock",
+        name="operations_waiting", section=DATABASE, label="waiting for a lock",
         worse=ABOVE, warn=5, critical=50,
         advice="see the long operations below; one of them holds what the others wait for",
     ),
@@ -101,7 +101,7 @@ _ALL = (
         warn=0.15, critical=0.25, advice=_LOAD,
     ),
     Metric(
-        name="flow_control", section=DATABASE, label="flow control brakes writes", worse=ABOVE,
+        name="flow_control", section=DATABASE, label="flow control brakes", worse=ABOVE,
         warn=1, advice="the majority is behind: see the replication lag",
     ),
     Metric(
@@ -117,15 +117,15 @@ _ALL = (
         "which; in maintenance mode that is what you asked for",
     ),
     Metric(
-        name="replication_lag_seconds", section=DATABASE, label="replication lag, slowest member",
+        name="replication_lag_seconds", section=DATABASE, label="lag, slowest member",
         unit="s", worse=ABOVE, warn=5, critical=30, advice=_LOAD,
     ),
     Metric(
-        name="majority_lag_seconds", section=DATABASE, label="majority behind the primary",
+        name="majority_lag_seconds", section=DATABASE, label="lag of the majority",
         unit="s", worse=ABOVE, warn=2, critical=20, advice=_LOAD,
     ),
     Metric(
-        name="members_down", section=DATABASE, label="members that are down", worse=ABOVE, warn=1,
+        name="members_down", section=DATABASE, label="members down", worse=ABOVE, warn=1,
         critical=2,
         advice="bring them back before a migration: rs.status() says why they are away",
     ),
@@ -136,7 +136,7 @@ _ALL = (
         "more slowly",
     ),
     Metric(
-        name="disk_free_ratio", section=DATABASE, label="free disk of the server", unit="ratio",
+        name="disk_free_ratio", section=DATABASE, label="free disk", unit="ratio",
         worse=BELOW, warn=0.2, critical=0.05,
         advice="make room, or grow the volume: a full disk stops the server",
     ),
@@ -150,7 +150,7 @@ _ALL = (
         advice="it is listed below; db.killOp(opid) ends one that nobody needs",
     ),
     Metric(
-        name="slow_queries_per_minute", section=DATABASE, label="slow queries (profiler)",
+        name="slow_queries_per_minute", section=DATABASE, label="slow queries",
         unit="1/min", worse=ABOVE, warn=10, critical=300,
         advice="the slowest are listed below: is an index missing?",
     ),
@@ -158,15 +158,15 @@ _ALL = (
         name="index_builds", section=DATABASE, label="index builds at work",
     ),
     Metric(
-        name="index_build_ratio", section=DATABASE, label="index build, slowest", unit="ratio",
+        name="index_build_ratio", section=DATABASE, label="slowest index build", unit="ratio",
     ),
     Metric(
-        name="app_response_ms", section=APPLICATION, label="response time, slowest instance",
+        name="app_response_ms", section=APPLICATION, label="slowest response",
         unit="ms", worse=ABOVE, warn=500, critical=5000,
         advice="compare with the database above: if that is well, look at the application's host",
     ),
     Metric(
-        name="app_error_ratio", section=APPLICATION, label="health requests that failed",
+        name="app_error_ratio", section=APPLICATION, label="failed requests",
         unit="ratio", worse=ABOVE, warn=0.01, critical=0.5,
         advice="look at the application's log; in maintenance mode it may be what you asked for",
     ),
@@ -179,7 +179,7 @@ _ALL = (
         advice="read the log: the lines match the pattern of monitor_app_log",
     ),
     Metric(
-        name="collections_missing", section=INTEGRITY, label="collections that are missing",
+        name="collections_missing", section=INTEGRITY, label="missing collections",
         worse=ABOVE, warn=1,
         advice="mongo_collections of the inventory names a collection that isn't there: correct "
         "it, or map it to null",
@@ -191,10 +191,10 @@ _ALL = (
         name="indexes", section=INTEGRITY, label="indexes",
     ),
     Metric(
-        name="indexes_unfinished", section=INTEGRITY, label="indexes that are still built",
+        name="indexes_unfinished", section=INTEGRITY, label="unfinished indexes",
     ),
     Metric(
-        name="invalid_documents", section=INTEGRITY, label="documents that their validator refuses",
+        name="invalid_documents", section=INTEGRITY, label="invalid documents",
         worse=ABOVE, warn=1,
         advice="an update of them fails or is logged: correct them (see the collections below), or "
         "the validator",

@@ -19,6 +19,7 @@ Document = dict[str, Any]
 # What marks our own questions, so that we don't report ourselves.
 COMMENT = "migration-playbooks monitor"
 _SLOWEST = 5
+_MOMENT_SECONDS = 0.2
 _UNKNOWN_COMMAND = 59
 _NO_REPLICATION = 76
 # Answers that mean "this deployment has no such thing", which is no gap.
@@ -91,7 +92,7 @@ def take(
     }
     seen.status = ask("server status", monitor, lambda: admin.command(wanted), {})
     if seen.status.get("repl"):
-        seen.members = ask("replication", monitor, lambda: admin.command("replSetGetStatus"), {})
+        seen.members = ask("replication", monitor, lambda: _members(admin), {})
         seen.oplog = ask(
             "oplog", monitor, lambda: client.local.command("collStats", "oplog.rs"), {}
         )
@@ -111,6 +112,22 @@ def take(
     seen.profiler = ask("profiler", grant, lambda: _profiler(db, since), {})
     seen.run = ask("run", f"the role read on {database}", lambda: _run(db), {})
     return seen
+
+
+def _members(admin: Any) -> Document:
+    """Return the state of the replica set.
+
+    The first write after a pause looks like a lag as long as the pause, for a moment: what is seen
+    again a moment later is one.
+    """
+    found = admin.command("replSetGetStatus")
+    dates = [item["optimeDate"] for item in found["members"] if "optimeDate" in item]
+    times = found.get("optimes", {})
+    behind = times.get("lastAppliedWallTime") != times.get("lastCommittedWallTime")
+    if behind or max(dates) != min(dates):
+        time.sleep(_MOMENT_SECONDS)
+        found = admin.command("replSetGetStatus")
+    return dict(found)
 
 
 def _operations(client: MongoClient[Document]) -> list[Document]:

@@ -55,16 +55,22 @@ def _findings(observation: Mapping[str, Any]) -> list[str]:
 
 
 def _metrics(observation: Mapping[str, Any], section: str, levels: Mapping[str, str]) -> list[str]:
-    """Return the numbers of a section, two beside each other."""
-    cells = [
-        f"{_MARKS[levels.get(name, 'ok')]}{METRICS[name].label:<34} {amount(value, unit):>12}"
-        for name, value in observation["metrics"].items()
-        if METRICS[name].section == section
-        for unit in (METRICS[name].unit,)
-    ]
+    """Return the numbers of a section."""
+    return _beside(
+        [
+            f"{_MARKS[levels.get(name, 'ok')]}{METRICS[name].label:<24}"
+            f"{amount(value, METRICS[name].unit):>11}"
+            for name, value in observation["metrics"].items()
+            if METRICS[name].section == section
+        ]
+    )
+
+
+def _beside(cells: Sequence[str]) -> list[str]:
+    """Return *cells* two beside each other, so that 80 columns and 40 lines are enough."""
     half = (len(cells) + 1) // 2
     rest = [*cells[half:], ""]
-    return [f"{left:<52}{right}" for left, right in zip(cells[:half], rest, strict=False)]
+    return [f"{left:<40}{right}" for left, right in zip(cells[:half], rest, strict=False)]
 
 
 def _lists(observation: Mapping[str, Any]) -> list[str]:
@@ -102,34 +108,30 @@ def _lists(observation: Mapping[str, Any]) -> list[str]:
 def _applications(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
-    shown = [f"  {'instance':<28}{'response':>12}{'errors':>10}{'answers/s':>12}{'log':>8}  "]
+    shown = [f"  {'instance':<26}{'response':>11}{'errors':>9}{'answers/s':>11}{'log':>7}  "]
     for row in rows:
         response = amount(row["response_ms"], "ms") if "response_ms" in row else "-"
         errors = amount(row["error_ratio"], "ratio") if "error_ratio" in row else "-"
         rate = f"{row['requests_per_second']:,.1f}" if "requests_per_second" in row else "-"
         log = f"{row['log_matches']:,}" if "log_matches" in row else "-"
         shown.append(
-            f"  {row['name']:<28}{response:>12}{errors:>10}{rate:>12}{log:>8}  "
+            f"  {row['name']:<26}{response:>11}{errors:>9}{rate:>11}{log:>7}  "
             f"{row.get('error', '')}"
         )
     return shown
 
 
 def _collections(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the collections, two beside each other: a deployment has many."""
-    cells = []
+    """Return the collections, and below them those that are not as they should be."""
+    cells, notes = [], []
     for row in rows:
+        name = row["collection"]
         if row.get("missing"):
-            cells.append(f"! {row['collection']:<24} MISSING")
+            notes.append(f"! {name}: named in mongo_collections, and not there")
             continue
-        state = ""
+        cells.append(f"  {name:<20}{row['documents']:>11,}{row.get('indexes', '-'):>3} ix")
         if row.get("unfinished"):
-            state = f" building {', '.join(row['unfinished'])}"
+            notes.append(f"  {name}: still building {', '.join(row['unfinished'])}")
         if row.get("invalid"):
-            state += f" {row['invalid']:,} invalid"
-        mark = "! " if row.get("invalid") else "  "
-        indexes = row.get("indexes", "-")
-        cells.append(f"{mark}{row['collection']:<24}{row['documents']:>12,}{indexes:>4} ix{state}")
-    half = (len(cells) + 1) // 2
-    rest = [*cells[half:], ""]
-    return [f"{left:<52}{right}" for left, right in zip(cells[:half], rest, strict=False)]
+            notes.append(f"! {name}: its validator refuses {row['invalid']:,} documents")
+    return [*_beside(cells), *notes]
