@@ -63,6 +63,7 @@ run:
     migration: "004"
     name: add-organization-to-all-models
     digest: 4b1f0d2c6b7e93a05f0d6a3c1e8b7742d90c5be1f3a86f20c7714a9e52d8b6f0
+    variables: {unresolved_documents: fail, invalid_values: replace}
     phase: verified
     started: {"$date": "2026-11-23T02:05:33Z"}
     updated: {"$date": "2026-11-23T02:05:41Z"}
@@ -127,7 +128,7 @@ batches:
       type: bool
       sample: false
 counts:
-  description: How many documents each collection of the run holds now, by the document's names.
+  description: How many documents each collection that the plan counted holds now, by its name there.
   returned: success
   type: dict
   sample: {items: 5000, invoices: 7000}

@@ -1,10 +1,193 @@
-"""``report.html``."""
+"""``report.html``: what happened, on one page that needs nothing but itself."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+from . import plots, record, timeline
+from .lines import read_lines
+from .writer import LOG
+
+TEMPLATES = Path(__file__).parent / "templates"
+METRICS = "metrics.jsonl"
+
+# How an outcome looks: as it should be, a way out that worked, or a case for a person.
+_GOOD = frozenset({"success"})
+_SAFE = frozenset({"rolled_back", "nothing_written", "running"})
+_CUT = frozenset({"interrupted", "killed"})
+_ORDER = {"failed": 0, "warning": 1, "passed": 2}
+# What Ansible adds to results, and what stands elsewhere in the report.
+_NOISE = frozenset({"changed", "failed", "manifest", "cleaned", "latest"})
 
 
-def render(folder: Path) -> str:
-    """Return the report."""
-    return ""
+@dataclass(frozen=True)
+class Checked:
+    """The result of a check of the seal, to be shown at the top.
+
+    Args:
+        when: the time of the check.
+        problems: what isn't as it was sealed.
+    """
+
+    when: str
+    problems: tuple[str, ...]
+
+
+def render(folder: Path, *, checked: Checked | None = None) -> str:
+    """Return the report of *folder*, made of nothing but its files.
+
+    Every value is escaped: names of collections and messages of servers are anybody's text.
+    """
+    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, moment=moment, short=short, amount=amount)
+    facts = {**collect(folder), "checked": checked}
+    return environment.get_template("report.html.j2").render(facts)
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """Return what the template shows, from the files of *folder*; any of them may be missing."""
+    files = {
+        name: record.read_json(folder / f"{name}.json")
+        for name in (
+            *("conclusion", "gate", "plan", "state", "result", "verification", "rollback"),
+            *("restore", "backup", "journal", "versions"),
+        )
+    }
+    run = record.read(folder)
+    lines = list(read_lines(folder / LOG))
+    journal = files["journal"]
+    of_run = journal.get("run") or {}
+    outcome = str(run.get("outcome") or record.RUNNING)
+    return {
+        **files,
+        "folder": folder.name,
+        "run": run,
+        "of_run": of_run,
+        "outcome": outcome,
+        "tone": "good" if outcome in _GOOD else "safe" if outcome in _SAFE else "bad",
+        "headline": files["conclusion"].get("headline") or _headline(run),
+        "cut": outcome in _CUT,
+        "seconds": _seconds(run),
+        "phases": timeline.phases(lines),
+        "proofs": timeline.proofs(lines),
+        "checks": _checks(files["verification"]),
+        "collections": _collections(files["plan"], journal),
+        "policies": of_run.get("variables") or {},
+        "plots": [
+            *plots.of_journal(journal.get("batches") or []),
+            *plots.of_metrics(read_lines(folder / METRICS)),
+        ],
+        "backup_facts": _scalars(files["backup"]),
+        "drill": _scalars(_mapping(files["backup"].get("drill"))),
+        "manifest": _mapping(files["backup"].get("manifest")),
+        "file_names": sorted(path.name for path in folder.iterdir() if path.is_file()),
+    }
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span for people."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return str(timedelta(seconds=round(seconds)))
+
+
+def moment(value: Any) -> str:
+    """Return a time for people, in UTC."""
+    found = plots.time_of(value)
+    return f"{found:%Y-%m-%d %H:%M:%S} UTC" if found else "-"
+
+
+def amount(value: Any) -> str:
+    """Return a number with its thousands apart, and anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-" if value is None else short(value, 120)
+    return f"{value:,}"
+
+
+def short(value: Any, limit: int = 2000) -> str:
+    """Return *value* as text: JSON where it is no text, cut where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _headline(run: Mapping[str, Any]) -> str:
+    what = f"{run.get('action') or 'run'} {run.get('migration') or ''}".strip().capitalize()
+    return f"{what}: {str(run.get('outcome') or 'unknown').replace('_', ' ')} before its conclusion"
+
+
+def _seconds(run: Mapping[str, Any]) -> float | None:
+    began, ended = plots.time_of(run.get("started")), plots.time_of(run.get("ended"))
+    return (ended - began).total_seconds() if began and ended else None
+
+
+def _checks(verification: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checks, what needs attention first, and how many there are of each kind."""
+    checks = [check for check in verification.get("checks") or [] if isinstance(check, dict)]
+    rows = sorted(checks, key=lambda check: _ORDER.get(str(check.get("status")), 3))
+    passed = sum(check.get("status") == "passed" for check in rows)
+    failed = sum(check.get("status") == "failed" for check in rows)
+    return {"rows": rows, "passed": passed, "failed": failed, "other": len(rows) - passed - failed}
+
+
+def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return for each collection what there was, what was to be written, and what there is."""
+    before = _mapping(plan.get("before"))
+    after = _mapping(journal.get("counts"))
+    names = list(dict.fromkeys([*before, *after]))
+    real = {step.get("collection"): step.get("real_name") for step in plan.get("steps") or []} | {
+        name: name for name in names if name not in before
+    }
+    rows = []
+    for name in names:
+        planned = sum(
+            int(step.get("to_change") or step.get("to_insert") or 0)
+            for step in plan.get("steps") or []
+            if step.get("collection") == name and step.get("kind") != "create_index"
+        )
+        batches = [
+            row
+            for row in journal.get("batches") or []
+            if row.get("collection") in (name, real.get(name)) and row.get("kind") != "create_index"
+        ]
+        difference = None
+        if before.get(name) is not None and after.get(name) is not None:
+            difference = after[name] - before[name]
+        rows.append(
+            {
+                "name": name,
+                "before": before.get(name),
+                "planned": planned,
+                "written": sum(row.get("documents") or 0 for row in batches),
+                "batches": sum(row.get("batches") or 1 for row in batches),
+                "after": after.get(name),
+                "difference": difference,
+            }
+        )
+    return rows
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key.replace("_", " "): value
+        for key, value in values.items()
+        if key not in _NOISE and isinstance(value, str | int | float | bool) and value != ""
+    }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

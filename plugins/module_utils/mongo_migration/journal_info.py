@@ -59,14 +59,14 @@ def describe(
             "work": dict(found["counts"]),
         },
         "batches": _rows(db, found["_id"]),
-        "counts": {
-            each["name"]: db[each["real"]].estimated_document_count()
-            for each in found.get("collections", [])
-        },
+        "counts": _counts(db, found),
     }
 
 
-_RUN = ("migration", "name", "digest", "phase", "started", "updated", "operator", "backup", "error")
+_RUN = (
+    *("migration", "name", "digest", "variables", "phase", "started", "updated"),
+    *("operator", "backup", "error"),
+)
 
 
 def _find(
@@ -86,6 +86,15 @@ def _find(
     touched = found.get("updated") or found["started"]
     assert isinstance(touched, datetime.datetime)
     return found if touched >= since else None
+
+
+def _counts(db: Database[dict[str, Any]], run: dict[str, Any]) -> dict[str, int]:
+    """Return how many documents the collections that the plan counted hold now."""
+    real = {each["name"]: each["real"] for each in run.get("collections", [])}
+    return {
+        name: db[real.get(name, name)].estimated_document_count()
+        for name in run.get("plan", {}).get("before", {})
+    }
 
 
 def _rows(db: Database[dict[str, Any]], run: str) -> list[dict[str, Any]]:
