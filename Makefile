@@ -65,6 +65,18 @@ integration: $(VENV)/.ready ## tests of the engine and the modules against a rea
 torture: $(VENV)/.ready ## kills at every command, failovers again and again (half an hour)
 	@$(BIN)/pytest -m torture tests
 
+.PHONY: faults
+faults: $(VENV)/.ready ## nine faults during five operations, into build/torture.json (20 minutes)
+	@$(BIN)/pytest -m "torture or not torture" -p no:randomly tests/integration/test_faults.py
+
+.PHONY: molecule
+molecule: $(VENV)/.ready ## every scenario on containers, or SCENARIO=migrate (MONGO_BACKEND=, MONGO_IMAGE=)
+	@molecule/run $(SCENARIO)
+
+.PHONY: molecule-short
+molecule-short: $(VENV)/.ready ## migrate and failover; installs podman where it may
+	@molecule/run --engine migrate failover
+
 .PHONY: playbooks
 playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
 	@$(BIN)/pytest $(TWO) tests/playbooks

@@ -1,6 +1,7 @@
 """The clusters of the Molecule scenarios: in containers, or as plain processes.
 
     python -m embedded.cluster create|prepare|destroy|show --folder F
+    python -m embedded.cluster recorded --folder F      what it ran on, when it is gone
     python -m embedded.cluster play --folder F --expect 0 -- migrate-004.yml -e ticket=CHG1042
     python -m embedded.cluster kill|pause|resume|restart|step-down --folder F --member primary
 
@@ -50,7 +51,7 @@ from .seed import seed
 APPS = ("app1", "app2")
 FILE = "cluster.json"
 _ACTIONS = (
-    *("create", "prepare", "destroy", "show", "play", "join", "kill-play", "wait"),
+    *("create", "prepare", "destroy", "show", "recorded", "play", "join", "kill-play", "wait"),
     *("fingerprint", "meddle", "spoil", "ruin"),
 )
 _FAULTS = ("kill", "pause", "resume", "restart", "step-down")
@@ -347,15 +348,7 @@ class Cluster:
 
     def words(self) -> str:
         """Return what runs here, for people."""
-        shape, facts = self.facts["shape"], self.facts
-        return (
-            f"backend {facts['backend']}"
-            f"{' (' + facts['remark'] + ')' if facts['remark'] else ''}"
-            f"{', image ' + facts['image'] if facts['image'] else ''}, MongoDB {facts['version']}, "
-            f"{shape['members']} member{'s' if shape['members'] > 1 else ''}, "
-            f"{'key file and passwords' if shape['auth'] else 'no access control'}, "
-            f"{'TLS' if shape['tls'] else 'no TLS'}"
-        )
+        return words(self.facts)
 
     @property
     def _logs(self) -> Path:
@@ -396,6 +389,18 @@ def fingerprint(database: Database[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def words(facts: Mapping[str, Any]) -> str:
+    """Return what a cluster runs on, for people."""
+    shape = facts["shape"]
+    return (
+        f"backend {facts['backend']}{' (' + facts['remark'] + ')' if facts['remark'] else ''}"
+        f"{', image ' + facts['image'] if facts['image'] else ''}, MongoDB {facts['version']}, "
+        f"{shape['members']} member{'s' if shape['members'] > 1 else ''}, "
+        f"{'key file and passwords' if shape['auth'] else 'no access control'}, "
+        f"{'TLS' if shape['tls'] else 'no TLS'}"
+    )
+
+
 def _wrong_end(log: Path, code: int, expected: int | None) -> ProcessError:
     end = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
     return ProcessError(f"{log.stem} ended with {code}, not {expected}. The end of {log}:\n{end}")
@@ -408,9 +413,8 @@ def record(cluster: Cluster, file: Path) -> None:
         name: cluster.facts[name] for name in ("backend", "remark", "image", "version", "shape")
     }
     known = read_json(file) or {}
-    scenario = os.environ.get("MOLECULE_SCENARIO_NAME") or cluster.folder.name
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(file, {**known, scenario: {**kept, "at": now}})
+    write_json(file, {**known, cluster.folder.name: {**kept, "at": now}})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -430,6 +434,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _do(cluster: Cluster, options: argparse.Namespace) -> None:
+    if options.action == "recorded":
+        _show_record(cluster, options)
+        return
     if not cluster.facts and options.action not in ("create", "destroy"):
         raise ProcessError(f"There is no cluster in {options.folder}.")
     steps: dict[str, Callable[[], object]] = {
@@ -447,6 +454,12 @@ def _do(cluster: Cluster, options: argparse.Namespace) -> None:
         "ruin": cluster.ruin,
     }
     steps.get(options.action, lambda: cluster.harm(options.action, options.member))()
+
+
+def _show_record(cluster: Cluster, options: argparse.Namespace) -> None:
+    """Print what a cluster ran on that is gone."""
+    known = (read_json(options.record) or {}).get(cluster.folder.name)
+    print(f"        {words(known)}" if known else "        no server was started")
 
 
 def _create(cluster: Cluster, options: argparse.Namespace) -> None:

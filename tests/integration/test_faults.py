@@ -115,7 +115,8 @@ class Operation:
 
     def _before_index_build(self) -> None:
         self.job |= {"action": "migrate", "text": INDEX, "hold_at": 0}
-        self._hold_builds("alwaysOn")
+        # On the primary alone: on a secondary it would hold the index of the journal, too.
+        self._hold_builds("alwaysOn", [self.servers.wait_for_primary()])
 
     def start(self, fault: Fault) -> Any:
         """Return the process as a context; it stands still when :meth:`reach` returns."""
@@ -136,7 +137,8 @@ class Operation:
     def release_build(self) -> None:
         """Let a held index build go on; the fault may have ended the server that held it."""
         if self.name == "index build":
-            self._hold_builds("off")
+            alive = [n for n, member in enumerate(self.servers.members) if member.alive]
+            self._hold_builds("off", alive)
 
     def again(self) -> dict[str, Any]:
         """Give the same command again, when all is well."""
@@ -193,13 +195,10 @@ class Operation:
         reply = self.db.command("listIndexes", "items", includeBuildUUIDs=True)
         return any("buildUUID" in item for item in reply["cursor"]["firstBatch"])
 
-    def _hold_builds(self, mode: str) -> None:
-        for number, member in enumerate(self.servers.members):
-            if member.alive:
-                with self.servers.direct(number, "admin") as admin:
-                    admin.admin.command(
-                        "configureFailPoint", "hangAfterStartingIndexBuild", mode=mode
-                    )
+    def _hold_builds(self, mode: str, members: list[int]) -> None:
+        for number in members:
+            with self.servers.direct(number, "admin") as admin:
+                admin.admin.command("configureFailPoint", "hangAfterStartingIndexBuild", mode=mode)
 
 
 def _nothing() -> None:
