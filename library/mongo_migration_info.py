@@ -173,10 +173,16 @@ changelog:
       type: dict
       sample: {modified: 18240, inserted: 12, skipped: 0, batches: 20}
     work:
-      description: How many documents it has changed of how many, or its rollback if there is one.
+      description: How many documents it has changed of how many, or its rollback if there is one;
+        how many a second, and while it is at work the seconds that are left.
       returned: always
       type: dict
-      sample: {done: 12000, total: 18252}
+      sample: {done: 12000, total: 18252, rate: 6000.0, eta_seconds: 1}
+    conflicts:
+      description: The documents that its rollback left alone, since somebody had changed them.
+      returned: always
+      type: int
+      sample: 0
     control:
       description: What M(mongo_migration_control) asked the run for, by whom and since when.
       returned: always; null if for nothing
@@ -214,6 +220,7 @@ maintenance:
     reason: migration 004
     change: {ticket: CHG-1042}
     write_block: true
+    seconds: 75
 restore:
   description: The restore that ended while it was replacing collections, so that the database is a
     mixture of two states. Nothing else works on it until C(next) has completed the restore.

@@ -25,13 +25,22 @@ def describe(
         "server": {**server.as_dict(), "write_block": maintenance.write_block_is_on(client)},
         "changelog": [_entry(run) for run in runs.changelog(db)],
         "lease": _lease(lease.read(db)),
-        "maintenance": maintenance.state(client, database),
+        "maintenance": _maintenance(client, database),
         "restore": mixture.read(db),
         "problems": [],
     }
     if definition is not None:
         _add_migration(found, client, database, definition)
     return found
+
+
+def _maintenance(client: MongoClient[dict[str, Any]], database: str) -> dict[str, Any] | None:
+    """Return maintenance mode, with for how long it has been on by the server's clock."""
+    found = maintenance.state(client, database)
+    if found is None or not found.get("on") or found.get("since") is None:
+        return found
+    lasted = runs.server_now(client[database]) - found["since"]
+    return {**found, "seconds": round(max(0.0, lasted.total_seconds()))}
 
 
 def _add_migration(
@@ -93,23 +102,47 @@ def _entry(run: dict[str, Any]) -> dict[str, Any]:
         "backup": run.get("backup"),
         "counts": run["counts"],
         "work": _work(run),
+        "conflicts": run["counts"].get("conflicts", 0),
         "control": run.get("control"),
         "limits": run.get("limits") or {},
         "error": run.get("error"),
     }
 
 
-def _work(run: dict[str, Any]) -> dict[str, int]:
+def _work(run: dict[str, Any]) -> dict[str, Any]:
     """Return how far a run is, or its rollback: what the progress line counts."""
     counts = run["counts"]
     if run["phase"] in (runs.ROLLING_BACK, runs.ROLLED_BACK):
         planned = run.get("rollback", {}).get("plan", {})
         total = planned.get("restore", 0) + planned.get("remove", 0)
-        return {"done": counts.get("restored", 0) + counts.get("removed", 0), "total": total}
+        done = counts.get("restored", 0) + counts.get("removed", 0)
+    else:
+        done, total = runs.written(run), plan.work(run["plan"])
+    seconds = _seconds_at_work(run)
+    rate = done / seconds if seconds > 0 else 0.0
+    at_work = run["phase"] in ("running", runs.ROLLING_BACK)
     return {
-        "done": runs.written(run),
-        "total": plan.work(run["plan"]),
+        "done": done,
+        "total": total,
+        "rate": round(rate, 1),
+        "eta_seconds": round(max(0, total - done) / rate) if at_work and rate else None,
     }
+
+
+def _seconds_at_work(run: dict[str, Any]) -> float:
+    """Return for how long the run, or its rollback, has worked; what it stood still is left out."""
+    phase = (
+        runs.ROLLING_BACK if run["phase"] in (runs.ROLLING_BACK, runs.ROLLED_BACK) else "running"
+    )
+    history = run.get("history", [])
+    ends = [item["at"] for item in history[1:]]
+    # Of a run at work, the newest checkpoint: the process may be gone since.
+    newest = run.get("updated")
+    spent = 0.0
+    for item, end in zip(history, [*ends, newest], strict=False):
+        if item["phase"] == phase and end is not None:
+            spent += max(0.0, (end - item["at"]).total_seconds())
+    return spent
 
 
 def _lease(held: dict[str, Any] | None) -> dict[str, Any] | None:
