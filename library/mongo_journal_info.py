@@ -128,7 +128,7 @@ batches:
       type: bool
       sample: false
 counts:
-  description: How many documents each collection that the plan counted holds now, by its name there.
+  description: How many documents the collections that the plan counted hold now, by its names.
   returned: success
   type: dict
   sample: {items: 5000, invoices: 7000}

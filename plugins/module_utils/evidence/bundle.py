@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
 from collections.abc import Mapping
@@ -122,39 +121,30 @@ def describe(folder: Path) -> str:
 
 
 def find(root: Path, name: str) -> Path:
-    """Return the folder called *name*, of the run *name*, or ``newest``.
+    """Return the folder called *name*, of the run *name*, or the ``newest``.
+
+    Of a run, several commands leave evidence: the newest one that migrated counts before those that
+    verified it or rolled it back.
 
     Raises:
-        LookupError: there is none, or there are several, which the message names.
+        LookupError: there is none; the message names the newest ones.
     """
     folders = folders_in(root)
     if name == "newest":
-        found = folders[-1:]
+        found = folders
     else:
-        found = [folder for folder in folders if folder.name == name] or [
-            folder for folder in folders if record.read(folder).get("run") == name
-        ]
-    if not found:
-        known = "".join(f"\n  {folder.name}" for folder in folders[-5:])
-        raise LookupError(
-            f"There is no evidence '{name}' in {root}. The newest are:{known}"
-            if folders
-            else f"There is no evidence in {root} yet."
-        )
-    if len(found) > 1:
-        names = "".join(f"\n  {folder.name}" for folder in found)
-        raise LookupError(f"Several folders are about run '{name}'; name one of them:{names}")
-    return found[0]
+        found = [folder for folder in folders if folder.name == name]
+        of_run = [folder for folder in folders if record.read(folder).get("run") == name]
+        migrated = [folder for folder in of_run if record.read(folder).get("action") == "migrate"]
+        found = found or migrated or of_run
+    if found:
+        return found[-1]
+    if not folders:
+        raise LookupError(f"There is no evidence in {root} yet.")
+    known = "".join(f"\n  {folder.name}" for folder in folders[-5:])
+    raise LookupError(f"There is no evidence '{name}' in {root}. The newest are:{known}")
 
 
 def folders_in(root: Path) -> list[Path]:
     """Return the folders of evidence below *root*, the oldest first."""
     return sorted(path.parent for path in root.glob(f"*/{record.RUN}"))
-
-
-def load(path: Path) -> Any:
-    """Return the JSON of *path*, ``None`` where there is none to be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
