@@ -1,0 +1,292 @@
+"""Commands of another tool inside the procedure: real programs that really write, or fail to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mongo_migration import definition, rollback, runner
+from mongo_migration.errors import InterruptedRunError, MigrationError, PlanBlockedError
+from mongo_migration.stop import StopSignal
+
+from embedded.mongod import ReplicaSet
+from tests.support.driver import Job
+from tests.support.migrations import ANNA, Deployment, failed, named
+from tests.support.playbooks import ROOT
+from tests.support.snapshot import differences
+
+PROGRAM = """
+import os, pathlib, sys, time
+uri, name, what = os.environ["MONGO_URI"], os.environ["NAME"], sys.argv[1]
+log = pathlib.Path(__file__).with_suffix(".log")
+log.write_text((log.read_text() if log.exists() else "") + what + "\\n")
+print("connecting to", uri, flush=True)
+print("the rest of our environment:", os.environ.get("NOT_FOR_YOU"), file=sys.stderr, flush=True)
+if what == "hang" or (what == "hang-first" and log.read_text().count(what) == 1):
+    time.sleep(600)
+if what == "fail":
+    sys.exit("schema_migrations is locked")
+from pymongo import MongoClient
+database = MongoClient(uri)[name]
+if what == "up":
+    database.items.update_many({}, {"$set": {"price": 1}})
+elif what == "down":
+    database.items.update_many({}, {"$unset": {"price": ""}})
+"""
+
+
+class Tool:
+    """A foreign migrator, with the document that wraps it."""
+
+    def __init__(self, folder: Path, site: Deployment, uri: str) -> None:
+        self.path = folder / "tool.py"
+        self.path.write_text(PROGRAM)
+        self.site = site
+        self.uri = uri
+        site.data["items"].insert_many([{"_id": n, "name": f"item {n}"} for n in range(3)])
+        site.data["others"].insert_one({"_id": 1})
+
+    def document(self, what: str = "up", **options: Any) -> tuple[str, str]:
+        command = {
+            "argv": [sys.executable, str(self.path), what],
+            "cwd": str(self.path.parent),
+            "env": {"NAME": self.site.data.name},
+            "secrets": ["MONGO_URI"],
+            "timeout_seconds": 60,
+            "writes": ["items"],
+            "down": [sys.executable, str(self.path), "down"],
+            **options,
+        }
+        document = {
+            "id": "701",
+            "name": "old-tool",
+            "summary": "Runs a migrator of old.",
+            "downtime": "none",
+            "steps": [{"command": {k: v for k, v in command.items() if v is not None}}],
+            "postconditions": [
+                {
+                    "name": "every item has a price",
+                    "none": {"in": "items", "where": {"price": None}},
+                }
+            ],
+        }
+        return json.dumps(document), "701-old-tool.yml"
+
+    def migrate(self, document: tuple[str, str], *, stop: StopSignal | None = None) -> Any:
+        return runner.migrate(
+            client=self.site.client,
+            database=self.site.data.name,
+            definition=definition.load(*document),
+            settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
+            change={},
+            operator=ANNA,
+            progress=lambda event: None,
+            stop=stop or StopSignal(),
+        )
+
+    def roll_back(self, on_conflict: str = "keep") -> Any:
+        return rollback.roll_back(
+            client=self.site.client,
+            database=self.site.data.name,
+            migration="701",
+            settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
+            change={},
+            operator=ANNA,
+            progress=lambda event: None,
+            stop=StopSignal(),
+            on_conflict=on_conflict,
+        )
+
+    def runs(self) -> list[str]:
+        """What the program was called for, as itself wrote it down."""
+        log = self.path.with_suffix(".log")
+        return log.read_text().split() if log.exists() else []
+
+
+@pytest.fixture
+def tool(tmp_path: Path, deployment: Deployment, replica_set: ReplicaSet) -> Tool:
+    return Tool(tmp_path, deployment, replica_set.uri("migrator"))
+
+
+def password(tool: Tool) -> str:
+    return tool.uri.split(":")[2].split("@")[0]
+
+
+def test_a_command_runs_once_and_its_output_is_kept_without_secrets(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NOT_FOR_YOU", "the vault's password")
+    before = tool.site.content()
+    plan = tool.site.plan(tool.document())
+    assert "isn't journalled" in plan["warnings"][0]
+    assert differences(before[0], tool.site.content()[0]) == []
+
+    result = tool.migrate(tool.document())
+    (outcome,) = result["commands"]
+    assert outcome["exit_code"] == 0
+    assert "connecting to ********" in outcome["output"]
+    assert "the rest of our environment: None" in outcome["output"]
+    assert failed(tool.site.verify(tool.document())) == []
+    assert tool.migrate(tool.document())["changed"] is False
+    assert tool.runs() == ["up"]
+    kept = str(tool.site.everything())
+    assert password(tool) not in kept
+    assert password(tool) not in str(result)
+
+    tool.roll_back()
+    assert tool.runs() == ["up", "down"]
+    assert differences(before[0], tool.site.content()[0]) == []
+
+
+def test_what_a_command_may_not_write_is_proved_unchanged(tool: Tool):
+    document = tool.document()
+    tool.site.maintenance("on")
+    runner.migrate(
+        client=tool.site.client,
+        database=tool.site.data.name,
+        definition=definition.load(*document),
+        settings=runner.Settings(frozen=True, secrets={"MONGO_URI": tool.uri}),
+        change={},
+        operator=ANNA,
+        progress=lambda event: None,
+        stop=StopSignal(),
+    )
+    verified = tool.site.verify(document)
+    assert failed(verified) == []
+    assert named(verified, "items: nothing else changed")["status"] == "skipped"
+    assert named(verified, "others: nothing else changed")["status"] == "passed"
+    tool.site.data["others"].update_one({"_id": 1}, {"$set": {"by": "the tool"}})
+    assert failed(tool.site.verify(document)) == ["others: nothing else changed"]
+    tool.site.maintenance("off")
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "said"),
+    [
+        ("fail", {}, "failed with exit code 1"),
+        ("hang", {"timeout_seconds": 1}, "took longer than its 1 s and was ended"),
+    ],
+)
+def test_a_failed_command_is_a_failed_run_and_is_not_repeated(
+    tool: Tool, what: str, options: dict[str, Any], said: str
+):
+    document = tool.document(what, **options)
+    with pytest.raises(MigrationError, match=said) as error:
+        tool.migrate(document)
+    assert password(tool) not in str(error.value.details)
+    assert tool.site.data["_migrations"].find_one({"migration": "701"})["phase"] == "failed"
+    with pytest.raises(MigrationError, match="is not run again"):
+        tool.migrate(document)
+    # A program that was ended early may not have come as far as to write that it was called.
+    assert tool.runs() == [what] or (what == "hang" and not tool.runs())
+
+
+def test_a_failed_command_is_undone_by_its_down(tool: Tool):
+    with pytest.raises(MigrationError, match="schema_migrations is locked"):
+        tool.migrate(tool.document("fail"))
+    assert tool.roll_back()["phase"] == "rolled_back"
+    assert tool.runs() == ["fail", "down"]
+
+
+def test_without_a_down_the_rollback_says_what_is_left_to_do(tool: Tool):
+    document = tool.document(down=None)
+    assert "can't undo it" in tool.site.plan(document)["warnings"][0]
+    tool.migrate(document)
+    with pytest.raises(MigrationError, match="Restore the backup"):
+        tool.roll_back()
+    assert tool.runs() == ["up"]
+
+
+def test_a_command_that_is_not_there_refuses_the_plan(tool: Tool):
+    document = tool.document(argv=["npm-of-nowhere", "run", "migrate:up"])
+    with pytest.raises(PlanBlockedError, match="no program 'npm-of-nowhere' on this host"):
+        tool.migrate(document)
+    assert tool.site.data["_migrations"].find_one({"kind": "run"}) is None
+
+
+def test_a_secret_that_is_not_given_is_named_and_nothing_is_run(tool: Tool):
+    document = tool.document(secrets=["MONGO_URI", "NPM_TOKEN"])
+    with pytest.raises(MigrationError, match="NPM_TOKEN, which the inventory doesn't give"):
+        tool.migrate(document)
+    assert tool.runs() == []
+
+
+def test_a_stop_ends_the_command_with_all_that_it_started(tool: Tool):
+    stop = StopSignal()
+    document = tool.document("hang")
+    watched: list[str] = []
+
+    def progress(event: dict[str, Any]) -> None:
+        watched.append(str(event.get("detail", "")))
+        if any("environment" in line for line in watched):
+            stop.ask("a test")
+
+    with pytest.raises(InterruptedRunError, match="was ended with it"):
+        runner.migrate(
+            client=tool.site.client,
+            database=tool.site.data.name,
+            definition=definition.load(*document),
+            settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": tool.uri}),
+            change={},
+            operator=ANNA,
+            progress=progress,
+            stop=stop,
+        )
+    assert not processes_of(tool)
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+def test_a_killed_process_leaves_a_command_that_is_repeated_only_where_that_is_said(
+    tool: Tool, rerun: bool
+):
+    document = tool.document("hang-first", rerun=rerun)
+    job = Job(
+        uri=tool.uri,
+        database=tool.site.data.name,
+        text=document[0],
+        settings={"lease_seconds": 2, "secrets": {"MONGO_URI": tool.uri}},
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.driver"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin
+    process.stdin.write(job.dump())
+    process.stdin.close()
+    deadline = time.monotonic() + 60
+    while not tool.runs() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    for identifier in processes_of(tool):
+        os.kill(identifier, 9)
+    if rerun:
+        assert tool.migrate(document)["commands"][0]["exit_code"] == 0
+    else:
+        with pytest.raises(MigrationError, match="how it ended isn't known"):
+            tool.migrate(document)
+    assert tool.runs() == ["hang-first"] * (2 if rerun else 1)
+
+
+def processes_of(tool: Tool) -> list[int]:
+    """The processes that have the tool's path on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(tool.path).encode() in line:
+                found.append(int(entry.name))
+    return found

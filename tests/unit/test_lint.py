@@ -1,0 +1,128 @@
+"""The lint of documents: each code on the smallest document that deserves it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from authoring import lint as command
+from mongo_migration import definition, lint
+
+from tests.support.playbooks import ROOT
+
+FIELD = {"set_field": {"collections": ["a"], "field": "f", "type": "string", "value": {"value": 1}}}
+
+
+def document(*steps: dict[str, Any], **more: Any) -> str:
+    return yaml.safe_dump(
+        {
+            "id": "100",
+            "name": "small",
+            "summary": "A small one.",
+            "downtime": "none",
+            "after": [],
+            "postconditions": [{"name": "some", "count": {"in": "a", "at_least": 1}}],
+            "steps": list(steps) or [FIELD],
+            **more,
+        }
+    )
+
+
+def field(**changes: Any) -> dict[str, Any]:
+    return {"set_field": {**FIELD["set_field"], **changes}}
+
+
+def index(**options: Any) -> dict[str, Any]:
+    return {"create_index": {"collections": ["a"], "keys": {"f": 1}, "options": options}}
+
+
+def reference(**more: Any) -> dict[str, Any]:
+    return {"reference": {"from": "b", "match": {"name": "$name"}, "take": "_id", **more}}
+
+
+INSERT = {"from": "a", "into": "b", "key": ["k"], "document": {"k": "$_id"}}
+COMMAND = {"argv": ["true"], "timeout_seconds": 1, "writes": ["a"]}
+MERGE = {"in": "a", "by": ["k"], "keep": "oldest", "referenced_by": {"b": "f"}}
+
+DANGEROUS = {
+    "M001": document(FIELD, index(unique=True)),
+    "M002": document(field(value={"first_of": [{"value": 1}, reference()]})),
+    "M003": document(field(type="objectId")),
+    "M004": document({"insert_for_each": {**INSERT, "referenced_by": {}}}, postconditions=[]),
+    "M005": document(index(), FIELD),
+    "M007": document(field(when_unresolved="skip"), postconditions=[]),
+    "M008": document({"set_field": {"collections": ["a"], "field": "f", "value": {"value": 1}}}),
+    "M009": document({"command": COMMAND}),
+    "M010": document({"insert_for_each": INSERT}),
+    "M011": document(FIELD, index(expireAfterSeconds=3600)),
+    "M012": document({"merge_duplicates": MERGE}),
+    "M013": document(preconditions=[{"name": "some", "count": {"in": "a", "at_least": 1}}]),
+}
+SAFE = {
+    "M001": document(FIELD, index(unique=True), downtime="required"),
+    "M002": document(field(value=reference(where={"open": True}))),
+    "M003": document(field(type="objectId", references="b")),
+    "M005": document(FIELD, index()),
+    "M009": document({"command": {**COMMAND, "down": ["true"]}}),
+    "M010": document({"insert_for_each": {**INSERT, "referenced_by": {"c": "b"}}}),
+    "M012": document({"merge_duplicates": MERGE}, downtime="required"),
+}
+
+
+def codes(text: str) -> list[str]:
+    definition.load(text)  # the lint is about documents that are valid
+    return [finding.code for finding in lint.findings(text, "small.yml")]
+
+
+@pytest.mark.parametrize("code", DANGEROUS)
+def test_what_is_dangerous_is_found(code: str):
+    assert codes(DANGEROUS[code]) == [code]
+
+
+@pytest.mark.parametrize("code", SAFE)
+def test_the_safe_way_is_not(code: str):
+    assert codes(SAFE[code]) == []
+
+
+def test_after_may_be_empty_but_not_missing():
+    text = yaml.safe_load(document())
+    del text["after"]
+    assert codes(yaml.safe_dump(text)) == ["M006"]
+    assert codes(yaml.safe_dump({**text, "id": "003"})) == []
+
+
+def test_every_code_is_tested_and_documented():
+    known = {rule.code for rule in lint.RULES}
+    assert known == {*DANGEROUS, "M006"}
+    guide = (ROOT / "docs" / "writing-migrations.md").read_text()
+    assert set(re.findall(r"^\| (M[0-9]{3}) ", guide, re.MULTILINE)) == known
+
+
+def test_what_was_decided_on_is_accepted_with_its_reason():
+    assert codes(document(index(), FIELD, accept={"M005": "forty documents"})) == []
+    assert codes(document(accept={"M999": "no idea"})) == ["M999"]
+
+
+def test_the_command_names_the_place_and_the_safe_way(tmp_path, capsys):
+    path = tmp_path / "100-small.yml"
+    path.write_text(DANGEROUS["M005"])
+    assert command.main([str(path)]) == 1
+    said = capsys.readouterr().out
+    assert f"{path}: M005 steps[0].create_index: an index is built before the data" in said
+    assert "safe  Put the step behind the data" in said
+
+
+def test_the_command_tells_of_an_invalid_document(tmp_path, capsys):
+    path = tmp_path / "100-small.yml"
+    path.write_text(document(downtime="a little"))
+    assert command.main([str(path)]) == 1
+    assert "downtime: 'a little' is not one of" in capsys.readouterr().out
+    assert command.main([str(tmp_path / "none.yml")]) == 1
+    assert "No such file" in capsys.readouterr().out
+
+
+def test_the_projects_own_documents_are_clean(capsys):
+    assert command.main([]) == 0
+    assert "nothing found" in capsys.readouterr().out

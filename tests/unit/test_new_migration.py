@@ -1,0 +1,59 @@
+"""The generator: what it writes is valid and clean, and what it refuses leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from authoring import lint as linting
+from authoring import new_migration
+from mongo_migration import definition
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "playbooks" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "004-add-organization.yml").write_text("")
+    return tmp_path
+
+
+def test_a_new_document_has_the_next_number_and_is_valid_and_clean(project: Path):
+    document, playbook = new_migration.create("add-currency", project)
+    assert document == project / "playbooks/migrations/005-add-currency.yml"
+    made = definition.load(document.read_text(), document.name)
+    assert (made.id, made.name, made.after) == ("005", "add-currency", ("004",))
+    assert linting.check([document]) == []
+    (play,) = yaml.safe_load(playbook.read_text())
+    assert playbook.name == "migrate-005.yml"
+    assert play["vars"] == {"migration": "005"}
+    assert [path.name for path in new_migration.create("next-one", project)] == [
+        "006-next-one.yml",
+        "migrate-006.yml",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Add-Currency", "add currency", "add--currency", "-a", "../x", "a.yml", "a_b", "ä"]
+)
+def test_a_bad_name_is_refused(project: Path, name: str):
+    before = sorted(project.rglob("*"))
+    with pytest.raises(new_migration.RefusedError, match="such as add-currency"):
+        new_migration.create(name, project)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_what_exists_is_not_overwritten(project: Path):
+    with pytest.raises(new_migration.RefusedError, match="Migration 004 is called"):
+        new_migration.create("add-organization", project)
+    (project / "migrate-005.yml").write_text("mine")
+    with pytest.raises(new_migration.RefusedError, match=r"migrate-005\.yml exists already"):
+        new_migration.create("add-currency", project)
+    assert (project / "migrate-005.yml").read_text() == "mine"
+    assert not list(project.glob("playbooks/migrations/005*"))
+
+
+def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]):
+    assert new_migration.main(["Bad Name"]) == 2
+    assert "'Bad Name' is no name for a migration" in capsys.readouterr().err
