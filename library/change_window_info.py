@@ -14,11 +14,11 @@ options:
     description: When it begins, such as C(2026-11-28 22:00), with or without an offset.
     type: str
     required: true
-  until:
+  to:
     description: When it ends.
     type: str
   minutes:
-    description: How long it takes, without O(until).
+    description: How long it takes, without O(to).
     type: float
     default: 60
   windows:
@@ -105,7 +105,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "at": {"type": "str", "required": True},
-            "until": {"type": "str"},
+            "to": {"type": "str"},
             "minutes": {"type": "float", "default": 60},
             "windows": {"type": "list", "elements": "dict", "default": []},
             "freezes": {"type": "list", "elements": "dict", "default": []},
@@ -118,7 +118,7 @@ def main() -> None:
         calendar = Calendar(windows=p["windows"], freezes=p["freezes"], timezone=p["timezone"])
         made = appointment.make(
             at=p["at"],
-            until=p["until"],
+            until=p["to"],
             minutes=p["minutes"],
             calendar=calendar,
             now=datetime.now(UTC),
