@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from . import connection, lease, lint, maintenance, mixture, plan, runs
+from . import connection, ejson, lease, lint, maintenance, mixture, plan, runs
 from .definition import Definition
 from .errors import MigrationError
 
@@ -39,7 +39,8 @@ def _maintenance(client: MongoClient[dict[str, Any]], database: str) -> dict[str
     found = maintenance.state(client, database)
     if found is None or not found.get("on") or found.get("since") is None:
         return found
-    lasted = runs.server_now(client[database]) - found["since"]
+    now = client.admin.command("hello", codec_options=ejson.CODEC)["localTime"]
+    lasted = now - found["since"]
     return {**found, "seconds": round(max(0.0, lasted.total_seconds()))}
 
 

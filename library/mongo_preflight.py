@@ -1,0 +1,166 @@
+#!/usr/bin/python
+"""Ansible module: everything on the server and in the data that could stop a migration."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mongo_preflight
+short_description: Look days before for everything that could stop a migration
+version_added: "1.0.0"
+description:
+  - Checks the server, the user's privileges, the changelog, the load, the oplog, the room, and all
+    data that the migration would refuse. All of it, not up to the first problem.
+  - Never writes, and never fails because of what it finds; look at RV(checks).
+options:
+  thresholds:
+    description:
+      - Limits of metrics in place of the defaults, as for M(mongo_monitor).
+    type: dict
+    default: {}
+  long_operation_seconds:
+    description:
+      - From when on an operation is long.
+    type: float
+    default: 10.0
+  write_block:
+    description:
+      - How maintenance mode will use the server's write block.
+    type: str
+    choices: [auto, required, never]
+    default: auto
+extends_documentation_fragment:
+  - mongo_connection
+  - mongo_definition
+attributes:
+  check_mode:
+    description: Says what it would do, and writes nothing to the database.
+    support: full
+    details: The module never writes.
+  diff_mode:
+    description: Returns what differs.
+    support: N/A
+  idempotent:
+    description: A second run changes nothing.
+    support: full
+notes:
+  - The user needs to be the one that will migrate, since its privileges are checked.
+seealso:
+  - module: mongo_migration_info
+author: The migration playbooks' authors
+"""
+
+EXAMPLES = r"""
+- name: Look before the night
+  mongo_preflight:
+    uri: "{{ mongo_uri }}"
+    database: bizzai
+    definition: "{{ lookup('ansible.builtin.file', document) }}"
+    definition_name: "{{ document }}"
+  vars:
+    document: playbooks/migrations/004-add-organization-to-all-models.yml
+  register: looked
+"""
+
+RETURN = r"""
+checks:
+  description: What was looked at.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: What it is about.
+      returned: always
+      type: str
+      sample: oplog
+    status:
+      description: One of C(ok), C(warning), C(problem).
+      returned: always
+      type: str
+      sample: warning
+    found:
+      description: What was found.
+      returned: always
+      type: str
+      sample: the migration writes about 380 MB of an oplog of 1 GB
+    fix:
+      description: What to do; empty where all is well.
+      returned: always
+      type: str
+      sample: "on each member: db.adminCommand({replSetResizeOplog: 1, size: 1521})"
+migration:
+  description: The migration; see M(mongo_migration_info).
+  returned: success
+  type: dict
+  sample: {id: "004", name: add-organization-to-all-models, downtime: recommended}
+state:
+  description: The phase of its newest run, or C(pending) without one.
+  returned: success
+  type: str
+  sample: pending
+plan:
+  description: What the migration would do; see M(mongo_migrate).
+  returned: success; null where a collection is missing
+  type: dict
+  sample: {totals: {documents: 20000, to_change: 19874}}
+plan_text:
+  description: The plan as lines of an aligned table, for people.
+  returned: with RV(plan)
+  type: list
+  elements: str
+  sample: [Migration 004 add-organization-to-all-models on database bizzai]
+lint:
+  description: What the lint says of the document.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mongo_migration import entry
+from ansible.module_utils.mongo_migration.options import (
+    CONNECTION_OPTIONS,
+    CONNECTION_RULES,
+    DEFINITION_OPTIONS,
+)
+
+
+def examine(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
+    from ansible.module_utils.mongo_migration import plan_text, readiness
+
+    p = module.params
+    found = readiness.examine(
+        client=client,
+        database=p["database"],
+        definition=definition,
+        thresholds=p["thresholds"],
+        long_operation_seconds=p["long_operation_seconds"],
+        write_block=p["write_block"],
+    )
+    return plan_text.illustrate(found)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            **DEFINITION_OPTIONS,
+            "thresholds": {"type": "dict", "default": {}},
+            "long_operation_seconds": {"type": "float", "default": 10.0},
+            "write_block": {
+                "type": "str",
+                "choices": ["auto", "required", "never"],
+                "default": "auto",
+            },
+        },
+        supports_check_mode=True,
+        **CONNECTION_RULES,
+    )
+    entry.run(module, examine, before=entry.load_definition)
+
+
+if __name__ == "__main__":
+    main()
