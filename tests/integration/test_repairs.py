@@ -248,14 +248,15 @@ def test_null_and_empty_fields_get_what_can_be_known(deployment: Deployment):
     empty = made.add("customers", made.users[two], "")
     missing = made.add("customers", made.users[two])
     lost = made.add("items", None, None)
-    booked = entry(deployment, None, None, createdBy=made.users[one])
+    booked = entry(deployment, None, ObjectId(), createdBy=made.users[one])
+    dated = entry(deployment, one, None)
     data, _verified = repair_and_undo(deployment, "R05")
     assert data["items"][null]["organizationId"] == one
     assert data["customers"][empty]["organizationId"] == two
     assert "organizationId" not in data["customers"][missing]
     assert data["items"][lost]["organizationId"] is None
     assert data["journalentries"][booked]["organization"] == one
-    assert data["journalentries"][booked]["financialPeriod"] == right
+    assert data["journalentries"][dated]["financialPeriod"] == right
 
 
 def test_periods_of_a_half_done_script_are_adopted_and_003_makes_no_second_ones(

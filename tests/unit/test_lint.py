@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from authoring import lint as command
 from mongo_migration import definition, lint
 
+from authoring import lint as command
 from tests.support.playbooks import ROOT
 
 FIELD = {"set_field": {"collections": ["a"], "field": "f", "type": "string", "value": {"value": 1}}}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mongo_migration import definition
+
 from authoring import lint as linting
 from authoring import new_migration
-from mongo_migration import definition
 
 
 @pytest.fixture
