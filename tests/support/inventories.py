@@ -120,6 +120,8 @@ def write_inventory(
             "database_admin": {"name": "Test Admin", "phone": "+91 00 0000 0002"},
             "devops_lead": {"name": "Test Lead", "email": "lead@example.com"},
         },
+        # Two seconds of each run; test_monitor.py turns it on.
+        "monitor_enabled": False,
         "mongo_uri": uri,
         **({"maintenance_probe_uri": app_uri} if app_uri else {}),
         **(variables or {}),
