@@ -91,13 +91,17 @@ class Store:
         """
         path = self.folder / f"{_UNFINISHED}{now().strftime(_STAMP)}-{os.getpid()}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                os.fchmod(file.fileno(), 0o600)
-                yield file, path
-            finally:
-                path.unlink(missing_ok=True)
+        file = os.fdopen(descriptor, "w+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.fchmod(file.fileno(), 0o600)
+            yield file, path
+        finally:
+            path.unlink(missing_ok=True)
+            # What is still in the buffer has no file any more. On a full disk, writing it fails a
+            # second time, and would hide the error that says so in words.
+            with suppress(OSError):
+                file.close()
 
     def publish(
         self, file: BinaryIO, path: Path, taken: datetime, description: Sidecar | None = None
