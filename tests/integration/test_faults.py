@@ -26,6 +26,7 @@ from tests.support.torture import Db, assert_journal_exact, assert_same, assert_
 # Longer than an election takes (2 s), so that each fault of the primary is a failover.
 AWAY_SECONDS = 5.0
 PATIENCE = 240.0
+LEASE_SECONDS = 8
 OPERATIONS = ("migrate", "rollback", "backup", "restore", "index build")
 SHORT = {("isolated", "migrate")}
 INDEX = torture.DOCUMENT.partition("steps:")[0].replace("901", "902") + (
@@ -185,7 +186,11 @@ class Operation:
                 "uri": self.servers.uri(),
                 "database": self.db.name,
                 "text": torture.DOCUMENT,
-                "settings": {"batch_size": torture.BATCH, "lease_seconds": 8, "retry_seconds": 120},
+                "settings": {
+                    "batch_size": torture.BATCH,
+                    "lease_seconds": LEASE_SECONDS,
+                    "retry_seconds": 120,
+                },
                 **self.job,
                 **more,
             }
@@ -250,8 +255,8 @@ def _strike(operation: Operation, fault: Fault) -> tuple[dict[str, Any], float]:
         fault.strike()
         began = time.monotonic()
         seen = len(process.events)
-        operation.go_on()
         _look_in_meanwhile(operation, fault)
+        operation.go_on()
         moved = wait_until(
             lambda: len(process.events) > seen + 1 or process.popen.poll() is not None,
             AWAY_SECONDS,
@@ -270,6 +275,9 @@ def _look_in_meanwhile(operation: Operation, fault: Fault) -> None:
         with pytest.raises(MigrationError):
             backups.take(operation.db.client, operation.db.name, fault.target)
     if isinstance(fault, Clock) and operation.name in ("migrate", "rollback", "index build"):
-        # A clock that is wrong by hours must neither end nor steal a lease.
+        # Longer than the lease lasts: only by its heartbeat it is still held. A clock that is wrong
+        # by hours must neither end nor steal it.
+        time.sleep(LEASE_SECONDS + 1)
+        intrude = torture.roll_back if operation.name == "rollback" else torture.migrate
         with pytest.raises(LeaseHeldError):
-            torture.migrate(operation.db)
+            intrude(operation.db)

@@ -148,7 +148,7 @@ class DiskFull(Fault):
     def __init__(self, servers: NamespacedReplicaSet, folder: Path):
         super().__init__(servers, folder)
         self.target.mkdir()
-        options = ["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs"]
+        options = ["-t", "tmpfs", "-o", "size=160m,mode=700", "tmpfs"]
         subprocess.run(["mount", *options, str(self.target)], check=True)
 
     def close(self) -> None:
@@ -156,9 +156,11 @@ class DiskFull(Fault):
         subprocess.run(["umount", str(self.target)], check=True)
 
     def _strike(self) -> None:
-        with (self.target / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
-            while True:
-                ballast.write(bytes(4096))
+        with (self.target / "ballast").open("wb", buffering=0) as ballast:
+            for size in (1 << 20, 4096):
+                with suppress(OSError):
+                    while ballast.write(bytes(size)):
+                        pass
 
     def _repair(self) -> None:
         (self.target / "ballast").unlink(missing_ok=True)
