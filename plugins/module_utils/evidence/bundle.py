@@ -40,7 +40,10 @@ def close(
     if run.get("outcome", record.RUNNING) == record.RUNNING:
         ended = last_line(folder)
         outcome = outcome or (INTERRUPTED if ended.get("status") == INTERRUPTED else KILLED)
-        run = record.update(folder, outcome=outcome, ended=ended.get("time"))
+        # It didn't come to say which run was its own; the journal that was read since does.
+        found = record.read_json(folder / "journal.json").get("run") or {}
+        about = {"run": found.get("id"), "digest": found.get("digest")} if found else {}
+        run = record.update(folder, outcome=outcome, ended=ended.get("time"), **about)
     problems = _derive(folder)
     seals.seal(folder, versions=record.read_json(folder / "versions.json"))
     if signing_key:
