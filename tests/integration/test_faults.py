@@ -112,7 +112,8 @@ class Operation:
         taken = backups.take(self.db.client, self.db.name, self.archives)
         self.db["items"].delete_many({})
         self.db["bills"].update_many({}, {"$set": {"ruined": True}})
-        self.job |= {"archive": taken["archive"], "hold_at": 2}
+        # Not while the archive is read, but in the middle of what is written from it.
+        self.job |= {"archive": taken["archive"], "hold_at": 1, "hold_phase": "index"}
 
     def _before_index_build(self) -> None:
         self.job |= {"action": "migrate", "text": INDEX, "hold_at": 0}

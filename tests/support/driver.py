@@ -43,6 +43,7 @@ class Job:
         on_conflict: of a rollback.
         archive: of a restore; of a backup, the folder for it.
         hold_at: wait at this progress event, counted from 1, until the file `hold_until` exists.
+        hold_phase: count the progress events of this phase alone.
     """
 
     uri: str
@@ -58,6 +59,7 @@ class Job:
     archive: str = ""
     hold_at: int = 0
     hold_until: str = ""
+    hold_phase: str = ""
 
     def dump(self) -> str:
         """Return the job as the process reads it."""
@@ -184,8 +186,8 @@ class _Announcer:
 
     def __call__(self, event: dict[str, Any]) -> None:
         _announce(event)
-        self._seen += 1
-        if self._seen == self._job.hold_at:
+        self._seen += self._job.hold_phase in ("", event.get("phase"))
+        if self._seen == self._job.hold_at and not Path(self._job.hold_until).exists():
             _announce({"held": self._seen})
             while not Path(self._job.hold_until).exists():
                 time.sleep(0.02)
