@@ -43,7 +43,7 @@ def zone(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise SettingError(
             f"there is no timezone '{name}': write it like Asia/Kolkata or UTC (and see that this "
             "machine has the package tzdata)"

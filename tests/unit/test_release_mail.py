@@ -1,0 +1,107 @@
+"""Mail to the team, against a real mail server."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from release import mail
+from release.errors import MailError
+
+from embedded import certificates
+from tests.support.mailbox import REFUSED, Mailbox, mailbox
+
+LOGIN = ("migrations", "hush-hush")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority, and a certificate of 'localhost'."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificates.make(folder, ["localhost"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secure(certificate: Path) -> Iterator[Mailbox]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / certificates.SERVER)
+    with mailbox(tls=context, login=LOGIN) as made:
+        yield made
+
+
+def letter(*to: str) -> mail.EmailMessage:
+    return mail.compose(
+        sender="migrations@example.com",
+        to=to or ("team@example.com",),
+        subject="Migration 004 begins\non bizzai",
+        body="Grüße. The application is read-only.\n",
+    )
+
+
+def test_a_mail_arrives_as_it_was_written():
+    with mailbox() as box:
+        server = mail.Server(host="127.0.0.1", port=box.port, security="none", timeout=30)
+        assert mail.send(letter(), server) == {}
+    (mail_there,) = box.mails
+    assert mail_there["Subject"] == "Migration 004 begins on bizzai"
+    assert mail_there["To"] == "team@example.com"
+    assert "Grüße" in mail_there.get_content()
+
+
+def test_a_refused_address_is_named_and_the_others_get_it():
+    with mailbox() as box:
+        server = mail.Server(host="127.0.0.1", port=box.port, security="none", timeout=30)
+        refused = mail.send(letter("team@example.com", REFUSED), server)
+        with pytest.raises(MailError, match=f"refuses every recipient: {REFUSED}"):
+            mail.send(letter(REFUSED), server)
+    assert refused == {REFUSED: "550 no such user"}
+    assert len(box.mails) == 1
+
+
+def test_starttls_and_a_login(secure: Mailbox, certificate: Path):
+    server = mail.Server(
+        host="localhost",
+        port=secure.port,
+        user=LOGIN[0],
+        password=LOGIN[1],
+        ca_certs=str(certificate / certificates.CA),
+        timeout=30,
+    )
+    mail.send(letter(), server)
+    assert len(secure.mails) == 1
+
+
+def test_a_wrong_password_is_told_without_it(secure: Mailbox, certificate: Path):
+    server = mail.Server(
+        host="localhost",
+        port=secure.port,
+        user=LOGIN[0],
+        password="mistaken",
+        ca_certs=str(certificate / certificates.CA),
+        timeout=30,
+    )
+    with pytest.raises(MailError, match="refuses the login of 'migrations'") as told:
+        mail.send(letter(), server)
+    assert "mistaken" not in str(told.value)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(secure: Mailbox):
+    server = mail.Server(host="localhost", port=secure.port, timeout=30)
+    with pytest.raises(MailError, match="isn't trusted"):
+        mail.send(letter(), server)
+
+
+def test_a_server_without_starttls_gets_nothing():
+    with mailbox() as box:
+        server = mail.Server(host="127.0.0.1", port=box.port, timeout=30)
+        with pytest.raises(MailError, match="STARTTLS"):
+            mail.send(letter(), server)
+    assert box.mails == []
+
+
+def test_a_dead_server_is_named():
+    with pytest.raises(MailError, match=r"the mail server 127.0.0.1:1 doesn't answer"):
+        mail.send(letter(), mail.Server(host="127.0.0.1", port=1))
