@@ -31,6 +31,7 @@ def test_each_refusal_names_what_is_missing(plays: list[tuple[int, str]]) -> Non
     assert [code for code, _ in plays] == [2, 2, 2, 2]
     said = [" ".join(text.split()) for _, text in plays]
     assert "pass -e ticket=" in said[0]
-    assert "'nonsense' doesn't" in said[1]
-    assert "approver" in said[2]
-    assert "Confirm" in said[3] or "confirm" in said[3]
+    assert "nonsense" in said[1]
+    assert "pass -e approver=" in said[2]
+    assert "confirm" in said[3].lower()
+    assert all("did not run" in text for text in said)
