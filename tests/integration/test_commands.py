@@ -290,3 +290,14 @@ def processes_of(tool: Tool) -> list[int]:
             if str(tool.path).encode() in line:
                 found.append(int(entry.name))
     return found
+
+
+def test_no_check_claims_what_only_a_journal_could_prove(tool: Tool):
+    document = tool.document()
+    tool.migrate(document)
+    live = named(tool.site.verify(document), "nothing else changed")
+    assert (live["status"], live["examined"]) == ("skipped", 0)
+    undone = tool.roll_back()
+    assert "as well as that does" in undone["plan"]["commands"][0]
+    left = named(tool.site.verify(document, "rolled_back"), "nothing is left of")
+    assert left["status"] == "skipped"
