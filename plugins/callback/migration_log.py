@@ -17,7 +17,7 @@ description:
   - While it writes, it holds a lock on C(log.jsonl). A folder that is neither sealed nor locked
     belongs to a command that was killed; the next command finishes it.
   - When the command ends without sealing its evidence, as after a failure that no rescue caught, it
-    is sealed here.
+    is sealed here, without a signature.
 author: The migration playbooks' authors
 """
 
@@ -95,7 +95,8 @@ class CallbackModule(CallbackBase):
         # The role `evidence` tells where its folder is; a later play may open another one.
         folder = result.result.get("ansible_facts", {}).get("evidence_path")
         if folder:
-            self._finish()
+            # After a failure there is no next play.
+            self._finish("success")
             self._folder = Path(str(folder))
         self._flush()
 
@@ -125,7 +126,7 @@ class CallbackModule(CallbackBase):
         """Log the recap, and seal what the playbook itself didn't come to seal."""
         recap = {host: stats.summarize(host) for host in sorted(stats.processed)}
         self._add({"time": record.now(), "play": self._play, "status": "recap", "recap": recap})
-        self._finish()
+        self._finish("failed" if stats.failures or stats.dark else "success")
 
     def _log(self, result: Any, status: str) -> None:
         task = result.task
@@ -193,8 +194,8 @@ class CallbackModule(CallbackBase):
         self._waiting.clear()
         self._screen.clear()
 
-    def _finish(self) -> None:
-        """Seal a folder that the playbook left open."""
+    def _finish(self, outcome: str) -> None:
+        """Seal a folder that the playbook left open; *outcome* counts where it says none itself."""
         folder = self._folder
         if folder is None:
             return
@@ -202,7 +203,7 @@ class CallbackModule(CallbackBase):
         self._let_go()
         self._sealed = False
         try:
-            bundle.close(folder, outcome="failed")
+            bundle.close(folder, outcome=outcome)
         except Exception as error:  # evidence must never be what ends a command
             self._display.warning(f"Can't seal the evidence in {folder}: {error}")
 
