@@ -15,6 +15,8 @@ Values = dict[str, float]
 _PRIMARY, _SECONDARY, _ARBITER = 1, 2, 7
 _WRITES = ("insert", "update", "delete", "findAndModify", "bulkWrite")
 _BUSIEST = 5
+# The server removes old entries by the chunk, so a full oplog may be a little below its size.
+_FULL = 0.85
 _BUILD = "Index Build"
 
 
@@ -244,14 +246,14 @@ def _add_replication(values: Values, now: Look) -> None:
 
 
 def _add_oplog(values: Values, now: Look) -> None:
-    """Add how long the oplog will reach back once it is full, at the pace until now."""
+    """Add how long the oplog reaches back; one that isn't full yet has lost nothing."""
     times = now.status.get("oplog", {})
     size, used = now.oplog.get("maxSize"), now.oplog.get("size")
     if not (times.get("earliestOptime") and times.get("latestOptime") and size and used):
         return
-    hours = (times["latestOptime"].time - times["earliestOptime"].time) / 3600
-    # What a young oplog would hold: its age alone says nothing.
-    values["oplog_window_hours"] = round(hours * max(1.0, size / used), 2)
+    if used >= size * _FULL:
+        seconds = times["latestOptime"].time - times["earliestOptime"].time
+        values["oplog_window_hours"] = round(seconds / 3600, 2)
 
 
 def _add_operations(values: Values, operations: Iterable[Mapping[str, Any]]) -> None:
