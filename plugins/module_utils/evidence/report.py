@@ -127,7 +127,9 @@ def short(value: Any, limit: int = 2000) -> str:
 
 def _headline(run: Mapping[str, Any]) -> str:
     what = f"{run.get('action') or 'run'} {run.get('migration') or ''}".strip().capitalize()
-    return f"{what}: {str(run.get('outcome') or 'unknown').replace('_', ' ')} before its conclusion"
+    outcome = str(run.get("outcome") or "unknown")
+    early = " before its conclusion" if outcome in _CUT or outcome == record.RUNNING else ""
+    return f"{what}: {outcome.replace('_', ' ')}{early}"
 
 
 def _seconds(run: Mapping[str, Any]) -> float | None:
