@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,8 +38,13 @@ class Flag(Protocol):
 
 def flag(kind: str, path: Path, database: Database[dict[str, Any]]) -> Flag:
     """Return a flag of the given kind."""
-    kinds = {"env": EnvFile, "file": PlainFile, "http": Told}
-    return InDocument(database) if kind == "document" else kinds[kind](path)
+    kinds: dict[str, Callable[[], Flag]] = {
+        "env": lambda: EnvFile(path),
+        "file": lambda: PlainFile(path),
+        "http": Told,
+        "document": lambda: InDocument(database),
+    }
+    return kinds[kind]()
 
 
 def read_flag(path: Path) -> bool:
@@ -91,7 +97,7 @@ class PlainFile:
 class Told:
     """As an administrator said last."""
 
-    def __init__(self, _path: Path) -> None:
+    def __init__(self) -> None:
         self.on = False
 
     def reload(self) -> None:
