@@ -308,12 +308,8 @@ def main() -> None:
     )
     p = module.params
     try:
-        gate = Gate(
-            p,
-            migrations=[load(path, p) for path in p["documents"]],
-            now=datetime.now(UTC),
-            verify_seal=seal.verify,
-        )
+        migrations = [load(path, p) for path in p["documents"]]
+        gate = Gate(p, migrations=migrations, now=datetime.now(UTC), verify_seal=seal.verify)
         verdict = gate.check()
     except (SettingError, DefinitionError, OSError) as error:
         module.fail_json(msg=str(error))
