@@ -80,7 +80,8 @@ class _somebody_interferes:  # noqa: N801 - reads as a sentence in a with statem
         migrated = {"_id": self._target, "organizationId": {"$type": "objectId"}}
         foreign = {"$set": {"organizationId": ObjectId()}}
         while not self._stop.wait(0.02):
-            if self._items.update_one(migrated, foreign).modified_count:
+            # Looked for first: before the migration a write, even of nothing, would hold it up.
+            if self._items.find_one(migrated) and self._items.update_one(migrated, foreign):
                 return
 
 
