@@ -192,8 +192,10 @@ def unreachable(place: Site, name: str) -> Iterator[None]:
         "ansible_port": 1,
     }
     hosts.write_text(yaml.safe_dump(content))
-    yield
-    hosts.write_text(before)
+    try:
+        yield
+    finally:
+        hosts.write_text(before)
 
 
 @pytest.mark.torture
