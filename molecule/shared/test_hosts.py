@@ -28,7 +28,7 @@ def test_the_members_run_mongod_as_they_were_asked_to(
 ) -> None:
     shape = cluster.facts["shape"]
     if cluster.facts["backend"] == "local":
-        said = members[0].check_output("ps -eo args").splitlines()
+        said = members[0].check_output("ps -eww -o args").splitlines()
         lines = [line for line in said if f"--dbpath {folder}/" in line]
     else:
         # mongod is the first process of its container.
@@ -58,7 +58,7 @@ def test_both_instances_of_the_application_run_and_answer(apps: list[App]) -> No
 
 def test_no_password_stands_in_a_process_list(cluster: Cluster, controller: Host) -> None:
     # What runs in containers stands in this list, too.
-    running = controller.check_output("ps -eo args")
+    running = controller.check_output("ps -eww -o args")
     assert "mongod" in running
     assert [word for word in passwords(cluster) if word in running] == []
 
