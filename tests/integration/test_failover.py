@@ -13,6 +13,7 @@ from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from pymongo.errors import PyMongoError
 
 from embedded.mongod import ReplicaSet
+from embedded.processes import wait_until
 from tests.support import torture
 from tests.support.torture import Db, assert_journal_exact, assert_same, assert_verified
 
@@ -105,6 +106,24 @@ def survive_back(servers: ReplicaSet, db: Db, plan: dict[int, str], before: Any)
     assert done["conflict_count"] == 0
     assert sorted(faults.done) == sorted(plan.values())
     assert_same(before, torture.state(db))
+
+
+def test_an_index_build_does_not_wait_for_a_member_that_is_down(
+    three_members: ReplicaSet, watched: Db
+) -> None:
+    torture.fill(watched)
+    primary = three_members.wait_for_primary()
+    down = next(member for member in range(3) if member != primary)
+    three_members.kill(down)
+    try:
+        assert torture.migrate(watched, retry_seconds=60)["phase"] == "applied"
+        assert_verified(watched)
+    finally:
+        three_members.restart(down)
+        three_members.wait_for_secondaries()
+    with three_members.direct(down, "admin") as member:
+        items = member[watched.name]["items"]
+        assert wait_until(lambda: "organizationId_1" in items.index_information(), 60)
 
 
 def test_a_migration_and_its_rollback_go_on_through_failovers(

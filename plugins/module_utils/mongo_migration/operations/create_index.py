@@ -128,6 +128,8 @@ class CreateIndex:
         writer.stop.check()
         writer.lease.check()
         spec = self._spec()
+        # By default a build is finished when every voting member has it, those that are down too.
+        quorum: dict[str, Any] = {"commitQuorum": "majority"} if writer.server.transactions else {}
 
         def build() -> None:
             # Returns when the index is built on enough members; joins a build that is under way.
@@ -137,6 +139,7 @@ class CreateIndex:
                 indexes=[{**spec, "key": SON(spec["key"])}],
                 comment=writer.comment,
                 writeConcern={"w": "majority"},
+                **quorum,
             )
             # Built by a primary that lost its majority meanwhile; the driver doesn't say so.
             if concern := reply.get("writeConcernError"):
