@@ -96,6 +96,17 @@ class Terminal:
                 raise AssertionError(f"{pattern!r} didn't appear in:\n{self.text}")
         return found[0]
 
+    def type_until(self, keys: str, pattern: str, seconds: float = 60) -> None:
+        """Type *keys* every few seconds until the text matches *pattern*."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < deadline, f"{pattern!r} didn't appear in:\n{self.text}"
+            self.type(keys)
+            pause = time.monotonic() + 3
+            while time.monotonic() < pause and self._read(0.1):
+                if re.search(pattern, self.text):
+                    return
+
     def wait(self, seconds: float = 60) -> int:
         """Read to the end; return the exit code."""
         deadline = time.monotonic() + seconds
