@@ -79,7 +79,8 @@ molecule-short: $(VENV)/.ready ## migrate and failover; installs podman where it
 
 .PHONY: playbooks
 playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
-	@$(BIN)/pytest $(TWO) tests/playbooks
+	@# In their order: the tests of a file look at one site, and a run of it takes minutes.
+	@$(BIN)/pytest $(TWO) -p no:randomly tests/playbooks
 
 .PHONY: bench
 bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.json (SIZE= documents)

@@ -36,6 +36,15 @@ def place(
         yield made
 
 
+@pytest.fixture
+def other_place(
+    replica_set: ReplicaSet, client: MongoClient[dict[str, Any]], tmp_path: Path
+) -> Iterator[Site]:
+    """One that a test may change."""
+    with site(replica_set, client, tmp_path, dirty=["no_owner"]) as made:
+        yield made
+
+
 def test_the_screen_is_refreshed_in_place_until_ctrl_c(place: Site):
     command = ["ansible-playbook", "monitor.yml", "-i", str(place.inventory), "-e", "interval=0.5"]
     with Terminal([str(BIN / command[0]), *command[1:]], columns=80) as terminal:
@@ -124,8 +133,8 @@ def test_preflight_tells_all_that_would_stop_the_night_and_writes_nothing(
     assert "Not ready:" in run.output
 
 
-def test_a_migration_is_sampled_into_its_evidence(place: Site):
-    run = place.run(
+def test_a_migration_is_sampled_into_its_evidence(other_place: Site):
+    run = other_place.run(
         "migrate-003.yml", "-e", '{"monitor_enabled": true, "monitor_sample_seconds": 0.2}'
     )
     assert run.code == 0, run.output
@@ -135,7 +144,7 @@ def test_a_migration_is_sampled_into_its_evidence(place: Site):
     assert all(line["time"].endswith("Z") and line["values"] for line in lines)
     # From before the first write to after the last.
     counts = [line["values"]["documents"] for line in lines if "documents" in line["values"]]
-    assert counts[-1] == counts[0] + place.database["financialperiods"].count_documents({})
+    assert counts[-1] == counts[0] + other_place.database["financialperiods"].count_documents({})
     (folder,) = run.evidence
     assert not (folder / ".metrics.stop").exists()
 
