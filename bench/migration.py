@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,9 @@ class Bench:
         """Every check, with the digests of all documents before and after."""
         bound = self.definition(None)
         state = self.database["_migrations"]
-        state.update_one({"_id": "maintenance"}, {"$set": {"on": True}}, upsert=True)
+        since = datetime(2000, 1, 1, tzinfo=UTC)
+        record = {"$set": {"on": True, "since": since}}
+        state.update_one({"_id": "maintenance"}, record, upsert=True)
         return timed(
             lambda: verify.verify(
                 client=self.client, database=DATABASE, definition=bound, record=False
