@@ -12,10 +12,8 @@ import argparse
 import multiprocessing
 import random
 import statistics
-import tempfile
 import time
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any
 
 from mongo_migration import runner
@@ -23,8 +21,7 @@ from mongo_migration.throttle import Limits
 from pymongo import MongoClient
 
 from bench import report
-from bench.migration import BY_OWNER, DATABASE, Bench, timed
-from embedded.mongod import ReplicaSet
+from bench.migration import BY_OWNER, DATABASE, Bench, filled, timed
 
 _IDLE_SECONDS = 10
 
@@ -112,15 +109,8 @@ def main() -> None:
     parser.add_argument("--organizations", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        server = ReplicaSet(Path(folder) / "server", cache_gb=2.0)
-        server.start()
-        try:
-            with server.client() as client:
-                bench = Bench(client, asked.documents, asked.organizations)
-                results = measure(bench, server.uri(), asked.rounds)
-        finally:
-            server.stop()
+    with filled(asked.documents, asked.organizations) as (bench, uri):
+        results = measure(bench, uri, asked.rounds)
     report.publish("gentle", results, note=f"{asked.documents:,} documents, {asked.rounds} rounds")
 
 

@@ -13,7 +13,8 @@ import random
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,19 @@ class Bench:
         return definition.load(DOCUMENT.format(id=MIGRATION, value=value or constant))
 
 
+@contextmanager
+def filled(documents: int, organizations: int) -> Iterator[tuple[Bench, str]]:
+    """Give a bench with this much data on a server of its own, and the server's URI."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = ReplicaSet(Path(folder) / "server", cache_gb=2.0)
+        server.start()
+        try:
+            with server.client() as client:
+                yield Bench(client, documents, organizations), server.uri()
+        finally:
+            server.stop()
+
+
 def timed(work: Callable[[], object]) -> float:
     """Return how many seconds *work* took."""
     began = time.perf_counter()
@@ -262,15 +276,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-loop", action="store_true", help="leave the slow runbook loop out")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        server = ReplicaSet(Path(folder) / "server", cache_gb=2.0)
-        server.start()
-        try:
-            with server.client() as client:
-                bench = Bench(client, asked.documents, asked.organizations)
-                results = measure(bench, asked.rounds, loop=not asked.no_loop)
-        finally:
-            server.stop()
+    with filled(asked.documents, asked.organizations) as (bench, _uri):
+        results = measure(bench, asked.rounds, loop=not asked.no_loop)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     results.append(report.Result.of("memory of the engine, MiB", [peak], at_most=150))
     report.publish(

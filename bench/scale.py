@@ -9,30 +9,12 @@ from __future__ import annotations
 
 import argparse
 import resource
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from unittest import mock
 
 from mongo_migration.journal import Journal
 
 from bench import report
-from bench.migration import BY_OWNER, Bench
-from embedded.mongod import ReplicaSet
-
-
-@contextmanager
-def filled(documents: int, organizations: int) -> Iterator[Bench]:
-    """Give a bench with this much data on a server of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = ReplicaSet(Path(folder) / "server", cache_gb=2.0)
-        server.start()
-        try:
-            with server.client() as client:
-                yield Bench(client, documents, organizations)
-        finally:
-            server.stop()
+from bench.migration import BY_OWNER, Bench, filled
 
 
 def per_document(bench: Bench, rounds: int, value: str | None = None) -> float:
@@ -62,7 +44,7 @@ def main() -> None:
     asked = parser.parse_args()
     results, cost = [], {}
     for size in asked.sizes:
-        with filled(size, asked.organizations[0]) as bench:
+        with filled(size, asked.organizations[0]) as (bench, _uri):
             cost[size] = per_document(bench, asked.rounds)
             if size == asked.sizes[0]:
                 share = without_journal(bench) / size * 1e6 / cost[size]
@@ -74,7 +56,7 @@ def main() -> None:
         report.Result.of(f"cost per document, most / least ({spread})", [flat], at_most=1.15)
     )
     for number in asked.organizations:
-        with filled(asked.sizes[0], number) as bench:
+        with filled(asked.sizes[0], number) as (bench, _uri):
             ratio = per_document(bench, asked.rounds, BY_OWNER) / per_document(bench, asked.rounds)
         name = f"by reference to {number:,} organizations / constant"
         results.append(report.Result.of(name, [ratio], at_most=1.5))
