@@ -61,6 +61,10 @@ unit: $(VENV)/.ready ## tests without a server
 integration: $(VENV)/.ready ## tests of the engine and the modules against a real mongod
 	@$(BIN)/pytest $(TWO) tests/integration
 
+.PHONY: tools
+tools: $(VENV)/.ready ## fetch what tests and benchmarks compare with: mongodump, mongod 6.0.27, …
+	@$(BIN)/python -m embedded.tools
+
 .PHONY: torture
 torture: $(VENV)/.ready ## kills at every command, failovers again and again (half an hour)
 	@$(BIN)/pytest -m torture tests

@@ -2,10 +2,10 @@
 
     python -m bench.backup --documents 300000
 
-The results go to build/bench.json under "backup". Where mongodump and mongorestore are on PATH,
-they are measured beside ours, and the goals are held against them. Otherwise zlib at level 6 on all
-cores over the same bytes gives an order of magnitude, without a goal. The server's raw stream to
-nothing is the lower limit.
+The results go to build/bench.json under "backup". Where mongodump and mongorestore are on PATH, or
+were fetched by `make tools`, they are measured beside ours, and the goals are held against them.
+Otherwise zlib at level 6 on all cores over the same bytes gives an order of magnitude, without a
+goal. The server's raw stream to nothing is the lower limit.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from mongo_migration.progress import quiet
 from pymongo import MongoClient
 
 from bench import report
+from embedded import tools
 from embedded.mongod import ReplicaSet
 
 Client = MongoClient[dict[str, Any]]
 
 DATABASE = "bench_backup"
 COLLECTIONS = ("items", "invoices", "customers", "bills")
-TOOLS = shutil.which("mongodump") is not None and shutil.which("mongorestore") is not None
+TOOLS = all(map(tools.find, ("mongodump", "mongorestore")))
 REFERENCE = "mongodump --gzip" if TOOLS else "zlib 6 on all cores"
 WORDS = ("steel", "bolt", "invoice", "paid", "net", "gross", "Mumbai", "Pune", "draft", "unit")
 
@@ -105,9 +106,14 @@ def gzip_to_nothing(client: Client) -> int:
         return sum(map(len, pool.map(lambda chunk: zlib.compress(chunk, 6), chunks)))
 
 
-def tool(*command: str) -> None:
+def tool(name: str, *arguments: str) -> None:
     """Run one of MongoDB's tools."""
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [str(tools.find(name)), *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def mongodump(uri: str, folder: Path) -> tuple[float, int]:

@@ -23,7 +23,7 @@ from mongo_migration.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from tests.support import backups, torture
+from tests.support import archives, backups, torture
 
 Client = MongoClient[dict[str, Any]]
 ME = {"user": "operator", "host": "here", "pid": os.getpid()}
@@ -93,6 +93,49 @@ def test_a_folder_of_mongodump_is_restored(
     backups.put_back(client, f"{database.name}_copy", tmp_path / "dump")
 
     assert backups.facts(independent[f"{database.name}_copy"]) == before
+
+
+def test_an_archive_of_format_1_is_held_to_its_sha256_and_restored(
+    client: Client, database: Database[dict[str, Any]], independent: Client, tmp_path: Path
+) -> None:
+    """It was written when digests were of another kind."""
+    documents = [{"_id": number, "n": number} for number in range(95)]
+    archive = tmp_path / "backup-20261123-020533.tar.gz"
+    archives.write(archive, {"items": documents}, database=database.name, number=1)
+
+    backups.put_back(client, database.name, archive)
+
+    assert list(independent[database.name]["items"].find().sort("_id")) == documents
+
+
+def test_a_failure_in_one_collection_is_told_and_leaves_the_database_as_it_was(
+    client: Client,
+    database: Database[dict[str, Any]],
+    independent: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        database[name].insert_many([{"_id": n, "text": "x" * 500} for n in range(2000)])
+    archive = Path(backups.take(client, database.name, tmp_path)["archive"])
+    before = backups.facts(independent[database.name])
+    original, inserted = load.insert, []
+
+    def insert(where: Any, name: str, *arguments: Any, **options: Any) -> Any:
+        inserted.append(name)
+        if len(inserted) == 2:
+            raise ArchiveError("c can't be loaded")
+        return original(where, name, *arguments, **options)
+
+    monkeypatch.setattr(load, "insert", insert)
+
+    with pytest.raises(ArchiveError, match="c can't be loaded"):
+        backups.put_back(client, database.name, archive)
+
+    assert backups.facts(independent[database.name]) == before
+    assert not [
+        name for name in independent[database.name].list_collection_names() if "restore" in name
+    ]
 
 
 def test_without_confirmation_nothing_happens_and_the_losses_are_named(

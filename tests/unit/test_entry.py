@@ -147,9 +147,9 @@ def test_a_missing_library_is_named_with_the_python_that_lacks_it(
 
 def test_a_library_that_only_the_work_needs_is_named_too(client: FakeClient) -> None:
     def work(_client: Any, _module: Any) -> dict[str, Any]:
-        raise ModuleNotFoundError("No module named 'isal'", name="isal")
+        raise ModuleNotFoundError("No module named 'zlib_ng'", name="zlib_ng")
 
     end = end_of(FakeModule(), work)
 
-    assert "lacks the library 'isal'" in end.result["msg"]
+    assert "lacks the library 'zlib_ng'" in end.result["msg"]
     assert client.closed

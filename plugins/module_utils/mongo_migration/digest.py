@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 
-_BYTES = 16
-_MODULUS = 1 << (8 * _BYTES)
-_EMPTY = blake2b(digest_size=_BYTES)
+from xxhash import xxh3_128_intdigest
+
+_MODULUS = 1 << 128
 
 
 class Digest:
-    """The sum, modulo 2**128, of BLAKE2b-128 over each document's raw BSON, and their count.
+    """The sum, modulo 2**128, of XXH3-128 over each document's raw BSON, and their count.
 
     A sum doesn't depend on the order of reading and, unlike XOR, isn't blind to a document that
     comes twice. It can be made in parts and added up, and a part can be taken out again.
+
+    XXH3 (https://xxhash.com) finds accidents as well as a cryptographic hash does, at a seventh of
+    the time. No sum of hashes stands up to somebody who makes documents that fit; where that
+    matters, in archives and evidence, SHA-256 over the whole does.
     """
 
     __slots__ = ("_sum", "count")
@@ -40,14 +43,8 @@ class Digest:
         self.add_many((raw,))
 
     def add_many(self, documents: Iterable[bytes | memoryview]) -> None:
-        """Count many documents: a fifth of the cost of as many calls of :meth:`add`."""
-        # Copying a prepared hash is faster than making one, which parses keyword arguments.
-        copy, number = _EMPTY.copy, int.from_bytes
-        numbers = []
-        for raw in documents:
-            one = copy()
-            one.update(raw)
-            numbers.append(number(one.digest(), "little"))
+        """Count many documents, without a Python statement for each."""
+        numbers = list(map(xxh3_128_intdigest, documents))
         self._sum = (self._sum + sum(numbers)) % _MODULUS
         self.count += len(numbers)
 

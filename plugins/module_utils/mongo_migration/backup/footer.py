@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import ArchiveError
 
-FORMAT = 1
+FORMAT = 2
 
 # magic of gzip as in members; the field MF: format, manifest offset, length of the file, hash
 _FIXED = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"

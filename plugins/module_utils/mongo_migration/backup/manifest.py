@@ -18,6 +18,7 @@ from .footer import FORMAT
 
 NAME = "manifest.json"
 TOOL = "migration-playbooks 1.0.0"
+_DIGESTS_SINCE = 2  # the format that has today's kind
 
 _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True)
 
@@ -25,6 +26,9 @@ _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True)
 @dataclass(kw_only=True)
 class Collection:
     """One collection, time series or view.
+
+    ``digest`` is None for what has no documents, and in archives of format 1, which had another
+    kind of digest: their documents are held to ``sha256`` alone.
 
     ``definition`` is the exact BSON of its options and indexes. The JSON next to it is for people
     and for mongorestore; it can't tell ``{"$regex": …}`` in a view from a regular expression.
@@ -155,6 +159,9 @@ def parse(text: bytes) -> Manifest:
                 format=number,
             )
         whole["collections"] = [Collection(**one) for one in whole["collections"]]
+        if number < _DIGESTS_SINCE:
+            for one in whole["collections"]:
+                one.digest = None
         whole["files"] = [File(**one) for one in whole["files"]]
         known = {each.name for each in fields(Manifest)}
         return Manifest(**{key: value for key, value in whole.items() if key in known})

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import BinaryIO
 
@@ -53,6 +54,7 @@ class Reader:
     def __init__(self, path: Path, file: Spool | None = None) -> None:
         self.path = path
         self.encrypted = file is not None
+        self._reading = Lock()  # several collections may be read at once
         self._file: BinaryIO | Spool
         try:
             self._file = file if file is not None else path.open("rb")
@@ -169,8 +171,9 @@ class Reader:
         if block.end != file.end or size != file.size or stream.hexdigest() != file.sha256:
             raise ArchiveError(f"The archive is damaged: {file.name} doesn't have its SHA-256.")
         if collection is not None:
+            held = digests and collection.digest is not None
             expected = Digest.parse(collection.digest or "0", collection.count)
-            if digest.count != expected.count or (digests and digest != expected):
+            if digest.count != expected.count or (held and digest != expected):
                 raise ArchiveError(
                     f"The archive is damaged: {collection.name} holds {digest.count} documents "
                     f"with digest {digest.hexdigest()}, its manifest says {expected.count} "
@@ -206,10 +209,11 @@ class Reader:
             yield from in_order(pool, work, found)
 
     def _member(self, offset: int) -> tuple[int, bytes]:
-        self._file.seek(offset)
-        header = self._file.read(members.HEADER)
-        length = members.length_of(header, offset)
-        raw = header + self._file.read(length - members.HEADER)
+        with self._reading:
+            self._file.seek(offset)
+            header = self._file.read(members.HEADER)
+            length = members.length_of(header, offset)
+            raw = header + self._file.read(length - members.HEADER)
         if len(raw) != length:
             raise ArchiveError(f"The archive is truncated: a block is cut off at byte {offset}.")
         return offset, raw

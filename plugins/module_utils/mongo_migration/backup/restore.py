@@ -15,11 +15,13 @@ documents about the present (who holds the lease, whether maintenance mode is on
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import Lock as Mutex
 from typing import Any, Protocol
 
 import bson
@@ -42,6 +44,8 @@ from .store import Retention
 
 # Documents of `_migrations` that describe the present, not the data.
 PRESENT = frozenset({"lease", "maintenance", mixture.MARK})
+# Collections at a time. The server works on each command with one core.
+_LANES = 2
 _SAFETY_FOLDER = "before-restore"
 _SAFETY_KEPT = 5
 
@@ -204,6 +208,8 @@ class _Work:
         self._progress = progress
         self._check_stop = check_stop
         self._meter = self._phase("load")
+        self._counting = Mutex()
+        self._given_up = False
         self._state = database[STATE].with_options(write_concern=WriteConcern("majority"))
         self.warnings: list[str] = []
 
@@ -218,16 +224,14 @@ class _Work:
             for number, entry in enumerate(self._source.manifest.collections)
             if entry.name != STATE
         ]
+        beside = [part for part in parts if part.entry.type == "collection"]
         try:
-            for part in parts:
-                if part.entry.type == "collection":
-                    self._fill(part, part.loading)
-            self._compare_digests(
-                [(part, part.loading) for part in parts if part.entry.type == "collection"]
-            )
-            for part in parts:
-                if part.entry.type == "collection":
-                    self._index(part, part.loading)
+            self._each(beside, lambda part: self._fill(part, part.loading))
+            # Read back before indexes are built, so that a TTL index can't remove any of it.
+            self._await_majority()
+            self._meter = self._phase("compare")
+            self._each(beside, lambda part: self._compare_digest(part, part.loading))
+            self._each(beside, lambda part: self._index(part, part.loading))
         except BaseException:
             # The present data were not touched; take away what was put beside them. If the server
             # can't be reached now, the next restore does it.
@@ -275,6 +279,23 @@ class _Work:
                 remaining=left,
             ) from error
 
+    def _each(self, parts: Sequence[_Part], work: Callable[[_Part], None]) -> None:
+        """Do *work* with each of *parts*, a few at a time, the largest first."""
+        with ThreadPoolExecutor(_LANES, thread_name_prefix="restore") as lanes:
+            running = [
+                lanes.submit(work, part)
+                for part in sorted(parts, key=lambda one: one.entry.size, reverse=True)
+            ]
+            try:
+                ended = wait(running, return_when=FIRST_EXCEPTION).done
+            finally:
+                self._given_up = True  # what is still at work, if one has failed
+                for one in running:
+                    one.cancel()
+        self._given_up = False
+        for one in ended:
+            one.result()
+
     def _fill(self, part: _Part, name: str) -> None:
         """Make the collection *name* and load the documents of *part* into what stores them."""
         self._held.check()
@@ -287,20 +308,15 @@ class _Work:
             self._source.batches(part.entry),
             loaded=self._count(part),
         )
+        if part.entry.digest is None:  # an archive of an older format
+            part.entry.digest = digest.hexdigest()
         _compare(part.entry, digest, "in the archive")
 
-    def _compare_digests(self, loaded: list[tuple[_Part, str]]) -> None:
-        """Read back what was loaded; before indexes, so that a TTL index can't remove any of it."""
-        self._await_majority()
-        self._meter = self._phase("compare")
-        for part, name in loaded:
-            self._held.check()
-            digest = load.digest_of(
-                self._database,
-                name,
-                read=self._count(part),
-            )
-            _compare(part.entry, digest, "in the database")
+    def _compare_digest(self, part: _Part, name: str) -> None:
+        """Read back what was loaded."""
+        self._held.check()
+        digest = load.digest_of(self._database, name, read=self._count(part))
+        _compare(part.entry, digest, "in the database")
 
     def _index(self, part: _Part, name: str) -> None:
         self._held.check()
@@ -412,7 +428,10 @@ class _Work:
 
         def count(documents: int) -> None:
             self._check_stop()
-            meter.advance(documents, detail=part.entry.name)
+            with self._counting:
+                if self._given_up:
+                    raise ArchiveError("Another collection failed.")  # which is told instead
+                meter.advance(documents, detail=part.entry.name)
 
         return count
 
@@ -428,9 +447,7 @@ def _expected(entry: Collection) -> catalog.Found:
 
 
 def _compare(entry: Collection, digest: Digest, where: str) -> None:
-    if entry.digest is None:  # made by mongodump: nothing to compare with
-        return
-    if digest != Digest.parse(entry.digest, entry.count):
+    if digest != Digest.parse(entry.digest or "0", entry.count):
         raise ArchiveError(
             f"{entry.name} has {digest.count} documents with digest {digest.hexdigest()} {where}; "
             f"the backup's manifest says {entry.count} with {entry.digest}.",
