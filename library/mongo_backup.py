@@ -73,6 +73,12 @@ options:
         Needs the privileges C(getParameter) and C(setParameter), and reaches the primary only.
         Set it for backups that take longer than the server keeps.
     type: int
+  retry_seconds:
+    description:
+      - How long to wait for a primary when the present one is lost. The backup then begins anew, at
+        a new point in time.
+    type: int
+    default: 300
   encrypt_recipients:
     description:
       - Encrypt the archive to these public keys of age (C(age1…), as C(age-keygen) makes them). Any
@@ -477,6 +483,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         note=p["change"],
         fsync_lock=p["fsync_lock"],
         snapshot_window=p["snapshot_window"],
+        retry_seconds=p["retry_seconds"],
         lock=crypt.Lock(
             recipients=tuple(p["encrypt_recipients"]), passphrase=p["encrypt_passphrase"] or None
         ),
@@ -495,7 +502,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     scratch = p["drill_database"] or drill.scratch_name(p["database"])
 
     def restore(archive: Any) -> dict[str, Any]:
-        return drill.drill(client, archive, scratch=scratch, progress=sink)
+        return drill.drill(client, archive, scratch=scratch, progress=sink, stop=asked)
 
     try:
         result = create.back_up(
@@ -503,6 +510,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
             p["database"],
             settings,
             progress=sink,
+            stop=asked,
             examine=restore if p["verification"] == "drill" else None,
         )
     except InterruptedRunError as error:
@@ -548,6 +556,7 @@ def main() -> None:
             "verify": {"type": "bool", "default": False},
             "fsync_lock": {"type": "bool", "default": False},
             "snapshot_window": {"type": "int"},
+            "retry_seconds": {"type": "int", "default": 300},
             "encrypt_recipients": {"type": "list", "elements": "str", "default": []},
             "encrypt_passphrase": {"type": "str", "no_log": True},
             "verification": {

@@ -84,6 +84,12 @@ options:
         on another machine keeps others out for this long.
     type: int
     default: 30
+  retry_seconds:
+    description:
+      - How long to wait for a primary when the present one is lost while the backup is loaded
+        beside the present data. Loading then begins anew.
+    type: int
+    default: 300
   progress_file:
     description:
       - File that is replaced with the progress, as JSON, for whoever shows it.
@@ -325,6 +331,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
         safety_folder=Path(p["safety_dest"] or archive.parent) if p["safety_backup"] else None,
         safety_lock=safety_lock(module, source),
         check_space=p["check_space"],
+        retry_seconds=p["retry_seconds"],
     )
     if module.check_mode:
         return {"changed": True, "plan": restore.plan(client, source, settings)}
@@ -339,7 +346,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
             seconds=p["lease_seconds"],
         ),
         progress=progress.sink(p["progress_file"]),
-        check_stop=stop.listen().check,
+        stop=stop.listen(),
     )
     for text in result.pop("warnings"):
         module.warn(text)
@@ -362,6 +369,7 @@ def main() -> None:
             "safety_dest": {"type": "path"},
             "check_space": {"type": "bool", "default": True},
             "lease_seconds": {"type": "int", "default": 30},
+            "retry_seconds": {"type": "int", "default": 300},
             "progress_file": {"type": "path"},
         },
         supports_check_mode=True,

@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mongo_migration.backup import create
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from pymongo.errors import PyMongoError
 
 from embedded.mongod import ReplicaSet
 from embedded.processes import wait_until
-from tests.support import torture
+from tests.support import backups, torture
 from tests.support.torture import Db, assert_journal_exact, assert_same, assert_verified
 
 # A member is away for longer than an election takes (2 s), so that each fault is a failover.
@@ -132,6 +134,52 @@ def test_a_migration_and_its_rollback_go_on_through_failovers(
     before, faults = survive(three_members, watched, ONCE_EACH, 40)
     assert any("waiting for a primary" in line for line in faults.waits)
     survive_back(three_members, watched, {3: "kill", 8: "step_down"}, before)
+
+
+class KillAt:
+    """Kills the primary at the first sign of a phase, as a progress sink."""
+
+    def __init__(self, servers: ReplicaSet, phase: str) -> None:
+        self._servers = servers
+        self._phase = phase
+        self._killed: int | None = None
+        self.waits: list[str] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if "waiting" in event:
+            self.waits.append(event["waiting"])
+        elif event["phase"] == self._phase and self._killed is None:
+            self._killed = self._servers.wait_for_primary()
+            self._servers.kill(self._killed)
+
+    def settle(self) -> None:
+        assert self._killed is not None, f"nothing was told of '{self._phase}'"
+        self._servers.restart(self._killed)
+        self._servers.wait_for_secondaries()
+
+
+def test_a_backup_and_a_restore_begin_anew_when_the_primary_is_lost(
+    three_members: ReplicaSet, watched: Db, tmp_path: Path
+) -> None:
+    blob = b"x" * 500_000
+    for name in ("items", "bills"):
+        watched[name].insert_many([{"_id": n, "blob": blob} for n in range(100)])
+    before = torture.state(watched)
+
+    lost = KillAt(three_members, "back up")
+    settings = create.Settings(folder=tmp_path, retry_seconds=60)
+    taken = create.back_up(watched.client, watched.name, settings, progress=lost)
+    lost.settle()
+    watched["items"].delete_many({"_id": {"$lt": 50}})
+    lost_again = KillAt(three_members, "load")
+    backups.put_back(watched.client, watched.name, Path(taken["archive"]), progress=lost_again)
+    lost_again.settle()
+
+    assert any("waiting for a primary" in line for line in lost.waits)
+    assert any("waiting for a primary" in line for line in lost_again.waits)
+    assert [one.name for one in tmp_path.glob("backup-*")] == [Path(taken["archive"]).name]
+    assert not list(tmp_path.glob(".unfinished*"))
+    assert_same(before, torture.state(watched))
 
 
 @pytest.mark.torture

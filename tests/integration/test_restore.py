@@ -221,11 +221,11 @@ def test_stop_while_loading_leaves_the_database_as_it_was(
     small["items"].delete_many({})
     before = backups.facts(small)
 
-    def stop() -> None:
-        raise InterruptedRunError("Stopped.")
+    asked = stop.StopSignal()
+    asked.ask("enough")
 
-    with pytest.raises(InterruptedRunError):
-        backups.put_back(client, small.name, archive, check_stop=stop)
+    with pytest.raises(InterruptedRunError, match="enough"):
+        backups.put_back(client, small.name, archive, stop=asked)
     after = backups.facts(small)
     after.pop("_migrations", None)
 

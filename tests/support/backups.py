@@ -207,7 +207,7 @@ def put_back(client: Client, database: str, archive: Path, **options: Any) -> di
     """Restore without a lease, unless `hold` is given."""
     hold: Callable[[Any], Any] = options.pop("hold", lambda _database: nullcontext(Unlosable()))
     progress = options.pop("progress", quiet)
-    check_stop = options.pop("check_stop", lambda: None)
+    stop = options.pop("stop", None)
     source = sources.open_source(archive, options.pop("keys", None))
     settings = restore.Settings(
         **{
@@ -217,9 +217,7 @@ def put_back(client: Client, database: str, archive: Path, **options: Any) -> di
             **options,
         }
     )
-    return restore.restore(
-        client, source, settings, hold=hold, progress=progress, check_stop=check_stop
-    )
+    return restore.restore(client, source, settings, hold=hold, progress=progress, stop=stop)
 
 
 class Unlosable:

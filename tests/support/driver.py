@@ -173,7 +173,7 @@ def _restore(
         settings,
         hold=lambda database: lease.hold(database, purpose="restore", holder=operator, seconds=10),
         progress=announce,
-        check_stop=stop.listen().check,
+        stop=stop.listen(),
     )
 
 

@@ -20,6 +20,11 @@ from .stop import StopSignal
 
 T = TypeVar("T")
 
+RESUMES = (
+    "What was written stands, with its journal. When the replica set has a primary again, run the "
+    "same command: it resumes."
+)
+
 _FIRST_DELAY_SECONDS = 0.25
 _LONGEST_DELAY_SECONDS = 5.0
 # The server's names for "not now": elections, shutdowns, killed cursors, conflicts.
@@ -59,6 +64,7 @@ def persist(
     stop: StopSignal,
     waiting: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
+    otherwise: str = RESUMES,
 ) -> T:
     """Return what *attempt* returns, trying again while the server has no primary.
 
@@ -70,6 +76,7 @@ def persist(
         stop: ends the waiting, too.
         waiting: told what is waited for.
         clock: seconds that only grow.
+        otherwise: for the error: what state things are in, and how to go on.
 
     Raises:
         ConnectionFailedError: no progress within *seconds*.
@@ -92,9 +99,7 @@ def persist(
             reason = str(error).split(", Timeout:")[0].split(", full error:")[0][:200]
             if left <= 0:
                 raise ConnectionFailedError(
-                    f"No progress for {seconds:g} s: {reason}. What was written stands, with its "
-                    "journal. When the replica set has a primary again, run the same command: it "
-                    "resumes.",
+                    f"No progress for {seconds:g} s: {reason}. {otherwise}"
                 ) from error
             waiting(f"waiting for a primary, {left:.0f} s left: {reason}")
             stop.wait(min(delay, left))

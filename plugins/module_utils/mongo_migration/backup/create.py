@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any, BinaryIO
 
 from pymongo import MongoClient
 
-from .. import connection
+from .. import connection, retry
 from ..errors import ArchiveError
 from ..naming import STATE
 from ..progress import Sink
+from ..stop import StopSignal
 from . import catalog, crypt, dump, server, sidecar
 from .crypt import Lock, Sealer
 from .manifest import Manifest
@@ -44,6 +45,7 @@ class Settings:
     fsync_lock: bool = False
     snapshot_window: int | None = None
     lock: Lock = field(default_factory=Lock)
+    retry_seconds: float = 300  # without any progress, as when there is no primary
 
 
 def utc_now() -> datetime:
@@ -92,6 +94,7 @@ def back_up(
     settings: Settings,
     *,
     progress: Sink,
+    stop: StopSignal | None = None,
     examine: Callable[[Reader], Any] | None = None,
     now: Callable[[], datetime] = utc_now,
     clock: Callable[[], float] = time.monotonic,
@@ -99,13 +102,15 @@ def back_up(
     """Take a verified backup of *database* and return what it is.
 
     An archive gets its name, and ``latest.tar.gz`` moves to it, only after all of it was read
-    again and found right. Whatever fails before leaves the folder as it was.
+    again and found right. Whatever fails before leaves the folder as it was. Where the primary is
+    lost, it waits for another one and begins anew.
 
     Args:
         client: connected to the deployment.
         database: what to back up.
         settings: how.
         progress: told of each part.
+        stop: ends the waiting for a primary.
         examine: called with the archive after it got its name, while its plain content can still
             be read; what it returns is the result's ``examined``.
         now: the time of day.
@@ -131,49 +136,64 @@ def back_up(
         )
     store = Store(settings.folder)
     cleaned = store.prepare()
-    for attempt in range(1, _ATTEMPTS + 1):
-        with ExitStack() as stack:
-            try:
-                with _explained(settings.folder):
-                    made = _make(
-                        stack,
-                        store,
-                        sealer,
-                        dump=lambda file: _dump(
-                            client, database, file, settings, now=now, progress=progress
-                        ),
-                        now=now,
-                        clock=clock,
-                        progress=progress,
-                    )
-            except dump.CatalogChangedError:
-                if attempt == _ATTEMPTS:
-                    raise
-                continue
-            verified = clock()
-            removed = store.retire(
-                database, settings.retention, now=now(), needed=_needed(client, database)
-            )
-            result = {
-                "archive": str(made.archive),
-                "latest": str(settings.folder / (LATEST + (ENCRYPTED if sealer else ""))),
-                "bytes": made.archive.stat().st_size,
-                "verified": True,
-                "encrypted": sealer is not None,
-                "manifest": made.manifest.summary(),
-                "elapsed": round(verified - began, 3),
-                "seconds": {
-                    "dump": round(made.dumped - began, 3),
-                    "verify": round(verified - made.dumped, 3),
-                },
-                "removed": removed,
-                "cleaned": cleaned,
-            }
-            if examine is not None:
-                made.reader.path = made.archive
-                result["examined"] = examine(made.reader)
-            return result
-    raise AssertionError("unreachable")
+    told = 0
+
+    def tell(event: dict[str, Any]) -> None:
+        nonlocal told
+        told += 1
+        progress(event)
+
+    with ExitStack() as stack:
+
+        def attempt() -> _Made:
+            with ExitStack() as own, _explained(settings.folder):
+                made = _make(
+                    own,
+                    store,
+                    sealer,
+                    dump=lambda file: _dump(
+                        client, database, file, settings, now=now, progress=tell
+                    ),
+                    now=now,
+                    clock=clock,
+                    progress=tell,
+                )
+                stack.push(own.pop_all())
+            return made
+
+        made = retry.persist(
+            lambda: _unchanged(attempt),
+            progressed=lambda: told,
+            recover=lambda: None,
+            seconds=settings.retry_seconds,
+            stop=stop or StopSignal(),
+            waiting=lambda reason: progress({"phase": "back up", "waiting": reason}),
+            otherwise="No archive was made; older ones and the link to the latest are as they "
+            "were. When the replica set has a primary again, run the same command.",
+        )
+        verified = clock()
+        removed = store.retire(
+            database, settings.retention, now=now(), needed=_needed(client, database)
+        )
+        result = {
+            "archive": str(made.archive),
+            "latest": str(settings.folder / (LATEST + (ENCRYPTED if sealer else ""))),
+            "bytes": made.archive.stat().st_size,
+            "verified": True,
+            "encrypted": sealer is not None,
+            "manifest": made.manifest.summary(),
+            "elapsed": round(verified - began, 3),
+            "seconds": {
+                "dump": round(made.dumped - began, 3),
+                "verify": round(verified - made.dumped, 3),
+            },
+            "removed": removed,
+            "cleaned": cleaned,
+        }
+        if examine is not None:
+            made.reader.path = made.archive
+            result["examined"] = examine(made.reader)
+        return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +204,14 @@ class _Made:
     manifest: Manifest
     reader: Reader
     dumped: float
+
+
+def _unchanged(attempt: Callable[[], _Made]) -> _Made:
+    """Return what *attempt* makes, trying again if the catalog changed under it."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(dump.CatalogChangedError):
+            return attempt()
+    return attempt()
 
 
 def _make(

@@ -14,6 +14,7 @@ from ..digest import Digest
 from ..errors import ArchiveError
 from ..naming import STATE
 from ..progress import Sink
+from ..stop import StopSignal
 from . import catalog, load, restore
 
 _SUFFIX = "_drill"
@@ -42,7 +43,7 @@ def drill(
     *,
     scratch: str,
     progress: Sink,
-    check_stop: Callable[[], None] = lambda: None,
+    stop: StopSignal | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Restore *source* into the database *scratch*, compare it, and drop it again.
@@ -52,7 +53,7 @@ def drill(
         source: the backup.
         scratch: a database that doesn't exist; it is dropped whatever happens.
         progress: told of each batch.
-        check_stop: raises an error if the drill should stop.
+        stop: asks for the end.
         clock: seconds, for the time it took.
 
     Raises:
@@ -85,7 +86,7 @@ def drill(
             ),
             hold=_unheld,
             progress=progress,
-            check_stop=check_stop,
+            stop=stop,
         )
         compared = _compare(client, source, scratch)
     finally:

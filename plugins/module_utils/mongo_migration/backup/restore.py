@@ -31,12 +31,13 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from .. import connection, mixture
+from .. import connection, mixture, retry
 from ..connection import Server
 from ..digest import Digest
 from ..errors import ArchiveError, MigrationError
 from ..naming import STATE
 from ..progress import Meter, Sink
+from ..stop import StopSignal
 from . import catalog, create, load, losses
 from .crypt import Lock
 from .manifest import Collection, Manifest
@@ -82,6 +83,7 @@ class Settings:
     check_space: bool = True
     keep_state: bool = True  # False for a scratch database, which has no present to keep
     keep: frozenset[str] = frozenset()  # leftovers that are none
+    retry_seconds: float = 300  # without any progress, as when there is no primary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ def restore(
     *,
     hold: Callable[[Database[dict[str, Any]]], AbstractContextManager[Held]],
     progress: Sink,
-    check_stop: Callable[[], None] = lambda: None,
+    stop: StopSignal | None = None,
     now: Callable[[], datetime] = create.utc_now,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
@@ -143,8 +145,7 @@ def restore(
         settings: what to restore where.
         hold: takes the lease of a database for the time of a ``with`` block.
         progress: told of each batch.
-        check_stop: raises an error if the restore should stop; not asked any more once the
-            present data are being replaced.
+        stop: asks for the end; not heeded any more once the present data are being replaced.
         now: the time of day.
         clock: seconds, for the time it took.
 
@@ -153,6 +154,7 @@ def restore(
             space is short, or the result isn't equal. The message says what state the data is in.
     """
     began = clock()
+    asked = stop or StopSignal()
     server = connection.inspect(client)
     database = client[settings.database]
     expected = plan(client, source, settings)
@@ -167,10 +169,27 @@ def restore(
         _check_space(database, source.manifest)
 
     with hold(database) as held:
-        _remove_leftovers(database, settings.keep)
         safety = _safety_backup(client, settings, expected, progress=progress, now=now)
-        work = _Work(database, source, server, held, progress=progress, check_stop=check_stop)
-        parts = work.load()
+        work = _Work(
+            database,
+            source,
+            server,
+            held,
+            keep=settings.keep,
+            progress=progress,
+            check_stop=asked.check,
+        )
+        # Begun anew where the primary is lost: nothing is replaced yet.
+        parts = retry.persist(
+            work.load,
+            progressed=lambda: work.counted,
+            recover=lambda: None,
+            seconds=settings.retry_seconds,
+            stop=asked,
+            waiting=lambda reason: progress({"phase": "load", "waiting": reason}),
+            otherwise="The database is as it was. When the replica set has a primary again, run "
+            "the same command: it begins anew.",
+        )
         work.swap(parts, expected["removed"], settings)
     return {
         "archive": str(source.path),
@@ -198,10 +217,12 @@ class _Work:
         server: Server,
         held: Held,
         *,
+        keep: frozenset[str],
         progress: Sink,
         check_stop: Callable[[], None],
     ) -> None:
         self._database = database
+        self._keep = keep
         self._source = source
         self._server = server
         self._held = held
@@ -209,6 +230,7 @@ class _Work:
         self._check_stop = check_stop
         self._meter = self._phase("load")
         self._counting = Mutex()
+        self.counted = 0
         self._given_up = False
         self._state = database[STATE].with_options(write_concern=WriteConcern("majority"))
         self.warnings: list[str] = []
@@ -225,6 +247,8 @@ class _Work:
             if entry.name != STATE
         ]
         beside = [part for part in parts if part.entry.type == "collection"]
+        _remove_leftovers(self._database, self._keep)
+        self._meter = self._phase("load")
         try:
             self._each(beside, lambda part: self._fill(part, part.loading))
             # Read back before indexes are built, so that a TTL index can't remove any of it.
@@ -236,7 +260,7 @@ class _Work:
             # The present data were not touched; take away what was put beside them. If the server
             # can't be reached now, the next restore does it.
             with suppress(PyMongoError):
-                _remove_leftovers(self._database)
+                _remove_leftovers(self._database, self._keep)
                 # What an earlier restore left half replaced is so still.
                 self._state.delete_one({"_id": mixture.MARK, "phase": {"$ne": mixture.REPLACING}})
             raise
@@ -431,6 +455,7 @@ class _Work:
             with self._counting:
                 if self._given_up:
                     raise ArchiveError("Another collection failed.")  # which is told instead
+                self.counted += documents
                 meter.advance(documents, detail=part.entry.name)
 
         return count
