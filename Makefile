@@ -90,5 +90,6 @@ playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
 bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.json (SIZE= documents)
 	@$(BIN)/python -m bench.migration --documents $(if $(filter file,$(origin SIZE)),200000,$(SIZE))
 	@$(BIN)/python -m bench.gentle
+	@$(BIN)/python -m bench.migrate_mongo
 	@$(BIN)/python -m bench.scale
 	@$(BIN)/python -m bench.backup
