@@ -67,6 +67,7 @@ class Bench:
         self.database["users"].insert_many(
             [{"_id": user, FIELD: chance.choice(ids)} for user in users]
         )
+        notes = [" ".join(chance.choices(WORDS, k=60)) for _ in range(1000)]
         for start in range(0, self.documents, 10_000):
             self.database["items"].insert_many(
                 [
@@ -76,7 +77,7 @@ class Bench:
                         "createdBy": chance.choice(users),
                         "price": round(chance.random() * 1000, 2),
                         "at": number,
-                        "note": " ".join(chance.choices(WORDS, k=60)),
+                        "note": chance.choice(notes),
                     }
                     for number in range(start, min(self.documents, start + 10_000))
                 ],

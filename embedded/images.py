@@ -71,7 +71,9 @@ def _build(engine: Engine) -> str:
             (root / "bin" / command).symlink_to("busybox")
         shutil.copy(mongod, root / "usr" / "bin" / "mongod")
         for library in _libraries(mongod):
-            target = root / library.relative_to("/")
+            beside = library.resolve().parent == mongod.resolve().parent
+            target = root / ("usr/bin" if beside else library.parent.relative_to("/"))
+            target /= library.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
         _import(engine, root, image)

@@ -30,7 +30,9 @@ options:
         description: The least pause after each batch, at most 60. The default is 0.
         type: float
       target_seconds:
-        description: How long a batch may take. The default is 0.25.
+        description:
+          - How long the server may work on a batch, not counting the wait for a majority. The
+            default is 0.02, which keeps the latency of others low; more is faster.
         type: float
       max_lag_seconds:
         description: How far the majority of the members may be behind. The default is 2.

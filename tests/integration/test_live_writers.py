@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import bson
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import InterruptedRunError, MigrationError
@@ -244,6 +245,30 @@ def test_a_validator_that_rejects_stops_before_the_batch_and_can_be_mended(datab
     database.command("collMod", "items", validator={})
     assert torture.migrate(database)["run"] == error.details["run"]
     torture.assert_journal_exact(database, before[0])
+    torture.assert_verified(database)
+    torture.roll_back(database)
+    torture.assert_same(before, torture.state(database))
+
+
+def test_a_document_that_grew_to_16_mb_since_the_plan_stops_before_the_batch(database: Db) -> None:
+    torture.fill(database)
+    before = torture.state(database)
+    stop = torture.StopSignal()
+
+    def after_the_plan(event: dict[str, Any]) -> None:
+        if event.get("kind") == "set_field":
+            stop.ask("somebody writes a large document")
+
+    with pytest.raises(InterruptedRunError):
+        torture.migrate(database, stop=stop, progress=after_the_plan)
+    grown = {"name": "items 18"}
+    room = (16 << 20) - len(bson.encode(database["items"].find_one(grown) or {}))
+    database["items"].update_one(grown, {"$set": {"blob": bytes(room - 20)}})
+    error = refused(database)
+    assert "larger than MongoDB's 16 MB" in error.message
+    assert_nothing_of_the_batch(database, 18)
+    database["items"].update_one(grown, {"$unset": {"blob": ""}})
+    assert torture.migrate(database)["run"] == error.details["run"]
     torture.assert_verified(database)
     torture.roll_back(database)
     torture.assert_same(before, torture.state(database))

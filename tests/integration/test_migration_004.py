@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import bson
 import pytest
 from bson import Int64, ObjectId
 from bson.decimal128 import Decimal128
@@ -380,6 +381,12 @@ def test_a_time_series_is_refused(site: Deployment, company: Tenants):
     assert "'returns' is a timeseries" in wrong_names(site)
 
 
+def test_a_capped_collection_is_refused(site: Deployment, company: Tenants):
+    site.data["returns"].drop()
+    site.data.create_collection("returns", capped=True, size=1 << 20)
+    assert "'returns' is a capped collection" in wrong_names(site)
+
+
 # -- indexes ---------------------------------------------------------------------------------
 
 
@@ -472,6 +479,17 @@ def test_a_validator_that_refuses_nothing_is_in_nobodys_way(
     company.add("items", company.users[company.organizations[0]])
     site.data.command("collMod", "items", validator=NO_ORGANIZATION, **options)
     assert site.migrate("004")["modified"] == 1
+
+
+def test_a_document_without_room_for_the_field_is_found_by_the_plan(
+    site: Deployment, company: Tenants
+):
+    full = company.add("bills", company.users[company.organizations[0]])
+    room = (16 << 20) - len(bson.encode(site.data["bills"].find_one({"_id": full})))
+    site.data["bills"].update_one({"_id": full}, {"$set": {"scan": bytes(room - 20)}})
+    (refused,) = refusal(site)
+    assert "larger than MongoDB's 16 MB" in refused["what"]
+    assert (refused["collection"], refused["count"], refused["samples"]) == ("bills", 1, [full])
 
 
 def test_a_moderate_validator_leaves_documents_alone_that_were_invalid_before(

@@ -66,7 +66,7 @@ def migrate(
 
 
 def test_a_signal_over_its_limit_makes_batches_small_and_says_why(items: Deployment) -> None:
-    few = 1700  # every further batch is one longer pause
+    few = 700  # every further batch is one longer pause
     items.data["items"].delete_many({"number": {"$gte": few}})
     result, batches = migrate(items, load=Server(Sample(latency_ratio=4.0)))
     sizes = [event["batch"] for event in batches]

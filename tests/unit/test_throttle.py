@@ -41,7 +41,7 @@ TROUBLES = [
 class Run:
     """A run under a controller: every batch takes `cost` seconds a document."""
 
-    def __init__(self, limits: Limits | None = None, *, cost: float = 0.000001) -> None:
+    def __init__(self, limits: Limits | None = None, *, cost: float = 0.0000001) -> None:
         self.controller = Controller(limits or Limits())
         self.cost = cost
         self.now = 0.0

@@ -77,13 +77,14 @@ class Journal:
 
     def backwards(self) -> Iterator[dict[str, Any]]:
         """Yield the entries that weren't undone yet, the newest first."""
+        selector: dict[str, Any] = {"run": self._run, "reverted": {"$exists": False}}
         while True:
             # One at a time: an entry can be large, and each is undone before the next is read.
-            entry = self._collection.find_one(
-                {"run": self._run, "reverted": {"$exists": False}}, sort=[("seq", DESCENDING)]
-            )
+            entry = self._collection.find_one(selector, sort=[("seq", DESCENDING)])
             if entry is None:
                 return
+            # Without this bound, each search would pass by all that is undone already.
+            selector["seq"] = {"$lt": entry["seq"]}
             yield entry
 
     def entries(self, **selector: Any) -> Iterator[dict[str, Any]]:

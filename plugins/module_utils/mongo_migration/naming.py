@@ -65,11 +65,12 @@ class Collections:
         """Return what listCollections says of *name*, or an empty dict."""
         return dict(self._existing.get(self.real_name(name), {}))
 
-    def get(self, name: str) -> Collection[dict[str, Any]]:
-        """Return the collection that *name* stands for.
+    def get(self, name: str, *, write: bool = False) -> Collection[dict[str, Any]]:
+        """Return the collection that *name* stands for, also to *write* to its documents.
 
         Raises:
-            DefinitionError: there is no such collection; the message suggests the near one.
+            DefinitionError: there is no such collection, and the message suggests the near one; or
+                it is of a kind that no migration can work on.
         """
         real = self.real_name(name)
         if real in OURS:
@@ -85,9 +86,16 @@ class Collections:
                 f"'{real}' is a {kind}; a migration can only work on ordinary collections",
                 collection=name,
             )
+        if write and self._existing[real].get("options", {}).get("capped"):
+            raise DefinitionError(
+                f"'{real}' is a capped collection; MongoDB leaves those out of transactions and "
+                "drops their oldest documents, so that no rollback would be exact. Leave it out, "
+                "or copy its documents into an ordinary collection first",
+                collection=name,
+            )
         return self.database[real]
 
-    def target(self, name: str) -> Collection[dict[str, Any]]:
+    def target(self, name: str, *, write: bool = False) -> Collection[dict[str, Any]]:
         """Return the collection that *name* stands for, which an insert may create.
 
         Raises:
@@ -96,7 +104,7 @@ class Collections:
         real = self.real_name(name)
         if real not in self._existing and self._near(real):
             raise DefinitionError(self._missing(name, real), collection=name)
-        return self.get(name) if real in self._existing else self.database[real]
+        return self.get(name, write=write) if real in self._existing else self.database[real]
 
     def map_pipeline(self, pipeline: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return *pipeline* with the collections that its stages name replaced by real ones."""

@@ -104,7 +104,7 @@ class Pacer:
         Args:
             given: limits from another terminal.
             documents: how many the batch had.
-            seconds: how long it took.
+            seconds: how long the server worked on it.
         """
         limits = self._settings.changed(given)
         if self._source is None:

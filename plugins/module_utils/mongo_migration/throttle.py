@@ -21,7 +21,7 @@ LONGEST_PAUSE = 5.0
 # What anybody may ask for: a batch's journal entry must fit into a document.
 _MOST = 100_000
 # Where the run starts before anything was measured.
-FIRST_SIZE = 500
+FIRST_SIZE = 200
 # While nobody else writes: the largest that pays (bigger ones cost memory and gain nothing).
 FROZEN_SIZE = 20_000
 
@@ -42,7 +42,8 @@ class Limits:
     Args:
         batch_size: fixes the size; the controller then moves the pause alone.
         pause_seconds: the least pause after each batch.
-        target_seconds: how long a batch may take.
+        target_seconds: how long the server may work on a batch; waiting for a majority, which is
+            nobody's harm and judged by its lag, doesn't count.
         max_lag_seconds: how far a majority of the members may be behind.
         max_latency_ratio: latency of other users' operations against the one before the run.
         min_free_tickets: share of the storage engine's tickets that stays free.
@@ -51,7 +52,7 @@ class Limits:
 
     batch_size: int | None = None
     pause_seconds: float = 0.0
-    target_seconds: float = 0.25
+    target_seconds: float = 0.02
     max_lag_seconds: float = 2.0
     max_latency_ratio: float = 2.0
     min_free_tickets: float = 0.25
@@ -138,7 +139,7 @@ class Controller:
 
         Args:
             documents: how many the batch had; the last of a collection has few.
-            seconds: how long it took, its majority included.
+            seconds: how long the server worked on it.
             sample: the newest one, or None where the server shows nothing.
             now: a clock that only grows.
         """

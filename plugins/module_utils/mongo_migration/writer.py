@@ -32,8 +32,18 @@ from .throttle import Limits, Pace
 Write = Callable[[ClientSession | None], Mapping[str, int]]
 Also = Callable[[ClientSession | None], None]
 
-_VALIDATION = 121
-_DUPLICATE_KEY = 11000
+_LARGER = "With what the migration writes, a document would be larger than MongoDB's 16 MB."
+_ROOM = "The plan (--check) names it: make it smaller, or leave it out with `where`. "
+# What a refused write means by the server's code, and what to do.
+_MEANINGS = {
+    121: (
+        "The collection's validator rejects what the migration writes.",
+        "Change the validator or the data first. ",
+    ),
+    11000: ("A unique index rejects what the migration writes.", ""),
+    10334: (_LARGER, _ROOM),
+    17419: (_LARGER, _ROOM),
+}
 # Counts of documents that a batch wrote.
 _DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed")
 # How often a paused run looks whether it may go on.
@@ -162,10 +172,11 @@ class Writer:
         after: Also | None = None,
     ) -> None:
         self._guard()
-        began, counts = time.monotonic(), {"batches": 1}
+        worked, counts = 0.0, {"batches": 1}
 
         def body(session: ClientSession | None) -> dict[str, Any]:
-            nonlocal counts
+            nonlocal worked, counts
+            began = time.monotonic()
             if before is not None:
                 before(session)
             if session is None:
@@ -174,7 +185,9 @@ class Writer:
             if after is not None:
                 after(session)
             # Last: the document that all batches touch is locked for as short as can be.
-            return self.run.checkpoint(position, counts, seq=seq, session=session)
+            done = self.run.checkpoint(position, counts, seq=seq, session=session)
+            worked = time.monotonic() - began
+            return done
 
         try:
             if self.server.transactions:
@@ -191,13 +204,12 @@ class Writer:
                 raise
             raise meaning from error
         self.run.accept(written)
-        seconds = time.monotonic() - began
         document = self._obey(written)
         self._go(
             self.pacer.after(
                 document.get("limits") or {},
                 documents=sum(counts.get(key, 0) for key in _DOCUMENTS),
-                seconds=seconds,
+                seconds=worked,
             )
         )
         if self.settings.pause_seconds:
@@ -270,16 +282,12 @@ def refused(error: OperationFailure) -> Exception:
         first = problems[0]
         code, message = first.get("code"), first.get("errmsg", message)
         details = {"server_message": message, "code": code}
-    if code == _VALIDATION:
-        return MigrationError(
-            "The collection's validator rejects what the migration writes. Nothing of this batch "
-            f"was written. Change the validator or the data first. The server said: {message}",
-            **details,
-        )
-    if code == _DUPLICATE_KEY:
-        return MigrationError(
-            "A unique index rejects what the migration writes. Nothing of this batch was written. "
-            f"The server said: {message}",
-            **details,
-        )
-    return error
+    if retry.is_retryable(error):
+        return error
+    if (meaning := _MEANINGS.get(code or 0)) is None:
+        if not details:
+            return error
+        meaning = "The server refuses what the migration writes.", ""
+    what, remedy = meaning
+    said = f"Nothing of this batch was written. {remedy}The server said: {message}"
+    return MigrationError(f"{what} {said}", **details)

@@ -44,7 +44,7 @@ class InsertForEach:
             else scope.collections.get(options["from"])
         )
         self._into_name: str = options["into"]
-        self._into = scope.collections.target(options["into"])
+        self._into = scope.collections.target(options["into"], write=True)
         self._key: list[str] = options["key"]
         self._inputs: dict[str, dict[str, Any]] = options.get("inputs", {})
         self._span: dict[str, Any] | None = options.get("not_overlapping")

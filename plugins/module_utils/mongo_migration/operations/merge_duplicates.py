@@ -59,14 +59,14 @@ class MergeDuplicates:
         self._scope = scope
         options, names = step.options, scope.collections
         self._name: str = options["in"]
-        self._collection = names.get(self._name)
+        self._collection = names.get(self._name, write=True)
         self._by: list[str] = options["by"]
         self._where: dict[str, Any] = matching.bind_now(options.get("where", {}), scope.now)
         self._keep: str = options["keep"]
         self._same: list[str] = options.get("same", [])
         self._when_different: str = options.get("when_different", "fail")
         self._referenced = [
-            (names.get(name), field)
+            (names.get(name, write=True), field)
             for name, field in options["referenced_by"].items()
             if not names.absent(name)
         ]

@@ -26,7 +26,7 @@ from ..writer import StaleBatchError, Write, Writer
 from .base import Check, Plan, Touched
 from .referents import MOST, Referents
 from .tally import Tally
-from .validators import Validator
+from .validators import Validator, too_large
 
 KIND = "set_field"
 
@@ -37,6 +37,10 @@ _MOST_PASSES = 20
 _BATCH_BYTES = 64 << 20
 # A journal entry is one document, of which MongoDB allows 16 MB.
 _ENTRY_BYTES = 8 << 20
+# A statement costs the server as much as the writing of some documents. Groups of at most so few
+# documents, where there are so many, are written by one statement for so many documents together;
+# it looks through the list for each, so that longer lists cost more than they save.
+_FEW, _MANY, _TOGETHER = 8, 4, 128
 # A batch that changes under our eyes is read again; this often in a row.
 _MOST_STALE = 50
 
@@ -89,7 +93,7 @@ class SetField:
         self._targets = [
             _Target(
                 name=name,
-                collection=names.get(name),
+                collection=names.get(name, write=True),
                 source=sources.build(options["value"], scope, owner=owner),
             )
             for name, owner in owners.items()
@@ -238,13 +242,8 @@ class SetField:
             target.source.prepare([row["_id"].get("key", []) for row in batch])
             for row in batch:
                 self._judge(tally, row, target.source, referents)
-        validator = Validator(target.collection, self._scope.comment)
-        if validator and tally.example is not ABSENT:
-            refusal = validator.refuses_change(
-                self._candidates(referents), self._field, tally.example
-            )
-            if refusal.count:
-                tally.refused(refusal.count, refusal.samples)
+        if tally.example is not ABSENT:
+            self._foresee_refusals(tally, target, self._candidates(referents))
         tally.finish(
             documents=target.collection.count_documents({}, comment=self._scope.comment),
             real=target.collection.name,
@@ -255,6 +254,14 @@ class SetField:
                 "old_type": "fail",
             },
         )
+
+    def _foresee_refusals(self, tally: Tally, target: _Target, candidates: dict[str, Any]) -> None:
+        comment, what = self._scope.comment, (candidates, self._field, tally.example)
+        if validator := Validator(target.collection, comment):
+            refusal = validator.refuses_change(*what)
+            tally.refused(refusal.count, refusal.samples)
+        refusal = too_large(target.collection, *what, comment=comment)
+        tally.too_large(refusal.count, refusal.samples)
 
     def _judge(
         self, tally: Tally, row: dict[str, Any], source: Source, referents: Referents
@@ -458,16 +465,7 @@ class SetField:
         collection: Collection[dict[str, Any]],
         batch: _Batch,
     ) -> Write:
-        statements = [
-            UpdateMany(
-                {
-                    "_id": {"$in": group["ids"]},
-                    **matching.holds(self._field, group.get("before", ABSENT)),
-                },
-                {"$set": {self._field: group["value"]}},
-            )
-            for group in batch.groups
-        ]
+        statements = _statements(self._field, batch.groups)
 
         def write(session: ClientSession | None) -> dict[str, int]:
             result = collection.bulk_write(statements, session=session, comment=writer.comment)
@@ -547,6 +545,35 @@ class SetField:
             )
             group["ids"] = [item["_id"] for item in held]
         writer.journal.amend(writer.seq + 1, groups=groups)
+
+
+def _statements(field: str, groups: list[dict[str, Any]]) -> list[UpdateMany]:
+    """Return what writes *groups*: one statement a group, but one for many of a few documents."""
+    small = [one for one in groups if "before" not in one and len(one["ids"]) <= _FEW]
+    if len(small) < _MANY:
+        small = []
+    statements = [
+        UpdateMany(
+            {
+                "_id": {"$in": group["ids"]},
+                **matching.holds(field, group.get("before", ABSENT)),
+            },
+            {"$set": {field: group["value"]}},
+        )
+        for group in groups
+        if not small or "before" in group or len(group["ids"]) > _FEW
+    ]
+    pairs = ((identity, group["value"]) for group in small for identity in group["ids"])
+    for some in chunks(pairs, _TOGETHER):
+        ids, values = ([pair[0] for pair in some], [pair[1] for pair in some])
+        place = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
+        statements.append(
+            UpdateMany(
+                {"_id": {"$in": ids}, **matching.holds(field, ABSENT)},
+                [{"$set": {field: {"$arrayElemAt": [{"$literal": values}, place]}}}],
+            )
+        )
+    return statements
 
 
 def _most_documents(collection: Collection[dict[str, Any]]) -> int:

@@ -63,17 +63,39 @@ class Tally:
 
     def refused(self, count: int, samples: list[Any]) -> None:
         """Note the candidates that the collection's validator refuses once they are written."""
-        self._plan.problems.append(
-            problem(
-                step=self._step,
-                collection=self._name,
-                what=f"the collection's validator refuses these documents with a {self._field}",
-                count=count,
-                samples=samples,
-                policy="validator",
-                fix="change the validator (collMod) or correct these documents",
-            )
+        self._refused_by_server(
+            f"the collection's validator refuses these documents with a {self._field}",
+            count=count,
+            samples=samples,
+            policy="validator",
+            fix="change the validator (collMod) or correct these documents",
         )
+
+    def too_large(self, count: int, samples: list[Any]) -> None:
+        """Note the candidates that have no room for the field."""
+        self._refused_by_server(
+            f"with a {self._field}, these documents would be larger than MongoDB's 16 MB",
+            count=count,
+            samples=samples,
+            policy="document size",
+            fix="make these documents smaller, or leave them out with `where`",
+        )
+
+    def _refused_by_server(
+        self, what: str, *, count: int, samples: list[Any], policy: str, fix: str
+    ) -> None:
+        if count:
+            self._plan.problems.append(
+                problem(
+                    step=self._step,
+                    collection=self._name,
+                    what=what,
+                    count=count,
+                    samples=samples,
+                    policy=policy,
+                    fix=fix,
+                )
+            )
 
     def finish(self, *, documents: int, real: str, policies: dict[str, str]) -> None:
         """Add the collection's row, problems and warnings to the plan."""

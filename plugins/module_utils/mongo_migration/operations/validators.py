@@ -1,4 +1,4 @@
-"""What a collection's validator would refuse, found before anything is written."""
+"""What the server would refuse to store, found before anything is written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import bson
 from pymongo.collection import Collection
 
 from ..chunks import chunks
 
 _SAMPLES = 5
+# https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-BSON-Document-Size
+_MOST_BYTES = 16 << 20
+_EMPTY_DOCUMENT = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +23,20 @@ class Refusal:
 
     count: int
     samples: list[Any]
+
+
+def too_large(
+    collection: Collection[dict[str, Any]],
+    selector: dict[str, Any],
+    field: str,
+    value: Any,
+    *,
+    comment: str | None,
+) -> Refusal:
+    """Return which documents of *selector* have no room for *field* with *value*."""
+    more = len(bson.encode({field: value})) - _EMPTY_DOCUMENT
+    full = {"$expr": {"$gt": [{"$bsonSize": "$$ROOT"}, _MOST_BYTES - more]}}
+    return _refused(collection, [{"$match": {"$and": [full, selector]}}], "$_id", comment)
 
 
 class Validator:
@@ -59,17 +77,17 @@ class Validator:
         source: Any = self._collection
         if "$documents" in pipeline[0]:
             source = self._collection.database
-        group = {
-            "_id": None,
-            "count": {"$sum": 1},
-            "samples": {"$firstN": {"input": key, "n": _SAMPLES}},
-        }
-        found = list(
-            source.aggregate(
-                [*pipeline, {"$match": {"$nor": [self._rule]}}, {"$group": group}],
-                comment=self._comment,
-            )
-        )
-        if not found:
-            return Refusal(count=0, samples=[])
-        return Refusal(count=found[0]["count"], samples=found[0]["samples"])
+        return _refused(source, [*pipeline, {"$match": {"$nor": [self._rule]}}], key, self._comment)
+
+
+def _refused(source: Any, pipeline: list[dict[str, Any]], key: Any, comment: str | None) -> Refusal:
+    """Return how many documents come out of *pipeline*."""
+    group = {
+        "_id": None,
+        "count": {"$sum": 1},
+        "samples": {"$firstN": {"input": key, "n": _SAMPLES}},
+    }
+    found = list(source.aggregate([*pipeline, {"$group": group}], comment=comment))
+    if not found:
+        return Refusal(count=0, samples=[])
+    return Refusal(count=found[0]["count"], samples=found[0]["samples"])
