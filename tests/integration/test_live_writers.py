@@ -229,14 +229,7 @@ def test_a_validator_that_rejects_stops_before_the_batch_and_can_be_mended(datab
     torture.fill(database)
     before = torture.state(database)
     rule = {"$or": [{"name": {"$ne": "items 15"}}, {"organizationId": {"$not": {"$type": 7}}}]}
-    stop = torture.StopSignal()
-
-    def made_after_the_plan(event: dict[str, Any]) -> None:
-        if event.get("kind") == "set_field":
-            stop.ask("somebody changes the validator")
-
-    with pytest.raises(InterruptedRunError):
-        torture.migrate(database, stop=stop, progress=made_after_the_plan)
+    interrupt_after_the_plan(database)
     database.command("collMod", "items", validator=rule)
     error = refused(database)
     assert "validator rejects" in error.message
@@ -253,14 +246,7 @@ def test_a_validator_that_rejects_stops_before_the_batch_and_can_be_mended(datab
 def test_a_document_that_grew_to_16_mb_since_the_plan_stops_before_the_batch(database: Db) -> None:
     torture.fill(database)
     before = torture.state(database)
-    stop = torture.StopSignal()
-
-    def after_the_plan(event: dict[str, Any]) -> None:
-        if event.get("kind") == "set_field":
-            stop.ask("somebody writes a large document")
-
-    with pytest.raises(InterruptedRunError):
-        torture.migrate(database, stop=stop, progress=after_the_plan)
+    interrupt_after_the_plan(database)
     grown = {"name": "items 18"}
     room = (16 << 20) - len(bson.encode(database["items"].find_one(grown) or {}))
     database["items"].update_one(grown, {"$set": {"blob": bytes(room - 20)}})
@@ -292,6 +278,17 @@ def test_a_unique_index_that_rejects_stops_before_the_batch_and_can_be_mended(da
     torture.assert_verified(database)
     torture.roll_back(database)
     torture.assert_same(before, torture.state(database))
+
+
+def interrupt_after_the_plan(db: Db) -> None:
+    stop = torture.StopSignal()
+
+    def ask(event: dict[str, Any]) -> None:
+        if event.get("kind") == "set_field":
+            stop.ask("something is changed that the plan has looked at")
+
+    with pytest.raises(InterruptedRunError):
+        torture.migrate(db, stop=stop, progress=ask)
 
 
 def refused(db: Db) -> Any:

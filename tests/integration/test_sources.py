@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
-from bson import ObjectId
+from bson import Int64, ObjectId
+from mongo_migration import matching
 from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
 
+from tests.support import backups
 from tests.support.migrations import Deployment, failed
 
 HEAD = {"id": "005", "name": "mark-items", "summary": "Marks items.", "downtime": "none"}
@@ -64,6 +66,28 @@ def comes_back(site: Deployment, text: tuple[str, str], expected: dict[Any, Any]
 def test_a_literal_value_is_written_as_it_stands(site: Deployment, value: Any):
     one, two = add(site, name="x"), add(site, mark=None)
     comes_back(site, set_field({"value": value}), {one: value, two: value})
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+def test_a_value_of_its_own_for_each_document_is_written_byte_for_byte(
+    site: Deployment, frozen: bool
+):
+    """Of every type, to documents with an _id of every type: they share statements."""
+    values = [value for value in backups.EVERY_TYPE.values() if value is not None]
+    values += ["$name", "$$ROOT", {"$set": {"a": 1}}, {"a.b": 1}, [[1]], [], 1, 1.0, Int64(1)]
+    for number, value in enumerate(values):
+        identity = backups.IDS[number] if number < len(backups.IDS) else f"number {number}"
+        site.data["items"].insert_one({"_id": identity, "from": value})
+    before = site.content()
+    text = set_field({"expression": "$from"})
+
+    assert site.migrate(text, frozen=frozen)["modified"] == len(values)
+
+    for one in site.data["items"].find():
+        assert matching.same(one["mark"], one["from"]), one
+    assert failed(site.verify(text)) == []
+    site.roll_back("005")
+    assert site.content() == before
 
 
 def test_a_value_that_is_there_is_kept_where_no_type_is_declared(site: Deployment):
