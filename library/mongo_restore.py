@@ -333,8 +333,12 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
         check_space=p["check_space"],
         retry_seconds=p["retry_seconds"],
     )
+    report = progress.sink(p["progress_file"])
     if module.check_mode:
-        return {"changed": True, "plan": restore.plan(client, source, settings)}
+        plan = restore.plan(client, source, settings)
+        # Before anybody is asked to stop writing, and not only after.
+        source.check(report)
+        return {"changed": True, "plan": plan}
     result = restore.restore(
         client,
         source,
@@ -345,7 +349,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
             holder=entry.operator(),
             seconds=p["lease_seconds"],
         ),
-        progress=progress.sink(p["progress_file"]),
+        progress=report,
         stop=stop.listen(),
     )
     for text in result.pop("warnings"):

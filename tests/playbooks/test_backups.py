@@ -13,6 +13,7 @@ from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet
 from tests.playbooks.site import Site, site
+from tests.support import archives
 from tests.support.snapshot import differences, snapshot
 
 MINE, OTHER = (pyrage.x25519.Identity.generate() for _ in range(2))
@@ -109,6 +110,53 @@ def test_a_restore_that_ended_halfway_is_shown_and_nothing_builds_on_it(place: S
     assert command in " ".join(migrated.output.split())
     assert not migrated.application_in_maintenance
     assert place.phases("003") == []
+
+
+def test_a_damaged_archive_is_refused_while_the_writers_are_still_at_work(place: Site):
+    assert place.run("backup.yml").code == 0
+    archive = place.backups / "damaged.tar.gz"
+    raw = bytearray((place.backups / "latest.tar.gz").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    archive.write_bytes(raw)
+    before = snapshot(place.database)
+
+    refused = place.run(
+        "restore.yml", "-e", f"archive={archive}", "-e", f"confirm={place.database.name}"
+    )
+
+    assert refused.code == 2
+    words = " ".join(refused.output.split())
+    assert "The archive is damaged" in words
+    assert "data Nothing was written." in words
+    assert "Maintenance mode is off." in words
+    assert not refused.application_in_maintenance
+    assert differences(before, refused.data) == []
+
+
+def test_a_restore_that_fails_before_it_replaces_anything_says_so(place: Site):
+    """Two documents that the archive's own unique index refuses, told only while it is built."""
+    archive = place.backups / "contradictory.tar.gz"
+    archives.write(
+        archive,
+        {"items": [{"_id": 1, "n": 1}, {"_id": 2, "n": 1}]},
+        database=place.database.name,
+        indexes=[{"v": 2, "key": {"n": 1}, "name": "n", "unique": True}],
+    )
+    before = snapshot(place.database)
+
+    failed = place.run(
+        "restore.yml", "-e", f"archive={archive}", "-e", f"confirm={place.database.name}"
+    )
+    opened = place.run("maintenance.yml", "-e", "state=off")
+
+    assert failed.code == 2
+    words = " ".join(failed.output.split())
+    assert "Nothing was replaced: the data are as they were. Maintenance mode stays on" in words
+    assert "maintenance.yml" in words
+    assert failed.application_in_maintenance
+    assert differences(before, failed.data) == []
+    assert opened.code == 0, opened.output
+    assert not opened.application_in_maintenance
 
 
 def test_a_drill_restores_the_archive_into_a_scratch_database_that_is_gone_afterwards(place: Site):

@@ -22,10 +22,12 @@ def write(
     finished: str = "2026-11-23T02:05:33Z",
     chunk: int = 10,
     number: int = footer.FORMAT,
+    indexes: Sequence[Mapping[str, Any]] = (),
 ) -> Manifest:
     """Write an archive with *collections* to *path*, *chunk* documents a member.
 
-    In one of format *number* 1, digests are of a kind that nobody computes any more.
+    In one of format *number* 1, digests are of a kind that nobody computes any more. Each has
+    *indexes* beside the one on ``_id``.
     """
     with path.open("w+b") as file:
         writer, files, entries = Writer(file, modified=1_795_395_933), [], []
@@ -35,7 +37,7 @@ def write(
                 kind="collection",
                 uuid="0" * 32,
                 options={},
-                indexes=[{"v": 2, "key": {"_id": 1}, "name": "_id_"}],
+                indexes=[{"v": 2, "key": {"_id": 1}, "name": "_id_"}, *map(dict, indexes)],
             )
             text = entry.metadata()
             tar = writer.add(names.metadata_file(database, name), text)

@@ -194,8 +194,11 @@ class _Announcer:
 
 
 def _announce(event: dict[str, Any]) -> None:
-    """Tell the test, which may wait for a sign of life, on standard error."""
-    print(json.dumps(event, default=str), file=sys.stderr, flush=True)
+    """Tell the test, which may wait for a sign of life, on standard error.
+
+    In one write: several threads may have something to tell.
+    """
+    os.write(sys.stderr.fileno(), (json.dumps(event, default=str) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ class _Work:
         self._progress = progress
         self._check_stop = check_stop
         self._meter = self._phase("load")
-        self._counting = Mutex()
+        self._telling = Mutex()  # several collections are at work
         self.counted = 0
         self._given_up = False
         self._state = database[STATE].with_options(write_concern=WriteConcern("majority"))
@@ -345,7 +345,8 @@ class _Work:
     def _index(self, part: _Part, name: str) -> None:
         self._held.check()
         options, indexes = part.entry.exact()
-        self._progress({"phase": "index", "done": 0, "total": 0, "detail": part.entry.name})
+        with self._telling:
+            self._progress({"phase": "index", "done": 0, "total": 0, "detail": part.entry.name})
         load.build_indexes(self._database, name, options, indexes)
         found = catalog.read_one(self._database, name)
         problems = load.differences(found, part.expected) if found else ["it is missing"]
@@ -452,7 +453,7 @@ class _Work:
 
         def count(documents: int) -> None:
             self._check_stop()
-            with self._counting:
+            with self._telling:
                 if self._given_up:
                     raise ArchiveError("Another collection failed.")  # which is told instead
                 self.counted += documents
