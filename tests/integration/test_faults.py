@@ -264,8 +264,8 @@ def _strike(operation: Operation, fault: Fault) -> tuple[dict[str, Any], float]:
         )
         seconds = time.monotonic() - began
         wait_until(lambda: time.monotonic() - began > AWAY_SECONDS, AWAY_SECONDS + 1)
-        fault.repair()
-        operation.release_build()
+        # A member that is still held can't follow the others.
+        fault.repair(operation.release_build)
         done = process.end(PATIENCE)
         return done, seconds if moved else time.monotonic() - began
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,10 @@ class Fault:
         self.member = self.servers.wait_for_primary()
         self._strike()
 
-    def repair(self) -> None:
-        """Make it good again; return when all members are well."""
+    def repair(self, release: Callable[[], None] = lambda: None) -> None:
+        """Make it good again, and *release* what is held; return when all members are well."""
         self._repair()
+        release()
         self.servers.wait_for_primary()
         self.servers.wait_for_secondaries()
 
@@ -117,9 +118,9 @@ class Isolated(Fault):
         self._thread.join()
         self.servers.reunite(self.member)
 
-    def repair(self) -> None:
+    def repair(self, release: Callable[[], None] = lambda: None) -> None:
         """Count what is lost once the members agree again."""
-        super().repair()
+        super().repair(release)
         with self.servers.client() as client:
             there = set(client["careless"]["writes"].distinct("_id"))
             self.notes["w1_acknowledged"] = len(self._kept)
