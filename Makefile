@@ -93,3 +93,4 @@ bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.jso
 	@$(BIN)/python -m bench.migrate_mongo
 	@$(BIN)/python -m bench.scale
 	@$(BIN)/python -m bench.backup
+	@echo && $(BIN)/python -m bench.report

@@ -1,4 +1,7 @@
-"""How benchmarks tell their results: a table for people, build/bench.json for machines."""
+"""How benchmarks tell their results: a table for people, build/bench.json for machines.
+
+python -m bench.report        all results in build/bench.json, as the table of docs/benchmarks.md
+"""
 
 from __future__ import annotations
 
@@ -72,3 +75,20 @@ def _read() -> dict[str, Any]:
     except (OSError, ValueError):
         return {"results": []}
     return found
+
+
+def markdown() -> str:
+    """Return all results as a table."""
+    lines, suite = ["| | ratio | spread | goal | |", "| --- | --- | --- | --- | --- |"], ""
+    for row in _read()["results"]:
+        if row["suite"] != suite:
+            suite = row["suite"]
+            lines.append(f"| **{suite}**: {row['note']}, {row['at'][:10]} | | | | |")
+        met = {True: "met", False: "missed", None: ""}[row["met"]]
+        spread = f"{row['min']:.2f} – {row['max']:.2f}"
+        lines.append(f"| {row['name']} | {row['ratio']:.2f} | {spread} | {row['goal']} | {met} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -21,6 +21,7 @@ from .sources import Scope
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
 # and several indexes; docs/benchmarks.md says how. A rehearsal on staging replaces them.
 _DOCUMENTS_PER_SECOND = 20_000
+_LIVE_DOCUMENTS_PER_SECOND = 5_000  # while others write, it gives way to them
 _DIGESTED_PER_SECOND = 150_000
 _INDEXED_PER_SECOND = 400_000
 _OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the journal entry
@@ -237,11 +238,11 @@ def _estimate(facts: dict[str, Any]) -> dict[str, int]:
         for row in facts["steps"]
         if any(index["state"] == "missing" for index in row.get("indexes", ()))
     )
-    seconds = (
-        written / _DOCUMENTS_PER_SECOND
-        + indexed / _INDEXED_PER_SECOND
-        + totals["documents"] / _DIGESTED_PER_SECOND
-    )
+    seconds = indexed / _INDEXED_PER_SECOND
+    if facts["downtime"] == "none":
+        seconds += written / _LIVE_DOCUMENTS_PER_SECOND
+    else:
+        seconds += written / _DOCUMENTS_PER_SECOND + totals["documents"] / _DIGESTED_PER_SECOND
     return {
         "seconds": max(1, round(seconds)) if written or indexed else 0,
         "oplog_bytes": written * _OPLOG_BYTES_PER_DOCUMENT,
