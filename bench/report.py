@@ -85,7 +85,7 @@ def markdown() -> str:
             suite = row["suite"]
             lines.append(f"| **{suite}**: {row['note']}, {row['at'][:10]} | | | | |")
         met = {True: "met", False: "missed", None: ""}[row["met"]]
-        spread = f"{row['min']:.2f} – {row['max']:.2f}"
+        spread = f"{row['min']:.2f} to {row['max']:.2f}"
         lines.append(f"| {row['name']} | {row['ratio']:.2f} | {spread} | {row['goal']} | {met} |")
     return "\n".join(lines)
 
