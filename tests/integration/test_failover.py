@@ -86,11 +86,13 @@ AGAIN_AND_AGAIN = {n: ("kill", "freeze", "step_down")[n % 3] for n in range(1, 4
 }
 
 
-def survive(servers: ReplicaSet, db: Db, plan: dict[int, str], documents: int) -> tuple[Any, Any]:
+def survive(
+    servers: ReplicaSet, db: Db, plan: dict[int, str], documents: int, *, frozen: bool = False
+) -> tuple[Any, Any]:
     torture.fill(db, documents)
     before = torture.state(db)
     faults = Faults(servers, plan)
-    done = torture.migrate(db, progress=faults, retry_seconds=60)
+    done = torture.migrate(db, progress=faults, retry_seconds=60, frozen=frozen)
     faults.settle()
     assert done["phase"] == "applied"
     assert sorted(faults.done) == sorted(plan.values())
@@ -128,10 +130,11 @@ def test_an_index_build_does_not_wait_for_a_member_that_is_down(
         assert wait_until(lambda: "organizationId_1" in items.index_information(), 60)
 
 
+@pytest.mark.parametrize("frozen", [False, True], ids=["live", "frozen"])
 def test_a_migration_and_its_rollback_go_on_through_failovers(
-    three_members: ReplicaSet, watched: Db
+    three_members: ReplicaSet, watched: Db, frozen: bool
 ) -> None:
-    before, faults = survive(three_members, watched, ONCE_EACH, 40)
+    before, faults = survive(three_members, watched, ONCE_EACH, 40, frozen=frozen)
     assert any("waiting for a primary" in line for line in faults.waits)
     survive_back(three_members, watched, {3: "kill", 8: "step_down"}, before)
 

@@ -11,19 +11,27 @@ from pymongo import ReadPreference
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
 from .runs import MAJORITY
 
 T = TypeVar("T")
 
+_PRIMARY_ALONE = WriteConcern(1)
 # Conflicts with other writers pass in milliseconds; what lasts longer is for the caller, who
 # reads where the work stands and has a deadline.
 _SECONDS = 10
 _LONGEST_PAUSE_SECONDS = 0.2
 
 
-def run(session: ClientSession, body: Callable[[ClientSession], T], guard: Callable[[], None]) -> T:
-    """Return what *body* returns, once it is committed by a majority.
+def run(
+    session: ClientSession,
+    body: Callable[[ClientSession], T],
+    guard: Callable[[], None],
+    *,
+    majority: bool = True,
+) -> T:
+    """Return what *body* returns, once it is committed, by a majority unless told otherwise.
 
     The driver's own helper goes on for two minutes when there is no primary, deaf to a stop and to
     our deadline, and repeats commits of which it doesn't know what became. Here an error of the
@@ -34,13 +42,14 @@ def run(session: ClientSession, body: Callable[[ClientSession], T], guard: Calla
             still be open on the server.
         body: does the work; it may be called several times.
         guard: raises where nothing may be written any more; asked before each attempt.
+        majority: whether to wait until a majority has it.
     """
     began, pause = time.monotonic(), 0.005
     while True:
         guard()
         session.start_transaction(
             read_concern=ReadConcern("snapshot"),
-            write_concern=MAJORITY,
+            write_concern=MAJORITY if majority else _PRIMARY_ALONE,
             read_preference=ReadPreference.PRIMARY,
         )
         try:

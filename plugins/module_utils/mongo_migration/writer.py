@@ -46,6 +46,8 @@ _MEANINGS = {
 }
 # Counts of documents that a batch wrote.
 _DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed")
+# While writers are stopped, how often a majority has to have all that was written.
+_AGREE_SECONDS = 1.0
 # How often a paused run looks whether it may go on.
 _LOOK_SECONDS = 1.0
 
@@ -109,6 +111,7 @@ class Writer:
     pacer: Pacer
     sleep: Callable[[float], None] = time.sleep
     seq: int = field(default=0)
+    _agreed: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
         self._go(self.pacer.first)
@@ -191,7 +194,9 @@ class Writer:
 
         try:
             if self.server.transactions:
-                written = transaction.run(self.lease.session, body, self._guard)
+                written = transaction.run(
+                    self.lease.session, body, self._guard, majority=self._majority_is_due()
+                )
             else:
                 written = body(None)
         except DuplicateKeyError as error:
@@ -214,6 +219,20 @@ class Writer:
         )
         if self.settings.pause_seconds:
             self.stop.wait(self.settings.pause_seconds)
+
+    def _majority_is_due(self) -> bool:
+        """Return whether to wait for a majority after this batch.
+
+        While others write, always: it is the best brake on lag. While they are stopped, once a
+        second: what a failover takes back is whole batches with their entries and checkpoints, and
+        the run's next phase waits for all of them.
+        """
+        if not self.settings.frozen:
+            return True
+        due = time.monotonic() - self._agreed >= _AGREE_SECONDS
+        if due:
+            self._agreed = time.monotonic()
+        return due
 
     def _check_again(self, seq: int, *, journalled: bool) -> None:
         """Without a transaction, which would fail as a whole: look right before the data change."""
