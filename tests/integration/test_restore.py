@@ -510,7 +510,11 @@ def test_kill_before_the_first_replacement_leaves_the_database_as_it_was(
     left = backups.facts(small)
     beside = [name for name in left if name.startswith(catalog.LOADING)]
     assert {name: one for name, one in left.items() if name in before} == before
-    assert bool(beside) == ((command, number) != ("create", 1))
+    # Two collections are made at a time: at the second one, the first may not be there yet.
+    if command != "create":
+        assert beside
+    elif number == 1:
+        assert not beside
 
     def hold(database: Any) -> Any:
         return lease.hold(database, purpose="restore", holder=ME, seconds=30)
