@@ -63,7 +63,7 @@ integration: $(VENV)/.ready ## tests of the engine and the modules against a rea
 
 .PHONY: tools
 tools: $(VENV)/.ready ## fetch what tests and benchmarks compare with: mongodump, mongod 6.0.27, …
-	@$(BIN)/python -m embedded.tools
+	@$(BIN)/python -m embedded.tools $(NAMES)
 
 .PHONY: torture
 torture: $(VENV)/.ready ## kills at every command, failovers again and again (half an hour)
