@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import bson
 from bson.max_key import MaxKey
 from bson.objectid import ObjectId
-from pymongo import ASCENDING, UpdateMany
+from pymongo import ASCENDING
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
@@ -20,9 +19,11 @@ from ..definition import Step
 from ..digest import Digest
 from ..errors import DefinitionError, MigrationError, PlanBlockedError
 from ..matching import ABSENT
-from ..raw import raw_documents
+from ..raw import RAW_CODEC, raw_documents
 from ..sources import Found, Key, Resolution, Scope, Source, Unresolved
 from ..writer import StaleBatchError, Write, Writer
+from . import statements
+from .ahead import Ahead, Position
 from .base import Check, Plan, Touched
 from .referents import MOST, Referents
 from .tally import Tally
@@ -37,10 +38,9 @@ _MOST_PASSES = 20
 _BATCH_BYTES = 64 << 20
 # A journal entry is one document, of which MongoDB allows 16 MB.
 _ENTRY_BYTES = 8 << 20
-# A statement costs the server as much as the writing of some documents. Groups of at most so few
-# documents, where there are so many, are written by one statement for so many documents together;
-# it looks through the list for each, so that longer lists cost more than they save.
-_FEW, _MANY, _TOGETHER = 8, 4, 128
+# What is proved batch by batch is written in small ones, but read so many documents at a time: a
+# command costs the server as much as the reading of some hundred.
+_PAGE = 1000
 # A batch that changes under our eyes is read again; this often in a row.
 _MOST_STALE = 50
 
@@ -62,6 +62,7 @@ class _Batch:
     groups: list[dict[str, Any]]
     skipped: int
     after: dict[str, Any]  # the position behind them
+    rest: Digest | None  # of all else in these rows, where it was read
 
     @property
     def count(self) -> int:
@@ -292,28 +293,30 @@ class SetField:
     def _walk(
         self, writer: Writer, target: _Target, referents: Referents, position: dict[str, Any]
     ) -> None:
-        # While one batch is written, the next one is read: the server does both at once.
         most = _most_documents(target.collection)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader") as reader:
 
-            def ahead(start: dict[str, Any]) -> Future[_Batch | None]:
-                size = min(most, writer.settings.batch_size)
-                return reader.submit(self._prepare, target, referents, start, size)
+        def read(start: Position, fresh: bool) -> list[_Batch]:
+            size = min(most, writer.settings.batch_size)
+            proving = _proves(writer) and not fresh
+            page = min(most, max(size, _PAGE)) if proving else size
+            return self._prepare(target, referents, start, page=page, size=size, proving=proving)
 
-            # A walk that is resumed has written before: it, too, looks behind itself at its end.
-            written, stale = int("last" in position), 0
-            coming = ahead(position)
+        # A walk that is resumed has written before: it, too, looks behind itself at its end.
+        written, stale = int("last" in position), 0
+        with Ahead(read, position) as batches:
             while True:
-                batch = coming.result()
+                batch = batches.next()
                 if batch is None:
                     # Writers may have added candidates behind the walk: look again from the start.
                     if writer.settings.frozen or not written or position["pass"] >= _MOST_PASSES:
                         return
                     position = self._next_pass(writer, position)
                     written = 0
-                    coming = ahead(position)
+                    batches.restart(position)
                     continue
-                coming = ahead(batch.after)
+                if batch.count > writer.settings.batch_size:  # the throttle has made them smaller
+                    batches.restart(position)
+                    continue
                 try:
                     self._write(writer, target, batch)
                 except StaleBatchError:
@@ -327,8 +330,7 @@ class SetField:
                             "writers (maintenance.yml -e state=on), then run the same command "
                             "again."
                         ) from None
-                    coming.cancel()
-                    coming = ahead(position)
+                    batches.restart(position, fresh=True)
                     continue
                 stale = 0
                 written += batch.count
@@ -352,61 +354,116 @@ class SetField:
         return start
 
     def _prepare(
-        self, target: _Target, referents: Referents, position: dict[str, Any], limit: int
-    ) -> _Batch | None:
-        """Read the next candidates and find their values; None where there are no more."""
-        rows = self._read(target, referents, position, limit)
-        if not rows:
-            return None
-        groups, skipped = self._group(target, rows, referents)
-        after = {**position, "last": rows[-1]["_id"]}
-        if skipped:
-            after["skipped"] = after.get("skipped", 0) + skipped
-        return _Batch(rows=rows, groups=groups, skipped=skipped, after=after)
+        self,
+        target: _Target,
+        referents: Referents,
+        position: Position,
+        *,
+        page: int,
+        size: int,
+        proving: bool,
+    ) -> list[_Batch]:
+        """Read the next candidates and find their values; none where there are no more.
 
-    def _read(
-        self, target: _Target, referents: Referents, position: dict[str, Any], limit: int
-    ) -> list[dict[str, Any]]:
-        """Return the next candidates along ``_id`` with their present value and source key."""
-        candidates = self._candidates(referents)
-
-        def find(selector: dict[str, Any], **bounds: Any) -> list[dict[str, Any]]:
-            return list(
-                target.collection.find(
-                    {"$and": [candidates, selector]},
-                    {"before": f"${self._field}", "key": target.source.inputs},
-                    hint=[("_id", ASCENDING)],
-                    sort=[("_id", ASCENDING)],
-                    comment=self._scope.comment,
-                    **bounds,
+        Args:
+            target: where.
+            referents: what values may name.
+            position: behind the last one.
+            page: how many are read and looked up at once.
+            size: how many are written at once.
+            proving: whether to read all of them, for the proof of what is written.
+        """
+        rows = self._read(target, referents, position, page, proving=proving)
+        rests = [row.pop("rest", None) for row in rows]
+        # What a value names may have been created since the step began: an application that
+        # already writes the field must never be overwritten.
+        referents.refresh([r["before"] for r in rows if isinstance(r.get("before"), ObjectId)])
+        target.source.prepare([alike[0].get("key", []) for alike in _alike(rows)])
+        batches, start = [], 0
+        while start < len(rows):
+            some = _fitting(rows[start : start + size])
+            groups, skipped = self._group(target, some, referents)
+            position = {**position, "last": some[-1]["_id"]}
+            if skipped:
+                position["skipped"] = position.get("skipped", 0) + skipped
+            end = start + len(some)
+            batches.append(
+                _Batch(
+                    rows=some,
+                    groups=groups,
+                    skipped=skipped,
+                    after=position,
+                    rest=sum(rests[start:end], Digest()) if proving else None,
                 )
             )
+            start = end
+        return batches
+
+    def _read(
+        self,
+        target: _Target,
+        referents: Referents,
+        position: Position,
+        limit: int,
+        *,
+        proving: bool,
+    ) -> list[dict[str, Any]]:
+        """Return the next candidates along ``_id``.
+
+        Each with its present value as ``before``, unless it has none, the ``key`` of its source,
+        unless that takes none, and, where *proving*, the digest of all else in it as ``rest``.
+        """
+        candidates = self._candidates(referents)
+        collection: Collection[Any] = target.collection
+        wanted: dict[str, Any] = {"_id": "$_id", "before": f"${self._field}"}
+        if target.source.inputs:
+            wanted["key"] = target.source.inputs
+        if proving:
+            rest = {"$unsetField": {"field": {"$literal": self._field}, "input": "$$ROOT"}}
+            projection = {"_id": 0, "wanted": wanted, "rest": rest}
+            collection = collection.with_options(codec_options=RAW_CODEC)
+        else:
+            projection = {**wanted, "_id": 1}
+
+        def find(selector: dict[str, Any], **bounds: Any) -> list[dict[str, Any]]:
+            rows: Iterable[Any] = collection.find(
+                {"$and": [candidates, selector]},
+                projection,
+                hint=[("_id", ASCENDING)],
+                sort=[("_id", ASCENDING)],
+                comment=self._scope.comment,
+                **bounds,
+            )
+            if proving:
+                codec = target.collection.codec_options
+                rows = (
+                    {
+                        **bson.decode(row["wanted"].raw, codec),
+                        "rest": Digest.of((row["rest"].raw,)),
+                    }
+                    for row in rows
+                )
+            return list(rows)
 
         if "last" not in position:
-            rows = find({}, limit=limit)
-        elif isinstance(position["last"], MaxKey):
-            rows = []  # nothing comes after it
-        else:
-            # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
-            last = {"_id": position["last"]}
-            rows = find({"_id": {"$ne": last["_id"]}}, min=last, limit=limit)
-            if len(rows) < limit:
-                # A bound on one side reaches up to the greatest key of all, without that key.
-                rows += find({"_id": MaxKey()})
-        return _fitting(rows)
+            return find({}, limit=limit)
+        if isinstance(position["last"], MaxKey):
+            return []  # nothing comes after it
+        # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
+        last = {"_id": position["last"]}
+        rows = find({"_id": {"$ne": last["_id"]}}, min=last, limit=limit)
+        if len(rows) < limit:
+            # A bound on one side reaches up to the greatest key of all, without that key.
+            rows += find({"_id": MaxKey()})
+        return rows
 
     def _group(
         self, target: _Target, rows: list[dict[str, Any]], referents: Referents
     ) -> tuple[list[dict[str, Any]], int]:
         """Return the documents by (value to write, value before), and how many a policy skips."""
-        # What a value names may have been created since the step began: an application that
-        # already writes the field must never be overwritten.
-        referents.refresh([r["before"] for r in rows if isinstance(r.get("before"), ObjectId)])
         groups: dict[bytes, dict[str, Any]] = {}
         skipped = 0
-        judged = list(_alike(rows))
-        target.source.prepare([alike[0].get("key", []) for alike in judged])
-        for alike in judged:
+        for alike in _alike(rows):
             row = alike[0]
             before = row.get("before", ABSENT)
             if isinstance(before, ObjectId) and referents.ids is not None and referents.has(before):
@@ -455,7 +512,7 @@ class SetField:
             "groups": batch.groups,
         }
         write = self._update(writer, target.collection, batch)
-        if not (writer.settings.frozen and "baseline" in writer.run.document):
+        if _proves(writer):
             write = self._proved(writer, target, batch, write)
         writer.commit(entry, write, position=batch.after)
 
@@ -465,10 +522,10 @@ class SetField:
         collection: Collection[dict[str, Any]],
         batch: _Batch,
     ) -> Write:
-        statements = _statements(self._field, batch.groups)
+        writes = statements.of(self._field, batch.groups)
 
         def write(session: ClientSession | None) -> dict[str, int]:
-            result = collection.bulk_write(statements, session=session, comment=writer.comment)
+            result = collection.bulk_write(writes, session=session, comment=writer.comment)
             if result.matched_count != batch.count:
                 if session is not None:
                     raise StaleBatchError
@@ -487,23 +544,25 @@ class SetField:
         """Return *write* with the proof that it left the rest of each document as it was.
 
         With writers about, whole collections can't be compared; one batch can, in the snapshot
-        of its own transaction.
+        of its own transaction. What the documents were is known from when they were read ahead:
+        if that is true no more, the batch is read again, and once more in the transaction itself.
         """
         collection = target.collection
         ids = [identity for group in batch.groups for identity in group["ids"]]
-        keys = {matching.hashable(row["_id"]): row.get("key", []) for row in batch.rows}
+        ahead = batch.rest if batch.count == len(batch.rows) else None
 
         def refuse_if_moved(session: ClientSession) -> None:
             # The value was found for the owner that was read; it may be another one's by now.
             if not target.source.inputs:
                 return
+            keys = {matching.hashable(row["_id"]): row["key"] for row in batch.rows}
             for row in collection.find(
                 {"_id": {"$in": ids}},
                 {"key": target.source.inputs},
                 session=session,
                 comment=writer.comment,
             ):
-                if not matching.same(row.get("key", []), keys[matching.hashable(row["_id"])]):
+                if not matching.same(row["key"], keys[matching.hashable(row["_id"])]):
                     raise StaleBatchError
 
         def digest(session: ClientSession) -> Digest:
@@ -519,12 +578,14 @@ class SetField:
             )
 
         def proved(session: ClientSession | None) -> dict[str, int]:
-            if session is None:
-                return dict(write(None))
-            refuse_if_moved(session)
-            before = digest(session)
+            assert session is not None  # without transactions, nothing is proved
+            if (before := ahead) is None:
+                refuse_if_moved(session)
+                before = digest(session)
             counts = write(session)
             if digest(session) != before:
+                if ahead is not None:  # most likely by somebody else, since it was read
+                    raise StaleBatchError
                 raise MigrationError(
                     f"{collection.name}: a batch changed more than {self._field}. It was not "
                     "committed. This should be impossible; keep the evidence and tell the "
@@ -547,33 +608,10 @@ class SetField:
         writer.journal.amend(writer.seq + 1, groups=groups)
 
 
-def _statements(field: str, groups: list[dict[str, Any]]) -> list[UpdateMany]:
-    """Return what writes *groups*: one statement a group, but one for many of a few documents."""
-    small = [one for one in groups if "before" not in one and len(one["ids"]) <= _FEW]
-    if len(small) < _MANY:
-        small = []
-    statements = [
-        UpdateMany(
-            {
-                "_id": {"$in": group["ids"]},
-                **matching.holds(field, group.get("before", ABSENT)),
-            },
-            {"$set": {field: group["value"]}},
-        )
-        for group in groups
-        if not small or "before" in group or len(group["ids"]) > _FEW
-    ]
-    pairs = ((identity, group["value"]) for group in small for identity in group["ids"])
-    for some in chunks(pairs, _TOGETHER):
-        ids, values = ([pair[0] for pair in some], [pair[1] for pair in some])
-        place = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
-        statements.append(
-            UpdateMany(
-                {"_id": {"$in": ids}, **matching.holds(field, ABSENT)},
-                [{"$set": {field: {"$arrayElemAt": [{"$literal": values}, place]}}}],
-            )
-        )
-    return statements
+def _proves(writer: Writer) -> bool:
+    """Return whether each batch has to prove itself: the whole collections won't be compared."""
+    whole = writer.settings.frozen and "baseline" in writer.run.document
+    return writer.server.transactions and not whole
 
 
 def _most_documents(collection: Collection[dict[str, Any]]) -> int:
@@ -597,7 +635,8 @@ def _alike(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
     """Return the rows by what their judgement rests on: the value before and the source's key."""
     found: dict[bytes, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(bson.encode({**row, "_id": None}), []).append(row)
+        token = bson.encode({**row, "_id": None}) if len(row) > 1 else b""
+        found.setdefault(token, []).append(row)
     return found.values()
 
 
