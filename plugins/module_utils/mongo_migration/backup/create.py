@@ -22,6 +22,7 @@ from ..stop import StopSignal
 from . import catalog, crypt, dump, server, sidecar
 from .crypt import Lock, Sealer
 from .manifest import Manifest
+from .pipeline import switching_often
 from .reader import Reader
 from .sidecar import About, Sidecar
 from .spool import Spool
@@ -143,7 +144,7 @@ def back_up(
         told += 1
         progress(event)
 
-    with ExitStack() as stack:
+    with switching_often(), ExitStack() as stack:
 
         def attempt() -> _Made:
             with ExitStack() as own, _explained(settings.folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import tarfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -92,33 +92,49 @@ class Reader:
             for block in blocks:
                 yield _documents(block.content, block.offset)
 
-    def check(self, progress: Sink, *, digests: bool = True) -> None:
+    def check(self, progress: Sink, *, loading: frozenset[str] = frozenset()) -> None:
         """Read every byte and hold it to every checksum, hash, count and digest there is.
 
         Args:
             progress: told of each block.
-            digests: compute the digest of the documents too, not only the hash of the stream.
+            loading: collections that the caller is about to load, and to compare with their digests
+                then: of these only the bytes of the file are held to its hash, not unpacked.
 
         Raises:
             ArchiveError: anything differs; the message says what and where.
         """
         try:
-            self._check(progress, digests)
+            # An archive of an older format has no digest to compare with.
+            self._check(
+                progress,
+                {
+                    one.file
+                    for one in self.manifest.collections
+                    if one.name in loading and one.file and one.digest
+                },
+            )
         except ArchiveError as error:
             raise ArchiveError(f"{self.path}: {error.message}", **error.details) from error
 
-    def _check(self, progress: Sink, digests: bool) -> None:
+    def _check(self, progress: Sink, skipped: Set[str]) -> None:
         files, hashes = self.manifest.files, list[bytes]()
         collections = {one.file: one for one in self.manifest.collections if one.file}
         starts = [one.content for one in files]
 
         def unpack(found: tuple[int, bytes]) -> _Block:
+            offset, raw = found
+            file = files[max(0, bisect.bisect_right(starts, offset) - 1)] if files else None
+            if (
+                file is None
+                or file.name not in collections
+                or not file.content <= offset < file.end
+            ):
+                return self._unpacked(found)
+            if file.name in skipped:
+                return _Block(offset, offset + len(raw), b"", hashlib.sha256(raw).digest())
             block = self._unpacked(found)
-            file = files[max(0, bisect.bisect_right(starts, block.offset) - 1)] if files else None
-            if file is None or file.name not in collections or block.offset >= file.end:
-                return block
             documents = _documents(block.content, block.offset)
-            digest = Digest.of(documents) if digests else Digest(count=len(documents))
+            digest = Digest.of(documents)
             return _Block(block.offset, block.end, block.content, block.hash, digest)
 
         with (
@@ -143,25 +159,41 @@ class Reader:
                 return block
 
             for file in files:
-                self._check_file(file, collections.get(file.name), take, digests)
+                if file.name in skipped:
+                    self._skip_file(file, take)
+                else:
+                    self._check_file(file, collections.get(file.name), take)
             while True:  # the manifest, the end of the tar; already read, now hashed
                 block = next(blocks, None)
                 if block is None:
                     break
                 hashes.append(block.hash)
         if footer.combine(b"".join(hashes)) != self.footer.hash:
+            if skipped:
+                self._check(progress, frozenset())  # which says where
             raise ArchiveError("The archive is damaged: its content doesn't have its hash.")
+
+    @staticmethod
+    def _header(file: manifest.File, take: Callable[[], _Block]) -> _Block:
+        block = take()
+        if block.offset != file.offset or not _is_tar_header(block.content, file):
+            raise ArchiveError(f"The archive is damaged: {file.name} isn't where it should be.")
+        return block
+
+    def _skip_file(self, file: manifest.File, take: Callable[[], _Block]) -> None:
+        block = self._header(file, take)
+        while block.end < file.end:
+            block = take()
+        if file.size % _BLOCK:
+            take()
 
     def _check_file(
         self,
         file: manifest.File,
         collection: manifest.Collection | None,
         take: Callable[[], _Block],
-        digests: bool,
     ) -> None:
-        block = take()
-        if block.offset != file.offset or not _is_tar_header(block.content, file):
-            raise ArchiveError(f"The archive is damaged: {file.name} isn't where it should be.")
+        block = self._header(file, take)
         stream, size, digest = hashlib.sha256(), 0, Digest()
         while block.end < file.end:
             block = take()
@@ -171,7 +203,7 @@ class Reader:
         if block.end != file.end or size != file.size or stream.hexdigest() != file.sha256:
             raise ArchiveError(f"The archive is damaged: {file.name} doesn't have its SHA-256.")
         if collection is not None:
-            held = digests and collection.digest is not None
+            held = collection.digest is not None  # not in an archive of an older format
             expected = Digest.parse(collection.digest or "0", collection.count)
             if digest.count != expected.count or (held and digest != expected):
                 raise ArchiveError(

@@ -165,7 +165,7 @@ class MongodumpFolder:
         if rest:
             raise ArchiveError(f"{path} is damaged: it ends in the middle of a document.")
 
-    def check(self, progress: Sink) -> None:
+    def check(self, progress: Sink, *, loading: frozenset[str] = frozenset()) -> None:
         """Do nothing: all of it was read when it was opened."""
 
     def _names(self) -> list[str]:
