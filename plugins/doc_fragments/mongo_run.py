@@ -32,7 +32,7 @@ options:
       target_seconds:
         description:
           - How long the server may work on a batch, not counting the wait for a majority. The
-            default is 0.02, which keeps the latency of others low; more is faster.
+            default is 0.03, which keeps the latency of others low; more is faster.
         type: float
       max_lag_seconds:
         description: How far the majority of the members may be behind. The default is 2.

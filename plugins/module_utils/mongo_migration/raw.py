@@ -55,6 +55,7 @@ def raw_batches(
     sort: Mapping[str, Any] | None = None,
     limit: int | None = None,
     hint: Mapping[str, Any] | str | None = None,
+    minimum: Mapping[str, Any] | None = None,
     comment: Any = None,
     session: ClientSession | None = None,
     read_concern: Mapping[str, Any] | None = None,
@@ -68,6 +69,7 @@ def raw_batches(
         database: where the collection is.
         collection: its name.
         filter, projection, sort, limit, hint, comment: as in the ``find`` command.
+        minimum: its ``min``.
         session: an explicit session; without one, the pass makes its own.
         read_concern: for example ``{"level": "majority"}``.
         at: read the state of this cluster time; every reply is checked to be of that time.
@@ -84,6 +86,7 @@ def raw_batches(
         "sort": sort,
         "limit": limit,
         "hint": hint,
+        "min": minimum,
         "comment": comment,
     }
     find |= {key: value for key, value in optional.items() if value is not None}
@@ -138,6 +141,16 @@ def split(raw: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
     if start != stop:
         raise ValueError(f"no whole document at byte {start} of {stop}")
     return documents
+
+
+def embedded(raw: bytes) -> list[bytes]:
+    """Return the documents in *raw*, a document whose fields are documents, in their order."""
+    found, position, end = [], 4, len(raw) - 1
+    while position < end:
+        start = raw.index(0, position + 1) + 1  # behind type and name
+        position = start + _INT32.unpack_from(raw, start)[0]
+        found.append(raw[start:position])
+    return found
 
 
 def _reply(

@@ -52,7 +52,7 @@ class Limits:
 
     batch_size: int | None = None
     pause_seconds: float = 0.0
-    target_seconds: float = 0.02
+    target_seconds: float = 0.03
     max_lag_seconds: float = 2.0
     max_latency_ratio: float = 2.0
     min_free_tickets: float = 0.25

@@ -17,7 +17,7 @@ from .. import ejson, matching
 from ..digest import Digest
 from ..errors import MigrationError, PlanBlockedError
 from ..matching import ABSENT
-from ..raw import RAW_CODEC, raw_documents
+from ..raw import embedded, raw_documents
 from ..sources import Found, Source
 from ..writer import StaleBatchError, Write, Writer
 from . import statements
@@ -150,8 +150,7 @@ class Walk:
         size = min(self._most, self._writer.settings.batch_size)
         proving = self._proves and not fresh
         page = min(self._most, max(size, _PAGE)) if proving else size
-        rows = self._candidates(position, page, proving=proving)
-        rests = [row.pop("rest", None) for row in rows]
+        rows, rests = self._candidates(position, page, proving=proving)
         # What a value names may have been created since the step began: an application that
         # already writes the field must never be overwritten.
         referents.refresh([r["before"] for r in rows if isinstance(r.get("before"), ObjectId)])
@@ -170,62 +169,63 @@ class Walk:
                     groups=groups,
                     skipped=skipped,
                     after=position,
-                    rest=sum(rests[start:end], Digest()) if proving else None,
+                    rest=Digest.of(rests[start:end]) if proving else None,
                 )
             )
             start = end
         return batches
 
-    def _candidates(self, position: Position, limit: int, *, proving: bool) -> list[dict[str, Any]]:
-        """Return the next candidates along ``_id``.
+    def _candidates(
+        self, position: Position, limit: int, *, proving: bool
+    ) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """Return the next candidates along ``_id``; and, where *proving*, all else in each.
 
-        Each with its present value as ``before``, unless it has none, the ``key`` of its source,
-        unless that takes none, and, where *proving*, the digest of all else in it as ``rest``.
+        Each has its present value as ``before``, unless it has none, and the ``key`` of its source,
+        unless that takes none.
         """
         target, field = self._target, self._rules.field
         candidates = self._rules.candidates(self._referents)
-        collection: Collection[Any] = target.collection
         wanted: dict[str, Any] = {"_id": "$_id", "before": f"${field}"}
         if target.source.inputs:
             wanted["key"] = target.source.inputs
+        projection = {**wanted, "_id": 1}
         if proving:
             rest = {"$unsetField": {"field": {"$literal": field}, "input": "$$ROOT"}}
             projection = {"_id": 0, "wanted": wanted, "rest": rest}
-            collection = collection.with_options(codec_options=RAW_CODEC)
-        else:
-            projection = {**wanted, "_id": 1}
 
-        def find(selector: dict[str, Any], **bounds: Any) -> list[dict[str, Any]]:
-            rows: Iterable[Any] = collection.find(
-                {"$and": [candidates, selector]},
-                projection,
-                hint=[("_id", ASCENDING)],
-                sort=[("_id", ASCENDING)],
-                comment=self._writer.comment,
-                **bounds,
-            )
-            if proving:
-                codec = target.collection.codec_options
-                rows = (
-                    {
-                        **bson.decode(row["wanted"].raw, codec),
-                        "rest": Digest.of((row["rest"].raw,)),
-                    }
-                    for row in rows
+        def find(selector: dict[str, Any], minimum: dict[str, Any] | None = None) -> list[bytes]:
+            return list(
+                raw_documents(
+                    target.collection.database,
+                    target.collection.name,
+                    filter={"$and": [candidates, selector]},
+                    projection=projection,
+                    hint={"_id": ASCENDING},
+                    sort={"_id": ASCENDING},
+                    minimum=minimum,
+                    limit=limit,
+                    batch_size=limit,
+                    comment=self._writer.comment,
                 )
-            return list(rows)
+            )
 
         if "last" not in position:
-            return find({}, limit=limit)
-        if isinstance(position["last"], MaxKey):
-            return []  # nothing comes after it
-        # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
-        last = {"_id": position["last"]}
-        rows = find({"_id": {"$ne": last["_id"]}}, min=last, limit=limit)
-        if len(rows) < limit:
-            # A bound on one side reaches up to the greatest key of all, without that key.
-            rows += find({"_id": MaxKey()})
-        return rows
+            found = find({})
+        elif isinstance(position["last"], MaxKey):
+            found = []  # nothing comes after it
+        else:
+            # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
+            last = {"_id": position["last"]}
+            found = find({"_id": {"$ne": last["_id"]}}, last)
+            if len(found) < limit:
+                # A bound on one side reaches up to the greatest key of all, without that key.
+                found += find({"_id": MaxKey()})
+        rests: list[bytes] = []
+        if proving:
+            parts = list(map(embedded, found))
+            found, rests = [one for one, _ in parts], [rest for _, rest in parts]
+        rows = bson.decode_all(b"".join(found), target.collection.codec_options)
+        return rows, rests
 
     def _group(self, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
         """Return the documents by (value to write, value before), and how many a policy skips."""
@@ -318,6 +318,7 @@ class Walk:
                     collection.name,
                     filter={"_id": {"$in": ids}},
                     projection={field: 0},
+                    batch_size=len(ids) + 1,
                     session=session,
                     comment=comment,
                 )
