@@ -143,13 +143,15 @@ def split(raw: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
     return documents
 
 
-def embedded(raw: bytes) -> list[bytes]:
-    """Return the documents in *raw*, a document whose fields are documents, in their order."""
-    found, position, end = [], 4, len(raw) - 1
+def embedded(raw: bytes) -> dict[str, bytes]:
+    """Return the documents in *raw*, a document all of whose fields are documents."""
+    found, position, end = {}, 4, len(raw) - 1
     while position < end:
-        start = raw.index(0, position + 1) + 1  # behind type and name
-        position = start + _INT32.unpack_from(raw, start)[0]
-        found.append(raw[start:position])
+        zero = raw.index(0, position + 1)
+        start = zero + 1
+        stop = start + _INT32.unpack_from(raw, start)[0]
+        found[raw[position + 1 : zero].decode()] = raw[start:stop]
+        position = stop
     return found
 
 

@@ -223,7 +223,7 @@ class Walk:
         rests: list[bytes] = []
         if proving:
             parts = list(map(embedded, found))
-            found, rests = [one for one, _ in parts], [rest for _, rest in parts]
+            found, rests = [part["wanted"] for part in parts], [part["rest"] for part in parts]
         rows = bson.decode_all(b"".join(found), target.collection.codec_options)
         return rows, rests
 

@@ -1,0 +1,30 @@
+"""Raw BSON is cut by its length prefixes, exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+import pytest
+from mongo_migration import raw
+
+DOCUMENTS: list[dict[str, Any]] = [{}, {"a": 1}, {"b": "x" * 300, "c": [{"d": None}]}]
+
+
+@pytest.mark.parametrize("names", [["wanted", "rest"], ["rest", "wanted"], ["ä"], []])
+def test_the_documents_in_a_document_are_found_by_name(names: list[str]):
+    content = dict(zip(names, DOCUMENTS[1:], strict=False))
+    found = raw.embedded(bson.encode(content))
+    assert {name: bson.decode(one) for name, one in found.items()} == content
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 99, 100, 101, 1000, 10_001])
+def test_documents_end_to_end_come_apart(count: int):
+    documents = [bson.encode(DOCUMENTS[number % 3]) for number in range(count)]
+    assert raw.split(b"".join(documents)) == documents
+
+
+@pytest.mark.parametrize("damage", [b"\x05\0\0", b"\x04\0\0\0", b"\x06\0\0\0\0", b"\x05\0\0\0\1"])
+def test_what_is_no_whole_document_is_refused(damage: bytes):
+    with pytest.raises(ValueError, match="no whole document at byte 5"):
+        raw.split(bson.encode({}) + damage)
