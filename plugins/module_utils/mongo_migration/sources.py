@@ -163,6 +163,9 @@ class Reference:
         self.inputs: list[Any] = list(self._expressions)
         if self._within:
             self.inputs.append(self._within["value"])
+        self._taken = [spec["take"]]
+        if self._within:
+            self._taken += [self._within["from"], self._within["to"]]
         self._cache: dict[bytes, list[dict[str, Any]]] = {}
 
     def prepare(self, keys: Iterable[Key]) -> None:
@@ -245,13 +248,12 @@ class Reference:
             selector = {
                 "$or": [dict(zip(self._targets, key, strict=True)) for key in wanted.values()]
             }
-        fields = {*self._targets, self._spec["take"]}
-        if self._within:
-            fields |= {self._within["from"], self._within["to"]}
-        for document in self._rows({"$and": [selector, where]}, wanted, sorted(fields)):
+        fields = sorted({*self._targets, *self._taken})
+        for document in self._rows({"$and": [selector, where]}, wanted, fields):
             token = _token([document.get(target) for target in self._targets])
             if token in self._cache:
-                self._cache[token].append(document)
+                # There are many of them: without what the token says already.
+                self._cache[token].append({name: document.get(name) for name in self._taken})
 
     def _rows(
         self, selector: dict[str, Any], wanted: dict[bytes, Key], fields: list[str]

@@ -53,7 +53,7 @@ class Target:
 class _Batch:
     """Candidates that were read, by the value that they get and the one that they had."""
 
-    rows: list[dict[str, Any]]  # as they were read
+    rows: list[dict[str, Any]]  # as they were read; kept for the proof alone
     groups: list[dict[str, Any]]
     skipped: int
     after: dict[str, Any]  # the position behind them
@@ -116,10 +116,9 @@ class Walk:
                     if stale > _MOST_STALE:
                         raise MigrationError(
                             f"{self._target.name}: the documents around "
-                            f"{ejson.short(batch.rows[0]['_id'])} change faster than they can be "
-                            f"written ({stale} attempts). Stop the "
-                            "writers (maintenance.yml -e state=on), then run the same command "
-                            "again."
+                            f"{ejson.short(batch.after['last'])} change faster than they can be "
+                            f"written ({stale} attempts). Stop the writers (maintenance.yml "
+                            "-e state=on), then run the same command again."
                         ) from None
                     batches.restart(position, fresh=True)
                     continue
@@ -165,7 +164,7 @@ class Walk:
             end = start + len(some)
             batches.append(
                 _Batch(
-                    rows=some,
+                    rows=some if self._proves else [],
                     groups=groups,
                     skipped=skipped,
                     after=position,
