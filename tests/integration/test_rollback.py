@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -337,6 +338,78 @@ def test_what_was_changed_since_can_stop_the_rollback_before_it_writes(
     # The same rollback with another choice goes on from there.
     site.roll_back("004", on_conflict="keep")
     assert company.value("items", changed["untouched"]) is ABSENT
+
+
+@pytest.fixture
+def many(site: Deployment) -> tuple[Tenants, list[ObjectId]]:
+    """Twelve documents of twelve organizations, so that no two have the same value; migrated."""
+    company = tenants(site, 12)
+    ids = [company.add("items", company.users[tenant]) for tenant in company.organizations]
+    site.migrate("004")
+    assert [company.value("items", identifier) for identifier in ids] == company.organizations
+    return company, ids
+
+
+def test_many_values_are_undone_each_where_it_still_is(
+    site: Deployment, many: tuple[Tenants, list[ObjectId]]
+):
+    company, ids = many
+    other = company.organizations[11]
+    items = site.data["items"]
+    # Of the same statement: another's value, its own value in a list, none, and gone.
+    items.update_one({"_id": ids[0]}, {"$set": {"organizationId": other}})
+    items.update_one({"_id": ids[1]}, {"$set": {"organizationId": [company.organizations[1]]}})
+    items.update_one({"_id": ids[2]}, {"$set": {"organizationId": None}})
+    items.delete_one({"_id": ids[3]})
+    result = site.roll_back("004")
+    kept = {one: company.value("items", one) for one in ids if one != ids[3]}
+    assert kept == {
+        ids[0]: other,
+        ids[1]: [company.organizations[1]],
+        ids[2]: None,
+        **dict.fromkeys(ids[4:], ABSENT),
+    }
+    assert {item["_id"] for item in result["conflicts"]} == set(ids[:4])
+    assert result["restored"] == 8
+
+
+def test_many_values_stop_the_rollback_together(
+    site: Deployment, many: tuple[Tenants, list[ObjectId]]
+):
+    company, ids = many
+    site.data["items"].update_one({"_id": ids[5]}, {"$set": {"organizationId": None}})
+    before = site.content()[0]["items"]
+    with pytest.raises(MigrationError, match="Nothing of this batch was undone"):
+        site.roll_back("004", on_conflict="fail")
+    assert site.content()[0]["items"] == before
+    site.roll_back("004", on_conflict="restore")
+    assert [company.value("items", identifier) for identifier in ids] == [ABSENT] * 12
+
+
+def test_numbers_that_only_an_expression_takes_for_equal_are_kept(site: Deployment):
+    company = tenants(site)
+    ids = [company.add("items", None, amount=float(number)) for number in range(8)]
+    text = {
+        "id": "005",
+        "name": "copy-amount",
+        "summary": "Copies a number.",
+        "downtime": "none",
+        "steps": [
+            {
+                "set_field": {
+                    "collections": ["items"],
+                    "field": "copy",
+                    "value": {"expression": "$amount"},
+                }
+            }
+        ],
+    }
+    site.migrate((json.dumps(text), "005-copy-amount.yml"))
+    site.data["items"].update_one({"_id": ids[6]}, {"$set": {"copy": 6}})  # an int now
+    result = site.roll_back("005")
+    found = {row["_id"]: row.get("copy", ABSENT) for row in site.data["items"].find()}
+    assert found == {**dict.fromkeys(ids, ABSENT), ids[6]: 6}
+    assert [item["_id"] for item in result["conflicts"]] == [ids[6]]
 
 
 def test_a_dropped_collection_does_not_come_back(site: Deployment, company: Tenants):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,15 +152,17 @@ class Walk:
         # What a value names may have been created since the step began: an application that
         # already writes the field must never be overwritten.
         referents.refresh([r["before"] for r in rows if isinstance(r.get("before"), ObjectId)])
-        target.source.prepare([alike[0].get("key", []) for alike in _alike(rows)])
+        tokens = list(map(_token, rows))
+        distinct = dict(zip(tokens, rows, strict=True))
+        target.source.prepare([row.get("key", []) for row in distinct.values()])
         batches, start = [], 0
         while start < len(rows):
             some = _fitting(rows[start : start + size])
-            groups, skipped = self._group(some)
+            end = start + len(some)
+            groups, skipped = self._group(some, tokens[start:end])
             position = {**position, "last": some[-1]["_id"]}
             if skipped:
                 position["skipped"] = position.get("skipped", 0) + skipped
-            end = start + len(some)
             batches.append(
                 _Batch(
                     rows=some if self._proves else [],
@@ -226,12 +227,17 @@ class Walk:
         rows = bson.decode_all(b"".join(found), target.collection.codec_options)
         return rows, rests
 
-    def _group(self, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    def _group(
+        self, rows: list[dict[str, Any]], tokens: list[bytes]
+    ) -> tuple[list[dict[str, Any]], int]:
         """Return the documents by (value to write, value before), and how many a policy skips."""
         target, referents = self._target, self._referents
         groups: dict[bytes, dict[str, Any]] = {}
         skipped = 0
-        for alike in _alike(rows):
+        judged: dict[bytes, list[dict[str, Any]]] = {}
+        for token, row in zip(tokens, rows, strict=True):
+            judged.setdefault(token, []).append(row)
+        for alike in judged.values():
             row = alike[0]
             before = row.get("before", ABSENT)
             if isinstance(before, ObjectId) and referents.ids is not None and referents.has(before):
@@ -369,10 +375,6 @@ def _fitting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _alike(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
-    """Return the rows by what their judgement rests on: the value before and the source's key."""
-    found: dict[bytes, list[dict[str, Any]]] = {}
-    for row in rows:
-        token = bson.encode({**row, "_id": None}) if len(row) > 1 else b""
-        found.setdefault(token, []).append(row)
-    return found.values()
+def _token(row: dict[str, Any]) -> bytes:
+    """Return what the judgement of *row* rests on: the value before and the source's key."""
+    return bson.encode({**row, "_id": None}) if len(row) > 1 else b""

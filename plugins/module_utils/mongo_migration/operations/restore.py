@@ -11,11 +11,12 @@ from pymongo.collection import Collection
 from .. import matching
 from ..matching import ABSENT, hashable
 from ..writer import Writer
+from . import statements
 from .base import Undone
 
 
 def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
-    """Undo one journal entry, group by group in one command."""
+    """Undo one journal entry in one command."""
     collection = writer.database[entry["collection"]]
     field, groups = entry["field"], entry["groups"]
     total = sum(len(group["ids"]) for group in groups)
@@ -28,9 +29,7 @@ def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
             _differing(undone, collection, entry, on_conflict, session, ours=True)
             undone.refuse_if(True)
         undone.count = collection.bulk_write(
-            [UpdateMany(_ours(field, group), _undo(field, group)) for group in groups],
-            session=session,
-            comment=writer.comment,
+            statements.undo(field, groups), session=session, comment=writer.comment
         ).matched_count
         if undone.count == total:
             return
@@ -45,16 +44,6 @@ def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
         undone.commit(write)
     else:  # a batch whose documents all changed before it could write them
         undone.commit(lambda _session: None)
-
-
-def _ours(field: str, group: dict[str, Any]) -> dict[str, Any]:
-    return {"_id": {"$in": group["ids"]}, **matching.holds(field, group["value"])}
-
-
-def _undo(field: str, group: dict[str, Any]) -> dict[str, Any]:
-    if "before" in group:
-        return {"$set": {field: group["before"]}}
-    return {"$unset": {field: ""}}
 
 
 def _differing(
@@ -98,7 +87,7 @@ def _differing(
                         identity, group["value"], observed, "changed since the migration"
                     )
         if changed and on_conflict == "restore":
-            force.append(UpdateMany({"_id": {"$in": changed}}, _undo(field, group)))
+            force.append(UpdateMany({"_id": {"$in": changed}}, statements.back(field, group)))
     return force
 
 
