@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +37,14 @@ class Numbers:
 
 
 def test_all_batches_come_in_order_and_then_none():
-    with Ahead(Numbers(), {}) as batches:
+    with closing(Ahead(Numbers(), {})) as batches:
         assert [batch.last for batch in iter(batches.next, None)] == [1, 2, 3, 4, 5, 6, 7]
         assert batches.next() is None
 
 
 def test_the_next_page_is_read_when_the_last_batch_of_a_page_is_handed_out():
     numbers = Numbers()
-    with Ahead(numbers, {}) as batches:
+    with closing(Ahead(numbers, {})) as batches:
         batches.next()
         batches.next()
         assert numbers.read == [(1, False)]
@@ -55,7 +56,7 @@ def test_the_next_page_is_read_when_the_last_batch_of_a_page_is_handed_out():
 
 def test_after_a_restart_one_fresh_batch_and_pages_from_there():
     numbers = Numbers()
-    with Ahead(numbers, {}) as batches:
+    with closing(Ahead(numbers, {})) as batches:
         assert [batches.next(), batches.next()] == [Batch(1), Batch(2)]
         batches.restart({"last": 1}, fresh=True)
         assert [batches.next(), batches.next()] == [Batch(2), Batch(3)]
@@ -66,5 +67,5 @@ def test_an_error_of_reading_reaches_the_one_who_asks():
     def broken(position: Position, fresh: bool) -> list[Batch]:
         raise ValueError("no server")
 
-    with Ahead(broken, {}) as batches, pytest.raises(ValueError, match="no server"):
+    with closing(Ahead(broken, {})) as batches, pytest.raises(ValueError, match="no server"):
         batches.next()

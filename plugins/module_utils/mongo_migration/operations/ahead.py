@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 Position = Mapping[str, Any]
@@ -40,15 +39,8 @@ class Ahead(Generic[T]):
         self._coming: Future[list[T]]
         self.restart(start)
 
-    def __enter__(self) -> Ahead[T]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the thread, once it has read what it is reading."""
         self._reader.shutdown(cancel_futures=True)
 
     def restart(self, position: Position, *, fresh: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ class Walk:
         writer = self._writer
         # A walk that is resumed has written before: it, too, looks behind itself at its end.
         written, stale = int("last" in position), 0
-        with Ahead(self._read, position) as batches:
+        with closing(Ahead(self._read, position)) as batches:
             while True:
                 batch = batches.next()
                 if batch is None:
