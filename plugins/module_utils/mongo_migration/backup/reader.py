@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Generator, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -133,9 +133,7 @@ class Reader:
             if file.name in skipped:
                 return _Block(offset, offset + len(raw), b"", hashlib.sha256(raw).digest())
             block = self._unpacked(found)
-            documents = _documents(block.content, block.offset)
-            digest = Digest.of(documents)
-            return _Block(block.offset, block.end, block.content, block.hash, digest)
+            return replace(block, digest=Digest.of(_documents(block.content, offset)))
 
         with (
             ThreadPoolExecutor(_THREADS) as pool,
