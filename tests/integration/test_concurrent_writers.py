@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.operations.field_walk import Walk
+from mongo_migration.operations.grouping import Grouping
 
 from tests.support.migrations import Deployment, failed
 from tests.support.tenants import ABSENT, Tenants, tenants
@@ -27,7 +27,7 @@ def company(site: Deployment) -> Tenants:
 
 def between_reading_and_writing(monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
     """Do *write* once, when the first batch was read and isn't written yet."""
-    group = Walk._group
+    group = Grouping.of
     pending = [write]
 
     def meddle(*arguments: Any) -> Any:
@@ -36,7 +36,7 @@ def between_reading_and_writing(monkeypatch: pytest.MonkeyPatch, write: Any) -> 
             pending.pop()()
         return result
 
-    monkeypatch.setattr(Walk, "_group", meddle)
+    monkeypatch.setattr(Grouping, "of", meddle)
 
 
 def test_a_value_written_meanwhile_stays(

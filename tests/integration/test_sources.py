@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from mongo_migration import matching
 from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
 
 from tests.support import backups
-from tests.support.migrations import Deployment, failed
+from tests.support.migrations import Deployment, failed, named
 
 HEAD = {"id": "005", "name": "mark-items", "summary": "Marks items.", "downtime": "none"}
 
@@ -88,6 +89,43 @@ def test_a_value_of_its_own_for_each_document_is_written_byte_for_byte(
     assert failed(site.verify(text)) == []
     site.roll_back("005")
     assert site.content() == before
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("strange", [None, "a string"], ids=["ObjectIds alone", "another id, too"])
+def test_each_of_many_documents_gets_the_value_of_its_own_owner(
+    site: Deployment, frozen: bool, strange: str | None
+):
+    """As many as share several statements, in another order than that of their ids."""
+    chance = random.Random(3)
+    site.batch_size = 400
+    owners = {ObjectId(): ObjectId() for _ in range(150)}
+    site.data["users"].insert_many([{"_id": a, "tenant": b} for a, b in owners.items()])
+    ids: list[Any] = [ObjectId() for _ in range(600)]
+    if strange is not None:
+        ids[300] = strange
+    chance.shuffle(ids)
+    rows = [{"_id": one, "by": chance.choice(list(owners))} for one in ids]
+    site.data["items"].insert_many(rows)
+    before = site.content()
+    source = {"reference": {"from": "users", "match": {"_id": "$by"}, "take": "tenant"}}
+    text = set_field(source)
+
+    assert site.migrate(text, frozen=frozen)["modified"] == 600
+
+    expected = {row["_id"]: owners[row["by"]] for row in rows}
+    assert {row["_id"]: row["mark"] for row in site.data["items"].find()} == expected
+    other = ObjectId()
+    site.data["items"].update_one({"_id": ids[7]}, {"$set": {"mark": other}})
+    assert site.roll_back("005")["restored"] == 599
+    marked = {row["_id"]: row["mark"] for row in site.data["items"].find({"mark": {"$ne": None}})}
+    assert marked == {ids[7]: other}
+    # Verification reads all of these groups at once: it must find the one that is back.
+    site.data["items"].update_one({"_id": ids[7]}, {"$unset": {"mark": ""}})
+    assert site.content() == before
+    site.data["items"].update_one({"_id": ids[9]}, {"$set": {"mark": expected[ids[9]]}})
+    left = named(site.verify(text, expect="rolled_back"), "nothing is left of set_field")
+    assert (left["observed"], left["examined"], left["samples"]) == (1, 600, [ids[9]])
 
 
 def test_a_value_that_is_there_is_kept_where_no_type_is_declared(site: Deployment):

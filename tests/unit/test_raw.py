@@ -6,6 +6,8 @@ from typing import Any
 
 import bson
 import pytest
+from bson import Int64, ObjectId
+from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from mongo_migration import raw
 
 DOCUMENTS: list[dict[str, Any]] = [{}, {"a": 1}, {"b": "x" * 300, "c": [{"d": None}]}]
@@ -28,3 +30,13 @@ def test_documents_end_to_end_come_apart(count: int):
 def test_what_is_no_whole_document_is_refused(damage: bytes):
     with pytest.raises(ValueError, match="no whole document at byte 5"):
         raw.split(bson.encode({}) + damage)
+
+
+@pytest.mark.parametrize("identity", [ObjectId(), 7, "x", None, {"a": [1]}, Int64(7), b"x"])
+@pytest.mark.parametrize("others", [{}, {"before": ""}, {"before": 1, "key": [None, {"_id": 1}]}])
+def test_a_document_without_its_id_tells_what_is_left(identity: Any, others: dict[str, Any]):
+    document = bson.encode({"_id": identity, **others})
+    found, rest = raw.take_id(document, DEFAULT_CODEC_OPTIONS)
+    assert (found, type(found)) == (identity, type(identity))
+    assert bson.decode(raw.whole(rest)) == others
+    assert rest == raw.take_id(bson.encode({"_id": ObjectId(), **others}), DEFAULT_CODEC_OPTIONS)[1]

@@ -89,6 +89,7 @@ class Journal:
 
     def entries(self, **selector: Any) -> Iterator[dict[str, Any]]:
         """Yield the entries that match *selector*, in their order."""
+        # One a reply: the driver decodes whole replies, and an entry may be large.
         yield from self._collection.find(
-            {"run": self._run, **selector}, sort=[("seq", ASCENDING)], batch_size=10
+            {"run": self._run, **selector}, sort=[("seq", ASCENDING)], batch_size=1
         )

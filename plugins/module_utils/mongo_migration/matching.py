@@ -82,6 +82,8 @@ def holds(field: str, value: Any) -> dict[str, Any]:
 
 def bson_type(value: Any) -> str:
     """Return the name that ``$type`` gives to *value*, as the driver would store it."""
+    if isinstance(value, ObjectId):  # the common case
+        return "objectId"
     # The encoder alone knows: a Code is a str to Python, and an int may be one of two types.
     return _TYPE_NAMES[bson.encode({"v": value})[4]]
 

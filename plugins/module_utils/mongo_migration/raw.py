@@ -11,7 +11,9 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
+import bson
 from bson.codec_options import CodecOptions
+from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
@@ -33,7 +35,11 @@ _TIMESTAMP = struct.Struct("<II")
 # The BSON types that a cursor's reply holds at its top level, with the length of their values;
 # None stands for a length prefix that counts itself, -4 for one that doesn't.
 _DOCUMENT, _ARRAY, _STRING, _BOOL, _TIME, _LONG = 0x03, 0x04, 0x02, 0x08, 0x11, 0x12
-_FIXED = {_BOOL: 1, _TIME: 8, _LONG: 8, 0x01: 8, 0x09: 8, 0x0A: 0, 0x10: 4, 0x07: 12}
+_OBJECT_ID = 0x07
+_FIXED = {_BOOL: 1, _TIME: 8, _LONG: 8, 0x01: 8, 0x09: 8, 0x0A: 0, 0x10: 4, _OBJECT_ID: 12}
+# A length and a type come before a first field's name, which ends in a zero byte.
+_BEHIND_NAME = 5 + len(b"_id\0")
+_BEHIND_OBJECT_ID = _BEHIND_NAME + _FIXED[_OBJECT_ID]
 
 
 class SnapshotMissedError(MigrationError):
@@ -153,6 +159,20 @@ def embedded(raw: bytes) -> dict[str, bytes]:
         found[raw[position + 1 : zero].decode()] = raw[start:stop]
         position = stop
     return found
+
+
+def take_id(raw: bytes, options: CodecOptions[dict[str, Any]]) -> tuple[Any, bytes]:
+    """Return the ``_id`` of *raw*, which is its first field, and the bytes of all behind it."""
+    if raw[4] == _OBJECT_ID:
+        return ObjectId(raw[_BEHIND_NAME:_BEHIND_OBJECT_ID]), raw[_BEHIND_OBJECT_ID:]
+    document = bson.decode(raw, options)
+    identity = document.pop("_id")
+    return identity, bson.encode(document, codec_options=options)[4:]
+
+
+def whole(fields: bytes) -> bytes:
+    """Return the document that :func:`take_id` left without its ``_id``."""
+    return _INT32.pack(4 + len(fields)) + fields
 
 
 def _reply(

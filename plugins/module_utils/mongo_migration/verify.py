@@ -20,6 +20,7 @@ from .lease import Lease, hold
 from .matching import ABSENT
 from .naming import Collections
 from .operations import Check, Touched
+from .operations.held import holding
 from .progress import Meter, quiet
 from .runs import Run
 from .sources import Scope
@@ -227,8 +228,9 @@ def _journal_undone(
     examined: dict[str, int] = {}
     left: dict[str, int] = {}
     samples: dict[str, list[Any]] = {}
-    told = 0
+    told = pending = 0
     for entry in journal.entries():
+        pending += not entry.get("reverted")
         if entry["kind"] == "command":
             yield _skipped(
                 f"nothing is left of `{processes.line(entry['command']['argv'])}`",
@@ -254,7 +256,6 @@ def _journal_undone(
             examined=examined[name],
             samples=samples[name][:_SAMPLES],
         )
-    pending = sum(1 for entry in journal.entries() if not entry.get("reverted"))
     yield Check(
         name="every batch of the journal is undone",
         passed=pending == 0,
@@ -280,17 +281,11 @@ def _left(db: Database[dict[str, Any]], entry: Mapping[str, Any]) -> tuple[int, 
         rows = collection.find({"_id": {"$in": ids}}, {"_id": 1})
         back = {matching.hashable(row["_id"]) for row in rows}
         return len(ids), [item for item in ids if matching.hashable(item) not in back]
-    found: list[Any] = []
-    total = 0
-    for group in entry["groups"]:
-        total += len(group["ids"])
-        if not matching.same(group["value"], group.get("before", ABSENT)):
-            selector = {
-                "_id": {"$in": group["ids"]},
-                **matching.holds(entry["field"], group["value"]),
-            }
-            found += [row["_id"] for row in collection.find(selector, {"_id": 1})]
-    return total, found
+    groups = entry["groups"]
+    changed = [g for g in groups if not matching.same(g["value"], g.get("before", ABSENT))]
+    kept = holding(collection, entry["field"], changed, comment=_COMMENT)
+    total = sum(len(group["ids"]) for group in groups)
+    return total, [identity for group in kept for identity in group["ids"]]
 
 
 # -- nothing else changed --------------------------------------------------------------------

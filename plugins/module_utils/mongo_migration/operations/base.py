@@ -92,6 +92,11 @@ class Undone:
         self.count = 0
         self.conflicts: list[dict[str, Any]] = []
 
+    @property
+    def comment(self) -> str:
+        """What server operations carry."""
+        return self._writer.comment
+
     def reset(self) -> None:
         """Forget an attempt: a transaction may run its body more than once."""
         self.count = 0

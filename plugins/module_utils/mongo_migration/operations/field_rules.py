@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pymongo.collection import Collection
+
 from .. import ejson, matching
 from ..matching import ABSENT
 from ..sources import Found, Key, Resolution, Source, Unresolved
 from .referents import Referents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One of the collections: its name in the document, itself, and where values come from."""
+
+    name: str
+    collection: Collection[dict[str, Any]]
+    source: Source
 
 
 @dataclass(frozen=True, kw_only=True)

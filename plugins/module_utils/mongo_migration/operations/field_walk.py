@@ -6,24 +6,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import bson
-from bson.max_key import MaxKey
-from bson.objectid import ObjectId
-from pymongo import ASCENDING
+from pymongo import UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from .. import ejson, matching
 from ..digest import Digest
-from ..errors import MigrationError, PlanBlockedError
-from ..matching import ABSENT
-from ..raw import embedded, raw_documents
-from ..sources import Found, Source
+from ..errors import MigrationError
+from ..raw import raw_documents
 from ..writer import StaleBatchError, Write, Writer
-from . import statements
+from . import candidates, statements
 from .ahead import Ahead, Position
-from .field_rules import Rules
+from .candidates import Page, Token
+from .field_rules import Rules, Target
+from .grouping import Grouping
+from .held import holding
 from .referents import Referents
+from .statements import Group
 
 KIND = "set_field"
 
@@ -41,23 +40,15 @@ _MOST_STALE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """One of the collections: its name in the document, itself, and where values come from."""
-
-    name: str
-    collection: Collection[dict[str, Any]]
-    source: Source
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Batch:
     """Candidates that were read, by the value that they get and the one that they had."""
 
-    rows: list[dict[str, Any]]  # as they were read; kept for the proof alone
-    groups: list[dict[str, Any]]
+    page: Page | None  # as they were read; kept for the proof alone
+    groups: list[Group]
+    writes: list[UpdateMany]
     skipped: int
     after: dict[str, Any]  # the position behind them
-    rest: Digest | None  # of all else in these rows, where it was read
+    rest: Digest | None  # of all else in these documents, where it was read
 
     @property
     def count(self) -> int:
@@ -84,6 +75,7 @@ class Walk:
         self._target = target
         self._referents = referents
         self._writer = writer
+        self._grouping = Grouping(rules, target, referents)
         self._most = _most_documents(target.collection)
         # Each batch has to prove itself where the whole collections won't be compared.
         compared = writer.settings.frozen and "baseline" in writer.run.document
@@ -148,118 +140,37 @@ class Walk:
         target, referents = self._target, self._referents
         size = min(self._most, self._writer.settings.batch_size)
         proving = self._proves and not fresh
-        page = min(self._most, max(size, _PAGE)) if proving else size
-        rows, rests = self._candidates(position, page, proving=proving)
-        # What a value names may have been created since the step began: an application that
-        # already writes the field must never be overwritten.
-        referents.refresh([r["before"] for r in rows if isinstance(r.get("before"), ObjectId)])
-        tokens = list(map(_token, rows))
-        distinct = dict(zip(tokens, rows, strict=True))
-        target.source.prepare([row.get("key", []) for row in distinct.values()])
+        page = candidates.read(
+            target.collection,
+            self._rules.field,
+            target.source.inputs,
+            where=self._rules.candidates(referents),
+            position=position,
+            limit=min(self._most, max(size, _PAGE)) if proving else size,
+            rest=proving,
+            settled=self._grouping.settled,
+            comment=self._writer.comment,
+        )
+        self._grouping.prepare(page)
         batches, start = [], 0
-        while start < len(rows):
-            some = _fitting(rows[start : start + size])
-            end = start + len(some)
-            groups, skipped = self._group(some, tokens[start:end])
-            position = {**position, "last": some[-1]["_id"]}
+        while start < len(page.ids):
+            part = page.part(start, start + _fitting(page.tokens[start : start + size]))
+            start += len(part.ids)
+            groups, skipped = self._grouping.of(part)
+            position = {**position, "last": part.ids[-1]}
             if skipped:
                 position["skipped"] = position.get("skipped", 0) + skipped
             batches.append(
                 _Batch(
-                    rows=some if self._proves else [],
+                    page=part if self._proves else None,
                     groups=groups,
+                    writes=statements.of(self._rules.field, groups),
                     skipped=skipped,
                     after=position,
-                    rest=Digest.of(rests[start:end]) if proving else None,
+                    rest=Digest.of(part.rests) if proving else None,
                 )
             )
-            start = end
         return batches
-
-    def _candidates(
-        self, position: Position, limit: int, *, proving: bool
-    ) -> tuple[list[dict[str, Any]], list[bytes]]:
-        """Return the next candidates along ``_id``; and, where *proving*, all else in each.
-
-        Each has its present value as ``before``, unless it has none, and the ``key`` of its source,
-        unless that takes none.
-        """
-        target, field = self._target, self._rules.field
-        candidates = self._rules.candidates(self._referents)
-        wanted: dict[str, Any] = {"_id": "$_id", "before": f"${field}"}
-        if target.source.inputs:
-            wanted["key"] = target.source.inputs
-        projection = {**wanted, "_id": 1}
-        if proving:
-            rest = {"$unsetField": {"field": {"$literal": field}, "input": "$$ROOT"}}
-            projection = {"_id": 0, "wanted": wanted, "rest": rest}
-
-        def find(selector: dict[str, Any], minimum: dict[str, Any] | None = None) -> list[bytes]:
-            return list(
-                raw_documents(
-                    target.collection.database,
-                    target.collection.name,
-                    filter={"$and": [candidates, selector]},
-                    projection=projection,
-                    hint={"_id": ASCENDING},
-                    sort={"_id": ASCENDING},
-                    minimum=minimum,
-                    limit=limit,
-                    batch_size=limit,
-                    comment=self._writer.comment,
-                )
-            )
-
-        if "last" not in position:
-            found = find({})
-        elif isinstance(position["last"], MaxKey):
-            found = []  # nothing comes after it
-        else:
-            # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
-            last = {"_id": position["last"]}
-            found = find({"_id": {"$ne": last["_id"]}}, last)
-            if len(found) < limit:
-                # A bound on one side reaches up to the greatest key of all, without that key.
-                found += find({"_id": MaxKey()})
-        rests: list[bytes] = []
-        if proving:
-            parts = list(map(embedded, found))
-            found, rests = [part["wanted"] for part in parts], [part["rest"] for part in parts]
-        rows = bson.decode_all(b"".join(found), target.collection.codec_options)
-        return rows, rests
-
-    def _group(
-        self, rows: list[dict[str, Any]], tokens: list[bytes]
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Return the documents by (value to write, value before), and how many a policy skips."""
-        target, referents = self._target, self._referents
-        groups: dict[bytes, dict[str, Any]] = {}
-        skipped = 0
-        judged: dict[bytes, list[dict[str, Any]]] = {}
-        for token, row in zip(tokens, rows, strict=True):
-            judged.setdefault(token, []).append(row)
-        for alike in judged.values():
-            row = alike[0]
-            before = row.get("before", ABSENT)
-            if isinstance(before, ObjectId) and referents.ids is not None and referents.has(before):
-                continue
-            answer = self._rules.answer(target.source, row.get("key", []), referents)
-            if (why := self._rules.objection(before, answer, referents)) is not None:
-                policy, reason = why
-                if policy == "fail":
-                    raise PlanBlockedError(
-                        f"{target.name} {ejson.short(row['_id'])} came or changed after the plan: "
-                        f"{reason}. Correct it, then run the same command again."
-                    )
-                skipped += len(alike)
-                continue
-            assert isinstance(answer, Found)
-            shape: dict[str, Any] = {"value": answer.value}
-            if before is not ABSENT:
-                shape["before"] = before
-            group = groups.setdefault(bson.encode(shape), {**shape, "ids": []})
-            group["ids"] += [item["_id"] for item in alike]
-        return list(groups.values()), skipped
 
     def _write(self, batch: _Batch) -> None:
         if not batch.groups:
@@ -278,11 +189,10 @@ class Walk:
         self._writer.commit(entry, write, position=batch.after)
 
     def _update(self, batch: _Batch) -> Write:
-        writes = statements.of(self._rules.field, batch.groups)
         collection, comment = self._target.collection, self._writer.comment
 
         def write(session: ClientSession | None) -> dict[str, int]:
-            result = collection.bulk_write(writes, session=session, comment=comment)
+            result = collection.bulk_write(batch.writes, session=session, comment=comment)
             if result.matched_count != batch.count:
                 if session is not None:
                     raise StaleBatchError
@@ -301,20 +211,24 @@ class Walk:
         target, field, comment = self._target, self._rules.field, self._writer.comment
         collection = target.collection
         ids = [identity for group in batch.groups for identity in group["ids"]]
-        ahead = batch.rest if batch.count == len(batch.rows) else None
+        page = batch.page
+        assert page is not None
+        ahead = batch.rest if batch.count == len(page.ids) else None
 
         def refuse_if_moved(session: ClientSession) -> None:
             # The value was found for the owner that was read; it may be another one's by now.
             if not target.source.inputs:
                 return
-            keys = {matching.hashable(row["_id"]): row["key"] for row in batch.rows}
+            tokens = dict(zip(map(matching.hashable, page.ids), page.tokens, strict=True))
             for row in collection.find(
                 {"_id": {"$in": ids}},
                 {"key": target.source.inputs},
                 session=session,
                 comment=comment,
             ):
-                if not matching.same(row["key"], keys[matching.hashable(row["_id"])]):
+                if not matching.same(
+                    row["key"], page.meaning(tokens[matching.hashable(row["_id"])])["key"]
+                ):
                     raise StaleBatchError
 
         def digest(session: ClientSession) -> Digest:
@@ -348,14 +262,11 @@ class Walk:
 
         return proved
 
-    def _amend(self, groups: list[dict[str, Any]]) -> None:
+    def _amend(self, groups: list[Group]) -> None:
         """Without a transaction the journal already says more than was done: correct it."""
-        for group in groups:
-            held = self._target.collection.find(
-                {"_id": {"$in": group["ids"]}, **matching.holds(self._rules.field, group["value"])},
-                {"_id": 1},
-            )
-            group["ids"] = [item["_id"] for item in held]
+        groups[:] = holding(
+            self._target.collection, self._rules.field, groups, comment=self._writer.comment
+        )
         self._writer.journal.amend(self._writer.seq + 1, groups=groups)
 
 
@@ -365,17 +276,11 @@ def _most_documents(collection: Collection[dict[str, Any]]) -> int:
     return max(1, _BATCH_BYTES // max(1, int(stats.get("avgObjSize", 1))))
 
 
-def _fitting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the first of *rows*, as many as their values from before fit one journal entry."""
+def _fitting(tokens: list[Token]) -> int:
+    """Return how many of *tokens*, from the first, fit one journal entry with what they hold."""
     size = 0
-    for index, row in enumerate(rows):
-        if "before" in row:
-            size += len(bson.encode({"before": row["before"]}))
-        if size > _ENTRY_BYTES and index:
-            return rows[:index]
-    return rows
-
-
-def _token(row: dict[str, Any]) -> bytes:
-    """Return what the judgement of *row* rests on: the value before and the source's key."""
-    return bson.encode({**row, "_id": None}) if len(row) > 1 else b""
+    for count, token in enumerate(tokens):
+        size += len(token)
+        if size > _ENTRY_BYTES and count:
+            return count
+    return len(tokens)

@@ -13,6 +13,7 @@ from ..matching import ABSENT, hashable
 from ..writer import Writer
 from . import statements
 from .base import Undone
+from .held import held
 
 
 def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
@@ -66,11 +67,8 @@ def _differing(
         ours: documents that still hold what we wrote are right, too.
     """
     field, force = entry["field"], []
+    now = held(collection, field, entry["groups"], session=session, comment=undone.comment)
     for group in entry["groups"]:
-        rows = collection.find(
-            {"_id": {"$in": group["ids"]}}, {"now": f"${field}"}, session=session
-        )
-        now = {hashable(row["_id"]): row.get("now", ABSENT) for row in rows}
         before = group.get("before", ABSENT)
         changed = []
         for identity in group["ids"]:

@@ -13,8 +13,8 @@ from ..matching import ABSENT
 from ..sources import Found, Scope, Source
 from ..writer import Writer
 from .base import Check, Plan, Touched
-from .field_rules import Rules
-from .field_walk import KIND, Target, Walk
+from .field_rules import Rules, Target
+from .field_walk import KIND, Walk
 from .referents import MOST, Referents
 from .tally import Tally
 from .validators import Validator, too_large

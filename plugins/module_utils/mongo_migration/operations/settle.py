@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import matching
 from ..writer import Writer
+from .held import holding
 
 
 def settle(writer: Writer) -> None:
@@ -19,7 +20,13 @@ def settle(writer: Writer) -> None:
         seq: int = entry["seq"]
         counts: dict[str, int] = {}
         if "groups" in entry:
-            groups = [group for group in _held(writer, entry) if group["ids"]]
+            groups = holding(
+                writer.database[entry["collection"]],
+                entry["field"],
+                entry["groups"],
+                comment=writer.comment,
+            )
+            groups = [group for group in groups if group["ids"]]
             writer.journal.amend(seq, groups=groups)
             counts["modified"] = sum(len(group["ids"]) for group in groups)
         elif "documents" in entry:
@@ -36,17 +43,6 @@ def settle(writer: Writer) -> None:
             writer.journal.discard(seq)
         position = writer.run.document["position"]
         writer.run.accept(writer.run.checkpoint(position, counts, seq=seq))
-
-
-def _held(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the groups with the documents that hold what the batch was to write."""
-    collection, field = writer.database[entry["collection"]], entry["field"]
-    groups = []
-    for group in entry["groups"]:
-        selector = {"_id": {"$in": group["ids"]}, **matching.holds(field, group["value"])}
-        rows = collection.find(selector, {"_id": 1}, comment=writer.comment)
-        groups.append({**group, "ids": [row["_id"] for row in rows]})
-    return groups
 
 
 def _gone(writer: Writer, entry: dict[str, Any]) -> list[dict[str, Any]]:

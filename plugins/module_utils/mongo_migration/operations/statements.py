@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bson.objectid import ObjectId
@@ -12,10 +12,12 @@ from .. import matching
 from ..chunks import chunks
 from ..matching import ABSENT
 
-# A statement costs the server as much as the writing of some documents. Groups of at most so few
-# documents, where there are so many, are written by one statement for so many documents together;
-# it looks through the list for each, so that longer lists cost more than they save.
-_FEW, _MANY, _TOGETHER = 8, 4, 128
+# A statement costs the server as much as the writing of some documents, and the groups of a batch
+# lie scattered. Groups of at most so few documents, where there are so many groups, are written
+# together: along ``_id``, so many documents a statement.
+_FEW, _MANY, _TOGETHER = 100, 4, 128
+# Up to so many ids are searched one after the other.
+_LISTED = 16
 
 Group = dict[str, Any]  # value; before, unless the field was absent; ids
 
@@ -77,18 +79,33 @@ def _statements(
         (small if few else large).append(group)
     if len(small) < _MANY:
         small, large = [], groups
-    return [
-        *map(one, large),
-        *(many(*_listed(pairs)) for pairs in chunks(_pairs(small), _TOGETHER)),
-    ]
+    ids = [identity for group in small for identity in group["ids"]]
+    values = [group["value"] for group in small for _ in group["ids"]]
+    order: Sequence[int] = range(len(ids))
+    find = _listed
+    if all(isinstance(identity, ObjectId) for identity in ids):  # whose order is beyond question
+        keys = [identity.binary for identity in ids]
+        order, find = sorted(order, key=keys.__getitem__), _searched
+    found = list(map(one, large))
+    for places in chunks(order, _TOGETHER):
+        some = [ids[place] for place in places]
+        found.append(many(some, find(some, [values[place] for place in places])))
+    return found
 
 
-def _listed(pairs: list[tuple[Any, Any]]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the ids, and an expression for the value that belongs to a document's."""
-    ids, values = [list(column) for column in zip(*pairs, strict=True)]
+def _searched(ids: list[Any], values: list[Any]) -> dict[str, Any]:
+    """Return an expression for the one of *values* whose place is that of ``_id`` in *ids*.
+
+    A binary search, for which *ids* are in their order.
+    """
+    if len(ids) <= _LISTED:
+        return _listed(ids, values)
+    half = len(ids) // 2
+    before, after = _searched(ids[:half], values[:half]), _searched(ids[half:], values[half:])
+    return {"$cond": [{"$lt": ["$_id", ids[half]]}, before, after]}
+
+
+def _listed(ids: list[Any], values: list[Any]) -> dict[str, Any]:
+    """Return such an expression for *ids* in any order, which looks at one after the other."""
     place = {"$indexOfArray": [{"$literal": ids}, "$_id"]}
-    return ids, {"$arrayElemAt": [{"$literal": values}, place]}
-
-
-def _pairs(groups: list[Group]) -> Iterable[tuple[Any, Any]]:
-    return ((identity, group["value"]) for group in groups for identity in group["ids"])
+    return {"$arrayElemAt": [{"$literal": values}, place]}

@@ -1,0 +1,130 @@
+"""Candidates by what is to be written: a value is found once for all that are alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bson
+from bson.objectid import ObjectId
+
+from .. import ejson
+from ..errors import PlanBlockedError
+from ..matching import ABSENT
+from ..sources import Found
+from .candidates import Page, Token
+from .field_rules import Rules, Target
+from .referents import Referents
+from .statements import Group
+
+# So many answers are remembered.
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What makes a group, and all of it as bytes."""
+
+    key: bytes
+    value: Any
+    before: Any
+
+    @classmethod
+    def of(cls, value: Any, before: Any) -> _Shape:
+        shape = {"value": value} if before is ABSENT else {"value": value, "before": before}
+        return cls(bson.encode(shape), value, before)
+
+    def group(self, *ids: Any) -> Group:
+        if self.before is ABSENT:
+            return {"value": self.value, "ids": [*ids]}
+        return {"value": self.value, "before": self.before, "ids": [*ids]}
+
+
+class Grouping:
+    """Judges the candidates of one collection.
+
+    Args:
+        rules: what the step says of its field.
+        target: the collection.
+        referents: what values may name.
+    """
+
+    def __init__(self, rules: Rules, target: Target, referents: Referents) -> None:
+        self._rules = rules
+        self._target = target
+        self._referents = referents
+        # What candidates without any value get. There may be as many as there are owners: those
+        # that get the same share the answer.
+        self._settled: dict[Token, _Shape] = {}
+        self._shapes: dict[bytes, _Shape] = {}
+
+    @property
+    def settled(self) -> Container[Token]:
+        """Return the tokens whose meaning isn't asked for any more."""
+        return self._settled
+
+    def prepare(self, page: Page) -> None:
+        """Look up at once what *page* needs."""
+        # What a value names may have been created since the step began: an application that
+        # already writes the field must never be overwritten.
+        held = [meaning.get("before") for meaning in page.meanings.values()]
+        self._referents.refresh([value for value in held if isinstance(value, ObjectId)])
+        self._target.source.prepare([meaning.get("key", []) for meaning in page.meanings.values()])
+
+    def of(self, page: Page) -> tuple[list[Group], int]:
+        """Return the documents by (value to write, value before), and how many a policy skips.
+
+        Raises:
+            PlanBlockedError: a policy says that a document like this ends the run.
+        """
+        groups: dict[bytes, Group] = {}
+        skipped = 0
+        unsettled: dict[Token, list[Any]] = defaultdict(list)
+
+        for token, identity in zip(page.tokens, page.ids, strict=True):
+            if (shape := self._settled.get(token)) is None:
+                unsettled[token].append(identity)
+            elif (group := groups.get(shape.key)) is None:
+                groups[shape.key] = shape.group(identity)
+            else:
+                group["ids"].append(identity)
+        for token, alike in unsettled.items():
+            meaning = page.meaning(token)
+            if self._is_good(meaning.get("before")):
+                continue
+            if (shape := self._shape(meaning, alike[0])) is None:
+                skipped += len(alike)
+                continue
+            self._remember(token, shape)
+            groups.setdefault(shape.key, shape.group())["ids"] += alike
+        return list(groups.values()), skipped
+
+    def _is_good(self, before: Any) -> bool:
+        """Return whether *before* names something that exists by now."""
+        names = isinstance(before, ObjectId) and self._referents.ids is not None
+        return names and self._referents.has(before)
+
+    def _shape(self, meaning: Mapping[str, Any], identity: Any) -> _Shape | None:
+        """Return what is to be written into candidates like *identity*; None leaves them alone."""
+        before = meaning.get("before", ABSENT)
+        answer = self._rules.answer(self._target.source, meaning.get("key", []), self._referents)
+        if (why := self._rules.objection(before, answer, self._referents)) is None:
+            assert isinstance(answer, Found)
+            return _Shape.of(answer.value, before)
+        policy, reason = why
+        if policy == "fail":
+            raise PlanBlockedError(
+                f"{self._target.name} {ejson.short(identity)} came or changed after the plan: "
+                f"{reason}. Correct it, then run the same command again."
+            )
+        return None
+
+    def _remember(self, token: Token, shape: _Shape) -> None:
+        if shape.before is not ABSENT:
+            return  # of these, each has to be looked at anew
+        if len(self._settled) >= _REMEMBERED:
+            self._settled.clear()
+            self._shapes.clear()
+        self._settled[token] = self._shapes.setdefault(shape.key, shape)
