@@ -10,6 +10,7 @@ import yaml
 from bson import Int64, ObjectId
 from mongo_migration import matching
 from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
+from mongo_migration.operations import grouping
 
 from tests.support import backups
 from tests.support.migrations import Deployment, failed, named
@@ -126,6 +127,19 @@ def test_each_of_many_documents_gets_the_value_of_its_own_owner(
     site.data["items"].update_one({"_id": ids[9]}, {"$set": {"mark": expected[ids[9]]}})
     left = named(site.verify(text, expect="rolled_back"), "nothing is left of set_field")
     assert (left["observed"], left["examined"], left["samples"]) == (1, 600, [ids[9]])
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+def test_answers_that_had_to_be_forgotten_are_found_again(
+    site: Deployment, frozen: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(grouping, "_MOST_BYTES", 1000)  # three or four
+    site.batch_size = 20  # several to a page: forgotten after they were read
+    shops = [site.data["shops"].insert_one({"owner": f"owner {n}"}).inserted_id for n in range(9)]
+    expected = {add(site, shop=shops[n % 9]): f"owner {n % 9}" for n in range(100)}
+    source = {"reference": {"from": "shops", "match": {"_id": "$shop"}, "take": "owner"}}
+    site.migrate(set_field(source), frozen=frozen)
+    assert marks(site) == expected
 
 
 def test_a_value_that_is_there_is_kept_where_no_type_is_declared(site: Deployment):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pymongo import UpdateMany
@@ -162,7 +162,7 @@ class Walk:
                 position["skipped"] = position.get("skipped", 0) + skipped
             batches.append(
                 _Batch(
-                    page=part if self._proves else None,
+                    page=replace(part, rests=[]) if self._proves else None,
                     groups=groups,
                     writes=statements.of(self._rules.field, groups),
                     skipped=skipped,

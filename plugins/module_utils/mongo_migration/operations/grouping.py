@@ -19,8 +19,9 @@ from .field_rules import Rules, Target
 from .referents import Referents
 from .statements import Group
 
-# So many answers are remembered.
-_REMEMBERED = 100_000
+# Answers are remembered up to so many bytes: there can be one for each document, and a key can be
+# as large as one. What Python itself needs for one is counted in.
+_MOST_BYTES, _EACH = 32 << 20, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Grouping:
         # that get the same share the answer.
         self._settled: dict[Token, _Shape] = {}
         self._shapes: dict[bytes, _Shape] = {}
+        self._bytes = 0
 
     @property
     def settled(self) -> Container[Token]:
@@ -82,7 +84,6 @@ class Grouping:
         groups: dict[bytes, Group] = {}
         skipped = 0
         unsettled: dict[Token, list[Any]] = defaultdict(list)
-
         for token, identity in zip(page.tokens, page.ids, strict=True):
             if (shape := self._settled.get(token)) is None:
                 unsettled[token].append(identity)
@@ -124,7 +125,9 @@ class Grouping:
     def _remember(self, token: Token, shape: _Shape) -> None:
         if shape.before is not ABSENT:
             return  # of these, each has to be looked at anew
-        if len(self._settled) >= _REMEMBERED:
+        self._bytes += len(token) + len(shape.key) + _EACH
+        if self._bytes > _MOST_BYTES:
             self._settled.clear()
             self._shapes.clear()
+            self._bytes = 0
         self._settled[token] = self._shapes.setdefault(shape.key, shape)
