@@ -230,8 +230,8 @@ def test_without_a_run_there_is_nothing_to_roll_back(site: Deployment, company: 
 def test_values_too_large_for_one_journal_entry_are_written_in_several(
     site: Deployment, company: Tenants
 ):
-    for size in (6, 6, 1, 6, 14):
-        company.add("items", company.users[company.organizations[0]], "x" * (size << 20))
+    for number, size in enumerate((6, 6, 1, 6, 14)):
+        company.add("items", company.users[company.organizations[0]], f"{number}" * (size << 20))
     before = site.content()
     site.migrate("004", frozen=True)
     sizes = [

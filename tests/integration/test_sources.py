@@ -130,6 +130,28 @@ def test_each_of_many_documents_gets_the_value_of_its_own_owner(
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("kind", ["reference", "expression"])
+def test_large_values_are_written_in_as_many_batches_as_they_need(
+    site: Deployment, kind: str, frozen: bool
+):
+    shops = [{"_id": number, "text": f"{number}" * (2 << 20)} for number in range(10)]
+    site.data["shops"].insert_many(shops)
+    site.data["items"].insert_many(
+        [{"_id": n, "shop": n % 10, "text": shops[n % 10]["text"]} for n in range(20)]
+    )
+    before = site.content()
+    reference = {"from": "shops", "match": {"_id": "$shop"}, "take": "text"}
+    site.migrate(
+        set_field({"expression": "$text"} if kind == "expression" else {"reference": reference}),
+        frozen=frozen,
+    )
+    right = site.data["items"].aggregate([{"$match": {"$expr": {"$eq": ["$mark", "$text"]}}}])
+    assert {row["_id"] for row in right} == set(range(20))
+    site.roll_back("005")
+    assert site.content() == before
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
 def test_answers_that_had_to_be_forgotten_are_found_again(
     site: Deployment, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ):

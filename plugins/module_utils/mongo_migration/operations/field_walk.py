@@ -17,9 +17,9 @@ from ..raw import raw_documents
 from ..writer import StaleBatchError, Write, Writer
 from . import candidates, statements
 from .ahead import Ahead, Position
-from .candidates import Page, Token
+from .candidates import Page
 from .field_rules import Rules, Target
-from .grouping import Grouping
+from .grouping import Grouped, Grouping
 from .held import holding
 from .referents import Referents
 from .statements import Group
@@ -154,23 +154,30 @@ class Walk:
         self._grouping.prepare(page)
         batches, start = [], 0
         while start < len(page.ids):
-            part = page.part(start, start + _fitting(page.tokens[start : start + size]))
+            part, found = self._fitting(page.part(start, start + size))
             start += len(part.ids)
-            groups, skipped = self._grouping.of(part)
             position = {**position, "last": part.ids[-1]}
-            if skipped:
-                position["skipped"] = position.get("skipped", 0) + skipped
+            if found.skipped:
+                position["skipped"] = position.get("skipped", 0) + found.skipped
             batches.append(
                 _Batch(
                     page=replace(part, rests=[]) if self._proves else None,
-                    groups=groups,
-                    writes=statements.of(self._rules.field, groups),
-                    skipped=skipped,
+                    groups=found.groups,
+                    writes=statements.of(self._rules.field, found.groups),
+                    skipped=found.skipped,
                     after=position,
                     rest=Digest.of(part.rests) if proving else None,
                 )
             )
         return batches
+
+    def _fitting(self, page: Page) -> tuple[Page, Grouped]:
+        """Return so many of the first documents of *page* that they fit one journal entry."""
+        found = self._grouping.of(page)
+        while found.bytes > _ENTRY_BYTES and len(page.ids) > 1:
+            page = page.part(0, len(page.ids) // 2)
+            found = self._grouping.of(page)
+        return page, found
 
     def _write(self, batch: _Batch) -> None:
         if not batch.groups:
@@ -274,13 +281,3 @@ def _most_documents(collection: Collection[dict[str, Any]]) -> int:
     """Return how many documents of average size a batch may have."""
     stats = next(collection.aggregate([{"$collStats": {"storageStats": {}}}]))["storageStats"]
     return max(1, _BATCH_BYTES // max(1, int(stats.get("avgObjSize", 1))))
-
-
-def _fitting(tokens: list[Token]) -> int:
-    """Return how many of *tokens*, from the first, fit one journal entry with what they hold."""
-    size = 0
-    for count, token in enumerate(tokens):
-        size += len(token)
-        if size > _ENTRY_BYTES and count:
-            return count
-    return len(tokens)

@@ -43,6 +43,15 @@ class _Shape:
         return {"value": self.value, "before": self.before, "ids": [*ids]}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    """Documents that are to be written alike, and how many a policy skips."""
+
+    groups: list[Group]
+    skipped: int
+    bytes: int  # of the groups' values
+
+
 class Grouping:
     """Judges the candidates of one collection.
 
@@ -75,8 +84,8 @@ class Grouping:
         self._referents.refresh([value for value in held if isinstance(value, ObjectId)])
         self._target.source.prepare([meaning.get("key", []) for meaning in page.meanings.values()])
 
-    def of(self, page: Page) -> tuple[list[Group], int]:
-        """Return the documents by (value to write, value before), and how many a policy skips.
+    def of(self, page: Page) -> Grouped:
+        """Return the documents by (value to write, value before).
 
         Raises:
             PlanBlockedError: a policy says that a document like this ends the run.
@@ -100,7 +109,7 @@ class Grouping:
                 continue
             self._remember(token, shape)
             groups.setdefault(shape.key, shape.group())["ids"] += alike
-        return list(groups.values()), skipped
+        return Grouped(groups=list(groups.values()), skipped=skipped, bytes=sum(map(len, groups)))
 
     def _is_good(self, before: Any) -> bool:
         """Return whether *before* names something that exists by now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import bson
 from bson.objectid import ObjectId
 from pymongo import UpdateMany
 
@@ -16,6 +17,8 @@ from ..matching import ABSENT
 # lie scattered. Groups of at most so few documents, where there are so many groups, are written
 # together: along ``_id``, so many documents a statement.
 _FEW, _MANY, _TOGETHER = 100, 4, 128
+# For each of them, such a statement holds the value: values up to so many bytes.
+_SMALL = 1024
 # Up to so many ids are searched one after the other.
 _LISTED = 16
 
@@ -33,7 +36,7 @@ def of(field: str, groups: list[Group]) -> list[UpdateMany]:
         absent = matching.holds(field, ABSENT)
         return UpdateMany({"_id": {"$in": ids}, **absent}, [{"$set": {field: value}}])
 
-    return _statements(groups, one, many, lambda _value: True)
+    return _statements(groups, one, many, _is_small)
 
 
 def undo(field: str, groups: list[Group]) -> list[UpdateMany]:
@@ -49,6 +52,10 @@ def undo(field: str, groups: list[Group]) -> list[UpdateMany]:
 
     # To an expression, 1 equals 1.0; an ObjectId equals nothing but itself.
     return _statements(groups, one, many, lambda value: isinstance(value, ObjectId))
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, ObjectId) or len(bson.encode({"v": value})) <= _SMALL
 
 
 def back(field: str, group: Group) -> dict[str, Any]:
