@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from mongo_migration.backup import create
+from mongo_migration.connection import IDLE_MS
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from pymongo.errors import PyMongoError
 
@@ -27,7 +28,10 @@ AWAY_SECONDS = 3.5
 def watched(three_members: ReplicaSet, three_database: Db) -> Iterator[Db]:
     """The database, by a client that notices a frozen server soon."""
     with three_members.client(
-        connectTimeoutMS=1000, serverSelectionTimeoutMS=3000, heartbeatFrequencyMS=500
+        connectTimeoutMS=1000,
+        serverSelectionTimeoutMS=3000,
+        heartbeatFrequencyMS=500,
+        maxIdleTimeMS=IDLE_MS,
     ) as client:
         yield client[three_database.name]
 
@@ -183,6 +187,30 @@ def test_a_backup_and_a_restore_begin_anew_when_the_primary_is_lost(
     assert [one.name for one in tmp_path.glob("backup-*")] == [Path(taken["archive"]).name]
     assert not list(tmp_path.glob(".unfinished*"))
     assert_same(before, torture.state(watched))
+
+
+def test_connections_made_while_a_member_was_starting_are_given_up(
+    three_members: ReplicaSet, watched: Db
+) -> None:
+    """Such a connection believes for good that its member has no sessions."""
+    torture.fill(watched, 40)
+    before = torture.state(watched)
+    batches, waits = 0, list[str]()
+
+    def spoil(event: dict[str, Any]) -> None:
+        nonlocal batches
+        waits.extend([event["waiting"]] if "waiting" in event else [])
+        batches += "kind" in event
+        if batches == 3 and not waits:
+            for server in watched.client._topology._servers.values():
+                for connection in server.pool.conns:
+                    connection.supports_sessions = False
+
+    done = torture.migrate(watched, progress=spoil, retry_seconds=60)
+    assert done["modified"] == torture.changed_by(40)
+    assert any("Sessions are not supported" in line for line in waits)
+    assert_journal_exact(watched, before[0])
+    assert_verified(watched)
 
 
 @pytest.mark.torture

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pymongo.errors import (
     AutoReconnect,
+    ConfigurationError,
     ConnectionFailure,
     CursorNotFound,
     OperationFailure,
@@ -31,6 +32,7 @@ _LONGEST_DELAY_SECONDS = 5.0
 # https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
 _RETRYABLE_CODES = {6, 7, 43, 89, 91, 112, 134, 175, 189, 237, 262, 9001, 10058, 10107}
 _RETRYABLE_CODES |= {11600, 11602, 13435, 13436}
+_NO_SESSIONS = "Sessions are not supported"
 _RETRYABLE_LABELS = (
     "TransientTransactionError",
     "UnknownTransactionCommitResult",
@@ -44,6 +46,10 @@ def is_retryable(error: PyMongoError) -> bool:
         error, (AutoReconnect, ConnectionFailure, CursorNotFound, ServerSelectionTimeoutError)
     ):
         return True
+    if isinstance(error, ConfigurationError):
+        # All servers have sessions, but a member says so only once it can be read: what connected
+        # to one that was just starting takes that for its last word. See `connection`.
+        return str(error).startswith(_NO_SESSIONS)
     if any(error.has_error_label(label) for label in _RETRYABLE_LABELS):
         return True
     if isinstance(error, OperationFailure):
