@@ -16,9 +16,10 @@ from .errors import ConnectionFailedError
 
 OLDEST_SERVER = (4, 4)
 # By which the server's operations of ours are known.
-# Connections that nobody used for so long are closed: less than the longest time between attempts.
-IDLE_MS = 2000
 APP_NAME = "migration-playbooks"
+# Connections that nobody used for so long are closed: one to a member that was just starting
+# believes for good that there are no sessions. Less than the longest time between two attempts.
+IDLE_MS = 2000
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
 
@@ -184,8 +185,6 @@ def _driver_options(params: Mapping[str, Any]) -> dict[str, Any]:
         "connectTimeoutMS": timeout_ms,
         "appname": APP_NAME,
         "retryWrites": True,
-        # A connection to a member that was just starting believes for good that there are no
-        # sessions. Unused between two attempts, it is given up.
         "maxIdleTimeMS": IDLE_MS,
         "document_class": dict,
         "tz_aware": True,

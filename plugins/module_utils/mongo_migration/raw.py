@@ -32,8 +32,8 @@ _MOST_PER_BATCH = 100_000
 _INT32 = struct.Struct("<i")
 _INT64 = struct.Struct("<q")
 _TIMESTAMP = struct.Struct("<II")
-# The BSON types that a cursor's reply holds at its top level, with the length of their values;
-# None stands for a length prefix that counts itself, -4 for one that doesn't.
+# The BSON types that a cursor's reply holds at its top level; of those that have no length prefix,
+# the length of their values.
 _DOCUMENT, _ARRAY, _STRING, _BOOL, _TIME, _LONG = 0x03, 0x04, 0x02, 0x08, 0x11, 0x12
 _OBJECT_ID = 0x07
 _FIXED = {_BOOL: 1, _TIME: 8, _LONG: 8, 0x01: 8, 0x09: 8, 0x0A: 0, 0x10: 4, _OBJECT_ID: 12}

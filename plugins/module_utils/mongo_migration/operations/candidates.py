@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
 from bson.max_key import MaxKey
 from pymongo import ASCENDING
-from pymongo.collection import Collection
 
 from ..raw import embedded, raw_documents, take_id, whole
+from .field_rules import Target
 
 # What the judgement of a candidate rests on, as bytes: its value and the key of its source.
 Token = bytes
@@ -31,12 +31,11 @@ class Page:
 
     def part(self, start: int, stop: int) -> Page:
         """Return the documents from *start* up to *stop*."""
-        return Page(
+        return replace(
+            self,
             ids=self.ids[start:stop],
             tokens=self.tokens[start:stop],
             rests=self.rests[start:stop],
-            meanings=self.meanings,
-            options=self.options,
         )
 
     def meaning(self, token: Token) -> dict[str, Any]:
@@ -46,9 +45,8 @@ class Page:
 
 
 def read(
-    collection: Collection[dict[str, Any]],
+    target: Target,
     field: str,
-    inputs: list[Any],
     *,
     where: Mapping[str, Any],
     position: Mapping[str, Any],
@@ -60,9 +58,8 @@ def read(
     """Return the next documents along ``_id``.
 
     Args:
-        collection: where they are.
+        target: where they are, and the expressions whose values are a document's key.
         field: the one that is to be set.
-        inputs: expressions, whose values are a document's key.
         where: a filter for candidates.
         position: of the walk: what comes after its ``last``.
         limit: at most so many.
@@ -70,6 +67,7 @@ def read(
         settled: tokens whose meaning isn't asked for.
         comment: for the server's operations.
     """
+    collection, inputs = target.collection, target.source.inputs
     wanted: dict[str, Any] = {"_id": "$_id", "before": f"${field}"}
     if inputs:
         wanted["key"] = inputs

@@ -137,14 +137,12 @@ class Walk:
 
     def _read(self, position: Position, fresh: bool) -> list[_Batch]:
         """Read the next candidates and find their values; none where there are no more."""
-        target, referents = self._target, self._referents
         size = min(self._most, self._writer.settings.batch_size)
         proving = self._proves and not fresh
         page = candidates.read(
-            target.collection,
+            self._target,
             self._rules.field,
-            target.source.inputs,
-            where=self._rules.candidates(referents),
+            where=self._rules.candidates(self._referents),
             position=position,
             limit=min(self._most, max(size, _PAGE)) if proving else size,
             rest=proving,

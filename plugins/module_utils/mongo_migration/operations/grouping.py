@@ -26,21 +26,18 @@ _MOST_BYTES, _EACH = 32 << 20, 200
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What makes a group, and all of it as bytes."""
+    """What all documents of a group share, and the same as bytes."""
 
+    shared: Mapping[str, Any]
     key: bytes
-    value: Any
-    before: Any
 
     @classmethod
     def of(cls, value: Any, before: Any) -> _Shape:
-        shape = {"value": value} if before is ABSENT else {"value": value, "before": before}
-        return cls(bson.encode(shape), value, before)
+        shared = {"value": value} if before is ABSENT else {"value": value, "before": before}
+        return cls(shared, bson.encode(shared))
 
-    def group(self, *ids: Any) -> Group:
-        if self.before is ABSENT:
-            return {"value": self.value, "ids": [*ids]}
-        return {"value": self.value, "before": self.before, "ids": [*ids]}
+    def group(self) -> Group:
+        return {**self.shared, "ids": []}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +93,10 @@ class Grouping:
         for token, identity in zip(page.tokens, page.ids, strict=True):
             if (shape := self._settled.get(token)) is None:
                 unsettled[token].append(identity)
-            elif (group := groups.get(shape.key)) is None:
-                groups[shape.key] = shape.group(identity)
-            else:
-                group["ids"].append(identity)
+                continue
+            if (group := groups.get(shape.key)) is None:
+                group = groups[shape.key] = shape.group()
+            group["ids"].append(identity)
         for token, alike in unsettled.items():
             meaning = page.meaning(token)
             if self._is_good(meaning.get("before")):
@@ -132,7 +129,7 @@ class Grouping:
         return None
 
     def _remember(self, token: Token, shape: _Shape) -> None:
-        if shape.before is not ABSENT:
+        if "before" in shape.shared:
             return  # of these, each has to be looked at anew
         self._bytes += len(token) + len(shape.key) + _EACH
         if self._bytes > _MOST_BYTES:
