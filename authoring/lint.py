@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mongo_migration import definition, lint
+from mongo_migration.document import definition, lint
 from mongo_migration.errors import MigrationError
 
 PLAYBOOKS = Path(__file__).parents[1] / "playbooks"

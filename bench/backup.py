@@ -27,9 +27,9 @@ from typing import Any
 
 import pyrage
 from bson import ObjectId
-from mongo_migration import raw
-from mongo_migration.backup import create, crypt, restore, sources
-from mongo_migration.progress import quiet
+from mongo_migration.backup import create, crypt, open_source, restore
+from mongo_migration.support.progress import quiet
+from mongo_migration.values import raw
 from pymongo import MongoClient
 
 from bench import report
@@ -128,7 +128,7 @@ def put_back(client: Client, archive: Path, keys: crypt.Keys) -> dict[str, Any]:
     """Restore *archive* into another database, which is dropped again."""
     copy = f"{DATABASE}_copy"
     settings = restore.Settings(database=copy, source_database=DATABASE, confirm=copy)
-    with sources.open_source(archive, keys) as source:  # type: ignore[union-attr]
+    with open_source.open_source(archive, keys) as source:  # type: ignore[union-attr]
         done = restore.restore(client, source, settings, hold=_unheld, progress=quiet)
     client.drop_database(copy)
     return done

@@ -16,8 +16,8 @@ import time
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from mongo_migration import runner
-from mongo_migration.throttle import Limits
+from mongo_migration.pace.throttle import Limits
+from mongo_migration.procedures import migrate
 from pymongo import MongoClient
 
 from bench import report
@@ -96,7 +96,7 @@ def measure(bench: Bench, uri: str, rounds: int) -> list[report.Result]:
             ours.append(
                 timed(
                     lambda: bench.migrate(
-                        bench.definition(BY_OWNER), runner.Settings(limits=Limits())
+                        bench.definition(BY_OWNER), migrate.Settings(limits=Limits())
                     )
                 )
             )

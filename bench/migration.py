@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
-from mongo_migration import definition, plan, rollback, runner, stop, verify
-from mongo_migration.progress import quiet
-from mongo_migration.throttle import Limits
+from mongo_migration.document import definition
+from mongo_migration.pace.throttle import Limits
+from mongo_migration.procedures import migrate as runner
+from mongo_migration.procedures import plan, rollback, verify
+from mongo_migration.support import stop
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient, UpdateOne, WriteConcern
 
 from bench import report

@@ -14,7 +14,7 @@ import argparse
 import resource
 from unittest import mock
 
-from mongo_migration.journal import Journal
+from mongo_migration.ledger.journal import Journal
 
 from bench import report
 from bench.migration import BY_OWNER, Bench, filled

@@ -248,7 +248,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.evidence import seal
-from ansible.module_utils.mongo_migration import definition
+from ansible.module_utils.mongo_migration.document import definition
 from ansible.module_utils.mongo_migration.errors import DefinitionError
 from ansible.module_utils.release.errors import SettingError
 from ansible.module_utils.release.gate import Gate, Migration

@@ -183,7 +183,7 @@ wrong:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.release import watch
+from ansible.module_utils.release import http_probe
 
 
 def main() -> None:
@@ -222,15 +222,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    limits = watch.Limits(**p["limits"])
-    tally = watch.observe(
-        [watch.Request(**request) for request in p["requests"]],
+    limits = http_probe.Limits(**p["limits"])
+    tally = http_probe.observe(
+        [http_probe.Request(**request) for request in p["requests"]],
         seconds=p["seconds"],
         interval=p["interval"],
         earlier=p["earlier"],
     )
-    wrong = watch.judge(tally, limits=limits, before=p["before"], done=p["done"])
-    figures = watch.measure(tally, limits.percentile)
+    wrong = http_probe.judge(tally, limits=limits, before=p["before"], done=p["done"])
+    figures = http_probe.measure(tally, limits.percentile)
     module.exit_json(changed=False, tally=tally, figures=figures, wrong=wrong)
 
 

@@ -445,8 +445,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CHANGE_OPTIONS,
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
@@ -457,8 +457,9 @@ def list_backups(module: AnsibleModule) -> None:
     """End here with the list: it must work when no server does."""
     if module.params["state"] != "list":
         return
-    from ansible.module_utils.mongo_migration import ejson, progress
     from ansible.module_utils.mongo_migration.backup import create
+    from ansible.module_utils.mongo_migration.support import progress
+    from ansible.module_utils.mongo_migration.values import ejson
 
     result = create.listing(
         Path(module.params["dest"]),
@@ -470,9 +471,10 @@ def list_backups(module: AnsibleModule) -> None:
 
 
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import mixture, progress, stop
     from ansible.module_utils.mongo_migration.backup import create, crypt, drill, store
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
+    from ansible.module_utils.mongo_migration.ledger import partial_restore
+    from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     if p["state"] == "external":
@@ -492,7 +494,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         plan = create.plan(client, p["database"], settings)
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
     # Of a mixture nobody wants an archive, and still less `latest`.
-    mixture.refuse(client[p["database"]])
+    partial_restore.refuse(client[p["database"]])
     report, asked = progress.sink(p["progress_file"]), stop.listen()
 
     def sink(event: dict[str, Any]) -> None:
@@ -573,7 +575,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, take, before=list_backups)
+    module_runner.run(module, take, before=list_backups)
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ counts:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import CONNECTION_OPTIONS, CONNECTION_RULES
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import CONNECTION_OPTIONS, CONNECTION_RULES
 
 
 def read_since(module: AnsibleModule) -> Any:
@@ -159,10 +159,10 @@ def read_since(module: AnsibleModule) -> Any:
 
 
 def describe(client: Any, module: AnsibleModule, since: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import journal_info
+    from ansible.module_utils.mongo_migration.procedures import journal_summary
 
     p = module.params
-    found = journal_info.describe(
+    found = journal_summary.describe(
         client=client,
         database=p["database"],
         run=p["run"],
@@ -183,7 +183,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, describe, before=read_since)
+    module_runner.run(module, describe, before=read_since)
 
 
 if __name__ == "__main__":

@@ -244,8 +244,8 @@ diff:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CHANGE_OPTIONS,
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
@@ -253,17 +253,18 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def switch(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import connection, drain, maintenance
+    from ansible.module_utils.mongo_migration import connection
+    from ansible.module_utils.mongo_migration.maintenance import drain, mode
 
     p = module.params
     wants_proof = p["probe_uri"] and p["state"] == "on"
-    result = maintenance.switch(
+    result = mode.switch(
         client=client,
         database=p["database"],
         state=p["state"],
         reason=p["reason"],
         change=p["change"],
-        operator=entry.operator(),
+        operator=module_runner.operator(),
         write_block=p["write_block"],
         phase=p["phase"],
         drained=drain.Settings(**p["drain"]) if p["drain"] else None,
@@ -300,7 +301,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, switch)
+    module_runner.run(module, switch)
 
 
 if __name__ == "__main__":

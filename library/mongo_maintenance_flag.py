@@ -92,15 +92,15 @@ diff:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import CONNECTION_OPTIONS, CONNECTION_RULES
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import CONNECTION_OPTIONS, CONNECTION_RULES
 
 
 def set_flag(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import flag
+    from ansible.module_utils.mongo_migration.maintenance import flag_document
 
     p = module.params
-    result = flag.set_field(
+    result = flag_document.set_field(
         client[p["database"]],
         collection=p["collection"],
         filter_=p["filter"],
@@ -124,7 +124,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, set_flag)
+    module_runner.run(module, set_flag)
 
 
 if __name__ == "__main__":

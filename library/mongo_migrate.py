@@ -300,8 +300,8 @@ diff:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
@@ -310,11 +310,13 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import info, plan_text, progress, runner, stop
+    from ansible.module_utils.mongo_migration.procedures import migrate as runner
+    from ansible.module_utils.mongo_migration.procedures import plan_text, status
+    from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     if module.check_mode:
-        found = info.describe(client=client, database=p["database"], definition=definition)
+        found = status.describe(client=client, database=p["database"], definition=definition)
         result = plan_text.preview(found)
     else:
         result = runner.migrate(
@@ -324,7 +326,7 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
             settings=runner.Settings.of(p, frozen=p["frozen"]),
             change=p["change"],
             backup=p["backup"],
-            operator=entry.operator(),
+            operator=module_runner.operator(),
             progress=progress.sink(p["progress_file"]),
             stop=stop.listen(),
         )
@@ -343,7 +345,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, migrate, before=entry.load_definition)
+    module_runner.run(module, migrate, before=module_runner.load_definition)
 
 
 if __name__ == "__main__":

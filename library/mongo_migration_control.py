@@ -154,8 +154,8 @@ next:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     LIMIT_OPTIONS,
@@ -163,7 +163,7 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def give(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import control
+    from ansible.module_utils.mongo_migration.ledger import control
 
     p = module.params
     return control.give(
@@ -171,7 +171,7 @@ def give(client: Any, module: AnsibleModule) -> dict[str, Any]:
         database=p["database"],
         action=p["action"],
         limits={**(p["throttle"] or {}), "batch_size": p["batch_size"]},
-        operator=entry.operator(),
+        operator=module_runner.operator(),
         check=module.check_mode,
     )
 
@@ -191,7 +191,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, give)
+    module_runner.run(module, give)
 
 
 if __name__ == "__main__":

@@ -314,8 +314,8 @@ problems:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
@@ -323,10 +323,10 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def describe(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import info, plan_text
+    from ansible.module_utils.mongo_migration.procedures import plan_text, status
 
     database = module.params["database"]
-    found = info.describe(client=client, database=database, definition=definition)
+    found = status.describe(client=client, database=database, definition=definition)
     return plan_text.illustrate({"changed": False, **found})
 
 
@@ -340,7 +340,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, describe, before=entry.load_definition)
+    module_runner.run(module, describe, before=module_runner.load_definition)
 
 
 if __name__ == "__main__":

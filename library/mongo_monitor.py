@@ -279,8 +279,8 @@ ended:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     APPLICATION_OPTIONS,
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
@@ -293,14 +293,14 @@ _SETTINGS = (
 
 
 def monitor(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import stop
-    from ansible.module_utils.mongo_migration.monitor import watch
+    from ansible.module_utils.mongo_migration.monitor import loop
+    from ansible.module_utils.mongo_migration.support import stop
 
     p = module.params
-    return watch.run(
+    return loop.run(
         client,
         p["database"],
-        watch.Settings(
+        loop.Settings(
             samples=p["samples"] or None,
             on_critical="warn" if module.check_mode else p["on_critical"],
             **{name: p[name] for name in _SETTINGS},
@@ -343,7 +343,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, monitor)
+    module_runner.run(module, monitor)
 
 
 if __name__ == "__main__":

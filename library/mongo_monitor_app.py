@@ -93,8 +93,8 @@ application:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mongo_migration.argument_specs import APPLICATION_OPTIONS
 from ansible.module_utils.mongo_migration.monitor import apps
-from ansible.module_utils.mongo_migration.options import APPLICATION_OPTIONS
 
 
 def main() -> None:

@@ -120,8 +120,8 @@ lint:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
@@ -129,10 +129,10 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def examine(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import plan_text, readiness
+    from ansible.module_utils.mongo_migration.procedures import plan_text, preflight
 
     p = module.params
-    found = readiness.examine(
+    found = preflight.examine(
         client=client,
         database=p["database"],
         definition=definition,
@@ -159,7 +159,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, examine, before=entry.load_definition)
+    module_runner.run(module, examine, before=module_runner.load_definition)
 
 
 if __name__ == "__main__":

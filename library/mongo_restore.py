@@ -279,20 +279,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import CONNECTION_OPTIONS, CONNECTION_RULES
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import CONNECTION_OPTIONS, CONNECTION_RULES
 
 
 def open_backup(module: AnsibleModule) -> Any:
     """Refuse what isn't a backup before anything connects."""
-    from ansible.module_utils.mongo_migration import progress
-    from ansible.module_utils.mongo_migration.backup import sources
+    from ansible.module_utils.mongo_migration.backup import open_source
+    from ansible.module_utils.mongo_migration.support import progress
 
     p = module.params
     # Ansible hides the whole text of a secret; here each line of it is one.
     module.no_log_values |= {line for line in (p["identity"] or "").splitlines() if line}
     sink = progress.sink(p["progress_file"])
-    return sources.open_source(Path(p["archive"]), keys(module), sink)
+    return open_source.open_source(Path(p["archive"]), keys(module), sink)
 
 
 def keys(module: AnsibleModule) -> Any:
@@ -319,8 +319,9 @@ def safety_lock(module: AnsibleModule, source: Any) -> Any:
 
 
 def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import lease, progress, stop
     from ansible.module_utils.mongo_migration.backup import restore
+    from ansible.module_utils.mongo_migration.ledger import lease
+    from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     archive = Path(p["archive"])
@@ -346,7 +347,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
         hold=lambda database: lease.hold(
             database,
             purpose=f"restore of {archive.name}",
-            holder=entry.operator(),
+            holder=module_runner.operator(),
             seconds=p["lease_seconds"],
         ),
         progress=report,
@@ -379,7 +380,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, bring_back, before=open_backup)
+    module_runner.run(module, bring_back, before=open_backup)
 
 
 if __name__ == "__main__":

@@ -174,8 +174,8 @@ next:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     RUN_OPTIONS,
@@ -183,7 +183,8 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def roll_back(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import progress, rollback, runner, stop
+    from ansible.module_utils.mongo_migration.procedures import migrate, rollback
+    from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     target = {
@@ -197,9 +198,9 @@ def roll_back(client: Any, module: AnsibleModule) -> dict[str, Any]:
         return rollback.plan(**target)
     return rollback.roll_back(
         **target,
-        settings=runner.Settings.of(p),
+        settings=migrate.Settings.of(p),
         change=p["change"],
-        operator=entry.operator(),
+        operator=module_runner.operator(),
         progress=progress.sink(p["progress_file"]),
         stop=stop.listen(),
     )
@@ -221,7 +222,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, roll_back)
+    module_runner.run(module, roll_back)
 
 
 if __name__ == "__main__":

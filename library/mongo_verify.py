@@ -161,8 +161,8 @@ failures:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongo_migration import entry
-from ansible.module_utils.mongo_migration.options import (
+from ansible.module_utils.mongo_migration import module_runner
+from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
@@ -170,8 +170,8 @@ from ansible.module_utils.mongo_migration.options import (
 
 
 def check(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import verify
     from ansible.module_utils.mongo_migration.errors import MigrationError
+    from ansible.module_utils.mongo_migration.procedures import verify
 
     p = module.params
     result = verify.verify(
@@ -181,7 +181,7 @@ def check(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]
         expect=p["expect"],
         run=p["run"],
         record=not module.check_mode,
-        operator=entry.operator(),
+        operator=module_runner.operator(),
     )
     if not result["passed"] and p["fail_on_failed"]:
         names = "".join(f"\n  - {name}" for name in result["failures"])
@@ -205,7 +205,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    entry.run(module, check, before=entry.load_definition)
+    module_runner.run(module, check, before=module_runner.load_definition)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from ansible.plugins.callback import CallbackBase
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from evidence import bundle, record, writer
+from evidence import bundle, log_writer, record
 
 # Arguments of modules, and what other lines or files of the evidence hold already.
 LEFT_OUT = frozenset(
@@ -60,7 +60,7 @@ class CallbackModule(CallbackBase):
         self._waiting: list[dict[str, Any]] = []
         self._screen: list[str] = []
         self._folder: Path | None = None
-        self._open: writer.Writer | None = None
+        self._open: log_writer.Writer | None = None
         self._sealed = False
         self._display.display = self._listen(self._display.display)
         atexit.register(self._on_exit, os.getpid())
@@ -147,7 +147,7 @@ class CallbackModule(CallbackBase):
                 "status": status,
                 "seconds": None if began is None else round(time.monotonic() - began, 3),
                 "result": {
-                    key: writer.shorten(value, LONGEST_TEXT)
+                    key: log_writer.shorten(value, LONGEST_TEXT)
                     for key, value in values.items()
                     if key not in LEFT_OUT and not key.startswith("_ansible")
                 },
@@ -177,7 +177,7 @@ class CallbackModule(CallbackBase):
         if self._folder is None or not self._folder.is_dir():
             return
         try:
-            self._open = self._open or writer.Writer(self._folder)
+            self._open = self._open or log_writer.Writer(self._folder)
             self._open.write(self._waiting, "".join(self._screen))
         except OSError as error:
             # A full disk here must not end a migration, or worse its rescue.

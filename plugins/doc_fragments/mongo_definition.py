@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options of ``mongo_migration.options.DEFINITION_OPTIONS``."""
+    """The options of ``mongo_migration.argument_specs.DEFINITION_OPTIONS``."""
 
     DOCUMENTATION = r"""
 options:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options of ``mongo_migration.options.RUN_OPTIONS`` and ``CHANGE_OPTIONS``."""
+    """The options of ``mongo_migration.argument_specs.RUN_OPTIONS`` and ``CHANGE_OPTIONS``."""
 
     DOCUMENTATION = r"""
 options:

@@ -16,12 +16,12 @@ from typing import Any
 
 import bson
 import pytest
-from mongo_migration import raw
-from mongo_migration.backup import create, dump, sources, store
+from mongo_migration.backup import create, dump, open_source, store
 from mongo_migration.backup.reader import Reader
-from mongo_migration.digest import Digest
 from mongo_migration.errors import ArchiveError, InterruptedRunError
-from mongo_migration.progress import quiet
+from mongo_migration.support.progress import quiet
+from mongo_migration.values import raw
+from mongo_migration.values.digest import Digest
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -256,7 +256,7 @@ def test_a_full_disk_halfway_leaves_what_was_there(
 
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "latest.tar.gz").resolve() == Path(earlier)
-    with sources.open_source(Path(earlier)) as reader:  # type: ignore[union-attr]
+    with open_source.open_source(Path(earlier)) as reader:  # type: ignore[union-attr]
         reader.check(quiet)
 
 
@@ -301,8 +301,6 @@ def test_kill_leaves_a_file_that_the_next_run_removes(
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, replica_set.uri("migrator"), database.name, tmp_path],
-        env={**os.environ, "PYTHONPATH": "plugins/module_utils"},
-        cwd=Path(__file__).parents[2],
     )
     while process.poll() is None and not list(tmp_path.glob(".unfinished-*")):
         time.sleep(0.02)
@@ -500,8 +498,6 @@ def test_memory_stays_flat(
     )
     done = subprocess.run(
         [sys.executable, "-c", script, replica_set.uri("migrator"), database.name, tmp_path],
-        env={**os.environ, "PYTHONPATH": "plugins/module_utils"},
-        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration.backup import create, drill, external, load, sources
+from mongo_migration.backup import create, drill, external, load, open_source
 from mongo_migration.errors import ArchiveError
-from mongo_migration.progress import quiet
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -21,7 +21,7 @@ Client = MongoClient[dict[str, Any]]
 
 def run(client: Client, database: Database[dict[str, Any]], folder: Path, **options: Any) -> Any:
     archive = Path(backups.take(client, database.name, folder)["archive"])
-    with sources.open_source(archive) as source:  # type: ignore[union-attr]
+    with open_source.open_source(archive) as source:  # type: ignore[union-attr]
         return drill.drill(
             client,
             source,

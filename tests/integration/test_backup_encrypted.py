@@ -13,10 +13,10 @@ from typing import Any
 
 import pyrage
 import pytest
-from mongo_migration.backup import create, crypt, restore, sidecar, sources, spool, store
+from mongo_migration.backup import create, crypt, open_source, restore, sidecar, spool, store
 from mongo_migration.backup.crypt import Keys, Lock
 from mongo_migration.errors import ArchiveError
-from mongo_migration.progress import quiet
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -94,7 +94,7 @@ def test_the_age_format_is_the_real_one(
     plain = tmp_path / "plain.tar.gz"
     plain.write_bytes(pyrage.decrypt(archive.read_bytes(), [identity]))
 
-    with sources.Reader(plain) as reader:
+    with open_source.Reader(plain) as reader:
         reader.check(quiet)
         assert reader.manifest.documents == 300
 
@@ -171,7 +171,7 @@ def test_without_the_right_key_there_is_one_clear_error(
     before = names(tmp_path)
 
     with pytest.raises(ArchiveError, match=message) as raised:
-        sources.open_source(archive, keys)
+        open_source.open_source(archive, keys)
 
     assert "MISTYPED" not in raised.value.message
     assert names(tmp_path) == before
@@ -208,7 +208,7 @@ def test_every_flipped_byte_and_truncation_is_found_with_and_without_the_key(
     for position, content in damaged:
         archive.write_bytes(content)
         with pytest.raises(ArchiveError, match=r"damaged|truncated"):
-            sources.open_source(archive, Keys(identity=str(MINE)))
+            open_source.open_source(archive, Keys(identity=str(MINE)))
         if verify(tmp_path)[0]["verified"]:
             missed.append(position)
 
@@ -226,7 +226,7 @@ def test_without_its_description_it_still_opens_with_the_secret_key(
     (listed,) = verify(tmp_path)
     assert listed["verified"] is False
     assert "description" in listed["problem"]
-    with sources.open_source(archive, Keys(identity=str(MINE))) as source:  # type: ignore[union-attr]
+    with open_source.open_source(archive, Keys(identity=str(MINE))) as source:  # type: ignore[union-attr]
         source.check(quiet)
 
 
@@ -254,7 +254,7 @@ def test_retention_and_the_link_know_both_kinds(
     sealed = Path(backups.take(client, small.name, tmp_path, lock=TO_ME)["archive"])
     assert not (tmp_path / "latest.tar.gz").exists()
     with pytest.raises(ArchiveError, match=r"latest\.tar\.gz\.age does"):
-        sources.open_source(tmp_path / "latest.tar.gz")
+        open_source.open_source(tmp_path / "latest.tar.gz")
     orphan = tmp_path / "backup-20200101-000000.tar.gz.age.json"
     orphan.write_text("{}")
 
@@ -353,7 +353,7 @@ def test_as_modules_with_the_public_key_only_and_no_secret_in_any_output(
     assert right["changed"] is True, right
     assert small["items"].count_documents({}) == 300
     assert right["safety_backup"].endswith(".tar.gz.age")
-    with sources.open_source(Path(right["safety_backup"]), Keys(identity=str(MINE))) as safety:  # type: ignore[union-attr]
+    with open_source.open_source(Path(right["safety_backup"]), Keys(identity=str(MINE))) as safety:  # type: ignore[union-attr]
         assert safety.manifest.database == small.name
 
 
@@ -387,8 +387,6 @@ def test_a_kill_leaves_no_plain_byte_and_nothing_that_the_next_backup_does_not_r
     to = TO_ME.recipients[0]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, migrator_uri, small.name, tmp_path, to, phase],
-        env={**os.environ, "PYTHONPATH": "plugins/module_utils"},
-        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

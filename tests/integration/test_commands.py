@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration import definition, rollback, runner
+from mongo_migration.document import definition
 from mongo_migration.errors import InterruptedRunError, MigrationError, PlanBlockedError
-from mongo_migration.stop import StopSignal
+from mongo_migration.procedures import migrate as runner
+from mongo_migration.procedures import rollback
+from mongo_migration.support.stop import StopSignal
 
 from embedded.mongod import ReplicaSet
 from tests.support.driver import Job

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from mongo_migration import connection, options
+from mongo_migration import argument_specs, connection
 from mongo_migration.errors import ConnectionFailedError
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -25,7 +25,9 @@ DIFFICULT = "p@ss:w/rd?#[%]&= \"quoted\" 'so' \\ $HOME ü"
 
 
 def params(**given: Any) -> dict[str, Any]:
-    defaults = {name: spec.get("default") for name, spec in options.CONNECTION_OPTIONS.items()}
+    defaults = {
+        name: spec.get("default") for name, spec in argument_specs.CONNECTION_OPTIONS.items()
+    }
     return {**defaults, "database": "bizzai", "connection_timeout": 3.0, **given}
 
 

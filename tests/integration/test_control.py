@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from mongo_migration import control, lease, rollback, runner
 from mongo_migration.errors import InterruptedRunError, MigrationError
+from mongo_migration.ledger import control, lease
 from mongo_migration.operations import building
-from mongo_migration.stop import StopSignal
+from mongo_migration.procedures import migrate, rollback
+from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
 from embedded.processes import wait_until
@@ -31,7 +32,7 @@ steps:
 # A process that lives: the lease of a dead one of this machine is nobody's.
 HERE = {**ANNA, "pid": os.getpid()}
 BEN = {"user": "ben", "host": "laptop", "pid": os.getpid()}
-SETTINGS = runner.Settings(batch_size=50, pause_seconds=0.05, lease_seconds=3)
+SETTINGS = migrate.Settings(batch_size=50, pause_seconds=0.05, lease_seconds=3)
 ITEMS = 1000
 Event = dict[str, Any]
 
@@ -70,9 +71,9 @@ def items(deployment: Deployment) -> Deployment:
     return deployment
 
 
-def migrating(deployment: Deployment, settings: runner.Settings = SETTINGS) -> AtWork:
+def migrating(deployment: Deployment, settings: migrate.Settings = SETTINGS) -> AtWork:
     def work(**more: Any) -> dict[str, Any]:
-        return runner.migrate(
+        return migrate.migrate(
             client=deployment.client,
             database=deployment.data.name,
             definition=deployment.load((DOCUMENT, "001.yml")),

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from mongo_migration import runs
 from mongo_migration.errors import PlanBlockedError
+from mongo_migration.ledger import runs
 
 from embedded import dirty
 from embedded.company import OWNER_FIELDS

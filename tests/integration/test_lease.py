@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from bson.timestamp import Timestamp
-from mongo_migration import lease, retry
 from mongo_migration.errors import LeaseHeldError, LeaseLostError, MigrationError
-from mongo_migration.journal import Journal
-from mongo_migration.stop import StopSignal
+from mongo_migration.ledger import lease
+from mongo_migration.ledger.journal import Journal
+from mongo_migration.support import retry
+from mongo_migration.support.stop import StopSignal
 from pymongo.errors import AutoReconnect
 
 from embedded.mongod import ReplicaSet, Standalone

@@ -13,7 +13,7 @@ import bson
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import InterruptedRunError, MigrationError
-from mongo_migration.matching import hashable
+from mongo_migration.values.compare import hashable
 
 from embedded.mongod import ReplicaSet
 from tests.support import torture

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from mongo_migration import maintenance
-from mongo_migration.maintenance import MaintenanceError
+from mongo_migration.maintenance import mode
+from mongo_migration.maintenance.mode import MaintenanceError
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -39,7 +39,7 @@ def app(replica_set: ReplicaSet, database: Data) -> Iterator[Client]:
 @pytest.fixture
 def switch(migrator: Client, database: Data) -> Switch:
     def call(state: str, **options: Any) -> dict[str, Any]:
-        return maintenance.switch(
+        return mode.switch(
             **{
                 "client": migrator,
                 "database": database.name,
@@ -77,10 +77,10 @@ def test_on_blocks_ordinary_users_and_lets_the_migrator_write(
 
     assert result["changed"]
     assert result["write_block"]
-    assert maintenance.write_block_is_on(migrator) is True
+    assert mode.write_block_is_on(migrator) is True
     with pytest.raises(OperationFailure) as refused:
         app[database.name].items.insert_one({})
-    assert refused.value.code == maintenance.USER_WRITES_BLOCKED
+    assert refused.value.code == mode.USER_WRITES_BLOCKED
     migrator[database.name].items.insert_one({})
 
 
@@ -104,7 +104,7 @@ def test_text_that_looks_like_an_expression_is_recorded_as_text(
 ) -> None:
     switch("on", reason="$$ROOT", change={"ticket": "$on"})
 
-    record = maintenance.state(migrator, database.name)
+    record = mode.state(migrator, database.name)
     assert record
     assert record["reason"] == "$$ROOT"
     assert record["change"] == {"ticket": "$on"}
@@ -133,7 +133,7 @@ def test_on_again_restores_a_block_that_was_taken_away_and_keeps_since(
     assert second["write_block"]
     assert second["since"] == first["since"]
     assert second["by"]["user"] == "anna"
-    assert maintenance.write_block_is_on(client) is True
+    assert mode.write_block_is_on(client) is True
 
 
 def test_off_lets_everybody_write_again(switch: Switch, app: Client, database: Data) -> None:
@@ -155,7 +155,7 @@ def test_off_of_what_was_never_on_records_nothing(
     result = switch("off")
 
     assert not result["changed"]
-    assert maintenance.state(migrator, database.name) is None
+    assert mode.state(migrator, database.name) is None
     assert database.list_collection_names() == []
 
 
@@ -165,14 +165,14 @@ def test_check_mode_says_what_would_change_and_changes_nothing(
 ) -> None:
     if state == "off":
         switch("on")
-    before = maintenance.state(migrator, database.name)
+    before = mode.state(migrator, database.name)
 
     result = switch(state, check=True, probe=app)
 
     assert result["changed"]
     assert result["diff"]["after"] == {"on": state == "on", "write_block": state == "on"}
-    assert maintenance.state(migrator, database.name) == before
-    assert maintenance.write_block_is_on(migrator) is (state == "off")
+    assert mode.state(migrator, database.name) == before
+    assert mode.write_block_is_on(migrator) is (state == "off")
 
 
 def test_never_leaves_the_write_block_alone(switch: Switch, migrator: Client, app: Client) -> None:
@@ -180,7 +180,7 @@ def test_never_leaves_the_write_block_alone(switch: Switch, migrator: Client, ap
 
     assert result["changed"]
     assert not result["write_block"]
-    assert maintenance.write_block_is_on(migrator) is False
+    assert mode.write_block_is_on(migrator) is False
     assert result["proof"]["refused"] is False
     assert "not tried" in result["proof"]["how"]
 
@@ -251,8 +251,8 @@ def test_a_missing_privilege_is_named_with_the_command_that_grants_it(
 
     assert "other@admin lacks the privilege setUserWriteBlockMode" in error.value.message
     assert 'grantRolesToUser("other", [{role: "writeBlock"' in error.value.details["grant"]
-    assert maintenance.state(client, database.name) is None
-    assert maintenance.write_block_is_on(client) is False
+    assert mode.state(client, database.name) is None
+    assert mode.write_block_is_on(client) is False
 
 
 def test_a_user_that_may_only_switch_would_lock_itself_out_and_is_refused(
@@ -264,7 +264,7 @@ def test_a_user_that_may_only_switch_would_lock_itself_out_and_is_refused(
     with pytest.raises(MaintenanceError, match="lacks the privilege bypassWriteBlockingMode"):
         switch("on", client=half)
 
-    assert maintenance.write_block_is_on(client) is False
+    assert mode.write_block_is_on(client) is False
 
 
 def test_other_databases_under_the_block_are_named(
@@ -285,11 +285,11 @@ def test_without_clusterMonitor_the_record_stands_in_for_the_server(  # noqa: N8
 ) -> None:
     blind = other_user([{"role": "readWrite", "db": database.name}, "restore"])
 
-    assert maintenance.write_block_is_on(blind) is None
+    assert mode.write_block_is_on(blind) is None
     assert switch("on", client=blind)["write_block"]
     assert not switch("on", client=blind)["changed"]
     assert switch("off", client=blind)["changed"]
-    assert maintenance.write_block_is_on(client) is False
+    assert mode.write_block_is_on(client) is False
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def test_a_required_block_fails_under_an_old_compatibility_version(
     with pytest.raises(MaintenanceError, match="compatibility version"):
         switch("on", write_block="required")
 
-    assert maintenance.state(migrator, database.name) is None
+    assert mode.state(migrator, database.name) is None
 
 
 def test_a_standalone_server_is_put_into_maintenance_without_block_and_says_so(
@@ -328,7 +328,7 @@ def test_a_standalone_server_is_put_into_maintenance_without_block_and_says_so(
         assert result["changed"]
         assert not result["write_block"]
         assert "standalone" in result["warnings"][0]
-        record = maintenance.state(client, standalone_database.name)
+        record = mode.state(client, standalone_database.name)
         assert record
         assert record["on"]
         assert not record["write_block"]
@@ -343,4 +343,4 @@ def test_a_required_block_fails_on_a_standalone_server_before_anything_is_writte
         with pytest.raises(MaintenanceError, match="standalone"):
             switch("on", client=client, database=standalone_database.name, write_block="required")
 
-        assert maintenance.state(client, standalone_database.name) is None
+        assert mode.state(client, standalone_database.name) is None

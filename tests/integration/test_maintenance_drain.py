@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from mongo_migration import drain, maintenance
-from mongo_migration.maintenance import MaintenanceError
+from mongo_migration.maintenance import drain, mode
+from mongo_migration.maintenance.mode import MaintenanceError
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -41,7 +41,7 @@ def worker(replica_set: ReplicaSet, database: Data) -> Iterator[Client]:
 
 
 def switch(client: Client, database: Data, state: str, **options: Any) -> dict[str, Any]:
-    return maintenance.switch(
+    return mode.switch(
         **{
             "client": client,
             "database": database.name,
@@ -185,8 +185,8 @@ def test_writers_that_do_not_end_fail_the_switch_before_the_block(
 
     assert "worker (127.0.0.1" in error.value.message
     assert "inventory's group of applications" in error.value.message
-    assert maintenance.write_block_is_on(client) is False
-    assert not maintenance.is_on(database)
+    assert mode.write_block_is_on(client) is False
+    assert not mode.is_on(database)
 
 
 @pytest.mark.usefixtures("long_update")
@@ -197,7 +197,7 @@ def test_writers_that_do_not_end_are_only_named_where_the_policy_is_to_continue(
 
     assert any("worker (127.0.0.1" in warning for warning in result["warnings"])
     assert result["drain"]["drained"] is False
-    assert maintenance.write_block_is_on(client) is True
+    assert mode.write_block_is_on(client) is True
 
 
 def test_a_user_who_may_not_look_is_told_what_it_lacks(
@@ -220,13 +220,13 @@ def test_a_switch_that_was_killed_on_its_way_on_is_seen_and_is_not_yet_on(
 ) -> None:
     assert not switch(migrator, database, "on", phase="begin")["changed"]
 
-    record = maintenance.state(client, database.name) or {}
+    record = mode.state(client, database.name) or {}
     assert record["on"] is False
     assert record["switching"]["to"] == "on"
     assert record["switching"]["by"] == OPERATOR
     assert record["switching"]["reason"] == "migration 004"
-    assert maintenance.write_block_is_on(client) is False
-    assert not maintenance.is_on(database)
+    assert mode.write_block_is_on(client) is False
+    assert not mode.is_on(database)
 
 
 def test_a_completed_switch_is_no_longer_under_way(
@@ -237,7 +237,7 @@ def test_a_completed_switch_is_no_longer_under_way(
 
     assert completed["changed"]
     assert completed["switching"]["to"] == "on"
-    record = maintenance.state(client, database.name) or {}
+    record = mode.state(client, database.name) or {}
     assert record["on"] is True
     assert "switching" not in record
 
@@ -250,11 +250,11 @@ def test_the_begin_of_off_accepts_writes_and_remembers_that_applications_have_to
     assert switch(migrator, database, "off", phase="begin")["changed"]
 
     worker[database.name]["items"].insert_one({})
-    record = maintenance.state(client, database.name) or {}
+    record = mode.state(client, database.name) or {}
     assert record["on"] is False
     assert record["switching"]["to"] == "off"
     assert not switch(migrator, database, "off")["changed"]
-    assert "switching" not in (maintenance.state(client, database.name) or {})
+    assert "switching" not in (mode.state(client, database.name) or {})
 
 
 def test_beginning_again_keeps_since_by_and_reason_of_what_is_on(
@@ -264,7 +264,7 @@ def test_beginning_again_keeps_since_by_and_reason_of_what_is_on(
     switch(migrator, database, "on", phase="begin", reason="another", operator={"user": "bob"})
     switch(migrator, database, "on", reason="another", operator={"user": "bob"})
 
-    record = maintenance.state(client, database.name) or {}
+    record = mode.state(client, database.name) or {}
     assert {key: record[key] for key in ("since", "by", "reason")} == {
         key: first[key] for key in ("since", "by", "reason")
     }
@@ -273,4 +273,4 @@ def test_beginning_again_keeps_since_by_and_reason_of_what_is_on(
 def test_check_mode_records_no_begin(migrator: Client, client: Client, database: Data) -> None:
     switch(migrator, database, "on", phase="begin", check=True)
 
-    assert maintenance.state(client, database.name) is None
+    assert mode.state(client, database.name) is None

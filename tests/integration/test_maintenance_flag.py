@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from mongo_migration import flag
-from mongo_migration.flag import FlagError
+from mongo_migration.maintenance import flag_document
+from mongo_migration.maintenance.flag_document import FlagError
 from pymongo.database import Database
 
 Data = Database[dict[str, Any]]
@@ -16,12 +16,12 @@ FLAG: dict[str, Any] = {"collection": "settings", "filter_": {"_id": "maintenanc
 
 
 def test_the_document_is_made_set_and_left_alone_when_it_is_right(database: Data) -> None:
-    assert flag.set_field(database, **FLAG, value=True)["changed"]
+    assert flag_document.set_field(database, **FLAG, value=True)["changed"]
     assert list(database["settings"].find()) == [{"_id": "maintenance", "on": True}]
 
-    assert not flag.set_field(database, **FLAG, value=True)["changed"]
+    assert not flag_document.set_field(database, **FLAG, value=True)["changed"]
 
-    off = flag.set_field(database, **FLAG, value=False)
+    off = flag_document.set_field(database, **FLAG, value=False)
     assert off["diff"] == {"before": {"on": True}, "after": {"on": False}}
     assert database["settings"].find_one({}) == {"_id": "maintenance", "on": False}
 
@@ -30,7 +30,7 @@ def test_other_fields_stay_and_a_path_leads_into_a_document(database: Data) -> N
     where = ObjectId()
     database["settings"].insert_one({"_id": where, "theme": "dark", "modes": {"beta": 1}})
 
-    flag.set_field(
+    flag_document.set_field(
         database,
         collection="settings",
         filter_={"_id": {"$oid": str(where)}},
@@ -46,13 +46,13 @@ def test_other_fields_stay_and_a_path_leads_into_a_document(database: Data) -> N
 
 
 def test_reading_and_check_mode_write_nothing(database: Data) -> None:
-    assert flag.set_field(database, **FLAG) == {
+    assert flag_document.set_field(database, **FLAG) == {
         "changed": False,
         "found": False,
         "value": None,
         "diff": {"before": {"on": None}, "after": {"on": None}},
     }
-    assert flag.set_field(database, **FLAG, value=True, check=True)["changed"]
+    assert flag_document.set_field(database, **FLAG, value=True, check=True)["changed"]
     assert database.list_collection_names() == []
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_description_is_refused_in_words(
     database["settings"].insert_many([{"n": 1}, {"n": 2}])
 
     with pytest.raises(FlagError, match="For the maintenance flag") as error:
-        flag.set_field(database, **{**FLAG, **wrong}, value=True)
+        flag_document.set_field(database, **{**FLAG, **wrong}, value=True)
 
     assert words in error.value.message
     assert database["settings"].count_documents({"on": True}) == 0

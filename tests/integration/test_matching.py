@@ -11,8 +11,8 @@ from bson.binary import Binary
 from bson.code import Code
 from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
-from mongo_migration import matching
-from mongo_migration.matching import ABSENT
+from mongo_migration.values import compare
+from mongo_migration.values.compare import ABSENT
 from pymongo.database import Database
 
 Data = Database[dict[str, Any]]
@@ -71,29 +71,29 @@ def stored(database: Data) -> Data:
 
 def test_a_filter_for_a_state_finds_that_state_alone(stored: Data):
     for place, state in enumerate(STATES):
-        found = [row["_id"] for row in stored["states"].find(matching.holds("f", state))]
+        found = [row["_id"] for row in stored["states"].find(compare.holds("f", state))]
         assert found == [place], state
 
 
 def test_two_states_are_the_same_only_if_they_are_one(stored: Data):
     rows = {row["_id"]: row.get("f", ABSENT) for row in stored["states"].find()}
     for place, state in enumerate(STATES):
-        assert [other for other in rows if matching.same(rows[other], state)] == [place]
+        assert [other for other in rows if compare.same(rows[other], state)] == [place]
 
 
 def test_types_have_the_server_s_names(stored: Data):
     named = stored["states"].aggregate([{"$project": {"type": {"$type": "$f"}}}])
     for row in named:
         state = STATES[row["_id"]]
-        assert row["type"] == ("missing" if state is ABSENT else matching.bson_type(state))
+        assert row["type"] == ("missing" if state is ABSENT else compare.bson_type(state))
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_every_candidate_has_a_reason_and_nothing_else_is_one(stored: Data, keep: bool):
     valid = [ObjectId("65f000000000000000000001")]
-    selector = matching.candidate("f", "objectId", valid, keep)
+    selector = compare.candidate("f", "objectId", valid, keep)
     rows = stored["states"].aggregate(
-        [{"$match": selector}, {"$project": {"why": matching.category("f", "objectId")}}]
+        [{"$match": selector}, {"$project": {"why": compare.category("f", "objectId")}}]
     )
     reasons = {row["_id"]: row["why"] for row in rows}
     expected = {0: "missing", 1: "null", 2: "empty_string"}

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from bson import DatetimeMS, Int64, ObjectId
-from mongo_migration import runs
 from mongo_migration.errors import PlanBlockedError
+from mongo_migration.ledger import runs
 from pymongo.collection import Collection
 
 from tests.support.migrations import Deployment, failed

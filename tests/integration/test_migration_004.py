@@ -8,8 +8,9 @@ import bson
 import pytest
 from bson import Int64, ObjectId
 from bson.decimal128 import Decimal128
-from mongo_migration import definition, plan
+from mongo_migration.document import definition
 from mongo_migration.errors import DefinitionError, PlanBlockedError
+from mongo_migration.procedures import plan
 
 from tests.support.migrations import Deployment, failed, named, text_of
 from tests.support.tenants import ABSENT, OWNER_FIELDS, Tenants, tenants

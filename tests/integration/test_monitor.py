@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration import connection, runner
+from mongo_migration import connection
 from mongo_migration.errors import InterruptedRunError, MigrationError
-from mongo_migration.monitor import judge, watch
-from mongo_migration.monitor.trip import Trip
-from mongo_migration.stop import StopSignal
-from mongo_migration.throttle import Limits
+from mongo_migration.monitor import loop, thresholds
+from mongo_migration.monitor.circuit_breaker import Trip
+from mongo_migration.pace.throttle import Limits
+from mongo_migration.procedures import migrate as runner
+from mongo_migration.support.stop import StopSignal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -37,7 +38,7 @@ steps:
 """
 
 
-def settings(**changed: Any) -> watch.Settings:
+def settings(**changed: Any) -> loop.Settings:
     given: dict[str, Any] = {
         "interval": 0.2,
         "samples": 1,
@@ -48,11 +49,11 @@ def settings(**changed: Any) -> watch.Settings:
             ("metrics_file", "output", "openmetrics_file", "max_seconds", "stop_file", "parent_pid")
         ),
     }
-    return watch.Settings(**{**given, **changed})
+    return loop.Settings(**{**given, **changed})
 
 
 def look(client: Client, database: str, **changed: Any) -> dict[str, Any]:
-    return watch.run(
+    return loop.run(
         client,
         database,
         settings(**changed),
@@ -225,7 +226,7 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
         run = deployment.data["_migrations"].find_one({"kind": "run", "phase": "running"}) or {}
         return run.get("counts", {}).get("modified", 0) > 0
 
-    critical = judge.judge({"free_tickets_ratio": 0.0}, judge.limits({}))
+    critical = thresholds.judge({"free_tickets_ratio": 0.0}, thresholds.limits({}))
     trip = Trip(deployment.client, deployment.data.name, action="pause")
     thread = threading.Thread(target=migrate)
     thread.start()
@@ -249,7 +250,7 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
 
 
 def test_without_a_run_there_is_nothing_to_trip(deployment: Deployment) -> None:
-    critical = judge.judge({"free_tickets_ratio": 0.0}, judge.limits({}))
+    critical = thresholds.judge({"free_tickets_ratio": 0.0}, thresholds.limits({}))
     trip = Trip(deployment.client, deployment.data.name, action="abort")
     for _look in range(4):
         trip.see(critical)

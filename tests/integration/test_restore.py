@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration import definition, info, lease, plan, rollback, runner, stop, verify
-from mongo_migration.backup import catalog, load, restore, sources
-from mongo_migration.errors import (
-    ArchiveError,
-    InterruptedRunError,
-    LeaseHeldError,
-    MigrationError,
-)
-from mongo_migration.progress import quiet
+from mongo_migration.backup import catalog, load, open_source, restore
+from mongo_migration.document import definition
+from mongo_migration.errors import ArchiveError, InterruptedRunError, LeaseHeldError, MigrationError
+from mongo_migration.ledger import lease
+from mongo_migration.procedures import migrate, plan, rollback, status, verify
+from mongo_migration.support import stop
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -331,7 +329,7 @@ def test_expired_documents_of_a_ttl_index_come_back(
     old = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
     database["sessions"].insert_many([{"_id": n, "at": old} for n in range(200)])
     archive = Path(backups.take(client, database.name, tmp_path)["archive"])
-    with sources.open_source(archive) as source:  # type: ignore[union-attr]
+    with open_source.open_source(archive) as source:  # type: ignore[union-attr]
         source.manifest.collections[0].count = 199
         database["sessions"].drop()
         with pytest.raises(ArchiveError, match="damaged"):
@@ -415,7 +413,7 @@ def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
     command = f"ansible-playbook restore.yml -e archive={archive}"
     work: dict[str, Any] = {"client": client, "database": small.name}
     run: dict[str, Any] = {
-        "settings": runner.Settings(),
+        "settings": migrate.Settings(),
         "change": {},
         "operator": ME,
         "progress": quiet,
@@ -423,7 +421,7 @@ def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
     }
     document = definition.load(torture.DOCUMENT, "901.yml")
     for attempt in (
-        lambda: runner.migrate(**work, **run, definition=document),
+        lambda: migrate.migrate(**work, **run, definition=document),
         lambda: rollback.roll_back(**work, **run, migration="901"),
         lambda: rollback.plan(**work, migration="901"),
         lambda: verify.verify(**work, definition=document),
@@ -433,12 +431,12 @@ def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
             attempt()
         assert raised.value.details["next"] == command
         assert command in raised.value.message
-    found = info.describe(**work, definition=document)
+    found = status.describe(**work, definition=document)
     assert found["restore"] == {"archive": str(archive), "next": command}
     assert any(command in problem for problem in found["problems"])
 
     backups.put_back(client, small.name, archive)
-    assert info.describe(**work, definition=None)["restore"] is None
+    assert status.describe(**work, definition=None)["restore"] is None
     assert small["items"].count_documents({}) == 100
 
 
@@ -446,9 +444,9 @@ KILLED = """
 import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
-from mongo_migration import lease
-from mongo_migration.backup import load, restore, sources
-from mongo_migration.progress import quiet
+from mongo_migration.ledger import lease
+from mongo_migration.backup import load, open_source, restore
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient, monitoring
 
 uri, name, archive, command, number = sys.argv[1:]
@@ -469,7 +467,7 @@ settings = restore.Settings(database=name, source_database=name, confirm=name)
 load._MOST_DOCUMENTS = 30  # many small inserts: more places to die at
 me = {"user": "operator", "host": os.uname().nodename, "pid": os.getpid()}
 hold = lambda db: lease.hold(db, purpose="restore", holder=me, seconds=30)
-restore.restore(client, sources.open_source(Path(archive)), settings, hold=hold, progress=quiet)
+restore.restore(client, open_source.open_source(Path(archive)), settings, hold=hold, progress=quiet)
 """
 
 
@@ -500,8 +498,6 @@ def test_kill_before_the_first_replacement_leaves_the_database_as_it_was(
     uri = replica_set.uri("migrator")
     done = subprocess.run(
         [sys.executable, "-c", KILLED, uri, small.name, archive, command, str(number)],
-        env={**os.environ, "PYTHONPATH": "plugins/module_utils"},
-        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from mongo_migration import control, lease
 from mongo_migration.errors import InterruptedRunError
-from mongo_migration.progress import quiet
+from mongo_migration.ledger import control, lease
+from mongo_migration.support.progress import quiet
 
 from embedded.mongod import ReplicaSet
 from tests.support import torture

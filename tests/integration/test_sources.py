@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from bson import Int64, ObjectId
-from mongo_migration import matching
 from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
 from mongo_migration.operations import field_walk, grouping
+from mongo_migration.values import compare
 
 from tests.support import backups
 from tests.support.migrations import Deployment, failed, named
@@ -86,7 +86,7 @@ def test_a_value_of_its_own_for_each_document_is_written_byte_for_byte(
     assert site.migrate(text, frozen=frozen)["modified"] == len(values)
 
     for one in site.data["items"].find():
-        assert matching.same(one["mark"], one["from"]), one
+        assert compare.same(one["mark"], one["from"]), one
     assert failed(site.verify(text)) == []
     site.roll_back("005")
     assert site.content() == before

@@ -6,10 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from mongo_migration import runner
-from mongo_migration.sampler import Sampler
-from mongo_migration.stop import StopSignal
-from mongo_migration.throttle import FIRST_SIZE, FROZEN_SIZE, SMALLEST, Limits, Sample
+from mongo_migration.pace.sampler import Sampler
+from mongo_migration.pace.throttle import FIRST_SIZE, FROZEN_SIZE, SMALLEST, Limits, Sample
+from mongo_migration.procedures import migrate as runner
+from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet, Standalone

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from evidence import record, seal, signature, writer
+from evidence import log_writer, record, seal, signature
 from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet
@@ -71,7 +71,7 @@ class Story:
             process.wait()
         (folder,) = set(self.site.evidence()) - before
         # What it had started ends by itself, and until then the folder is in use.
-        until(lambda: not writer.is_written(folder))
+        until(lambda: not log_writer.is_written(folder))
         return folder
 
     def look(self, name: str) -> Run:

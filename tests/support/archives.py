@@ -9,9 +9,9 @@ from typing import Any
 
 import bson
 from mongo_migration.backup import footer, members, names
+from mongo_migration.backup.archive_writer import Writer
 from mongo_migration.backup.manifest import NAME, Collection, File, Manifest
-from mongo_migration.backup.writer import Writer
-from mongo_migration.digest import Digest
+from mongo_migration.values.digest import Digest
 
 
 def write(

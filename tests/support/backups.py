@@ -22,8 +22,8 @@ from bson import (
     Timestamp,
 )
 from bson.raw_bson import RawBSONDocument
-from mongo_migration.backup import create, restore, sources
-from mongo_migration.progress import quiet
+from mongo_migration.backup import create, open_source, restore
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -208,7 +208,7 @@ def put_back(client: Client, database: str, archive: Path, **options: Any) -> di
     hold: Callable[[Any], Any] = options.pop("hold", lambda _database: nullcontext(Unlosable()))
     progress = options.pop("progress", quiet)
     stop = options.pop("stop", None)
-    source = sources.open_source(archive, options.pop("keys", None))
+    source = open_source.open_source(archive, options.pop("keys", None))
     settings = restore.Settings(
         **{
             "database": database,

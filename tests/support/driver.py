@@ -18,9 +18,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mongo_migration import definition, ejson, lease, rollback, runner, stop
-from mongo_migration.backup import create, restore, sources
+from mongo_migration.backup import create, open_source, restore
+from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
+from mongo_migration.ledger import lease
+from mongo_migration.procedures import migrate, rollback
+from mongo_migration.support import stop
+from mongo_migration.values import ejson
 from pymongo import MongoClient, monitoring
 from pymongo.errors import PyMongoError
 
@@ -34,7 +38,7 @@ class Job:
         database: the database.
         text: the migration document.
         action: migrate, rollback, backup or restore.
-        settings: of :class:`runner.Settings`.
+        settings: of :class:`batches.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
             before the engine hears of it.
@@ -147,7 +151,7 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
     common: dict[str, Any] = {
         "client": client,
         "database": job.database,
-        "settings": runner.Settings(**job.settings),
+        "settings": migrate.Settings(**job.settings),
         "change": {},
         "operator": operator,
         "progress": announce,
@@ -157,13 +161,13 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
     _announce({"phase": "ready"})
     if job.action == "rollback":
         return rollback.roll_back(migration=what.id, on_conflict=job.on_conflict, **common)
-    return runner.migrate(definition=what, **common)
+    return migrate.migrate(definition=what, **common)
 
 
 def _restore(
     job: Job, client: MongoClient[dict[str, Any]], announce: _Announcer, operator: dict[str, Any]
 ) -> Any:
-    source = sources.open_source(Path(job.archive))
+    source = open_source.open_source(Path(job.archive))
     settings = restore.Settings(
         database=job.database, source_database=source.manifest.database, confirm=job.database
     )

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mongo_migration import definition, maintenance, plan, rollback, runner, verify
-from mongo_migration.definition import Definition
-from mongo_migration.stop import StopSignal
+from mongo_migration.document import definition
+from mongo_migration.document.definition import Definition
+from mongo_migration.maintenance import mode
+from mongo_migration.procedures import migrate as runner
+from mongo_migration.procedures import plan, rollback, verify
+from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -118,7 +121,7 @@ class Deployment:
 
     def maintenance(self, state: str) -> None:
         """Record maintenance mode; without the server's write block, which all databases share."""
-        maintenance.switch(
+        mode.switch(
             client=self.client,
             database=self.data.name,
             state=state,

@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from bson import ObjectId
-from mongo_migration import definition, rollback, runner, verify
-from mongo_migration.progress import quiet
-from mongo_migration.stop import StopSignal
+from mongo_migration.document import definition
+from mongo_migration.procedures import migrate as runner
+from mongo_migration.procedures import rollback, verify
+from mongo_migration.support.progress import quiet
+from mongo_migration.support.stop import StopSignal
 from pymongo.database import Database
 
 from .driver import Job

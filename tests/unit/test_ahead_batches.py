@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from mongo_migration.operations.ahead import Ahead, Position
+from mongo_migration.operations.read_ahead import Ahead, Position
 
 
 @dataclass

@@ -17,7 +17,7 @@ import pytest
 from mongo_migration.backup import footer, members
 from mongo_migration.backup.reader import Reader
 from mongo_migration.errors import ArchiveError
-from mongo_migration.progress import quiet
+from mongo_migration.support.progress import quiet
 
 from tests.support import archives
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mongo_migration.ahead import ahead
 from mongo_migration.backup.pipeline import in_order
+from mongo_migration.support.prefetch import ahead
 
 
 def readers() -> list[threading.Thread]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import bson
 from mongo_migration.backup.reader import Reader
 from mongo_migration.backup.spool import Spool
-from mongo_migration.progress import quiet
+from mongo_migration.support.progress import quiet
 
 from tests.support import archives
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from mongo_migration import connection, options
+from mongo_migration import argument_specs, connection
 from mongo_migration.errors import ConnectionFailedError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
@@ -15,7 +15,9 @@ PASSWORD = "s3cr:et/p@ss w%rd+ü"
 
 
 def params(**given: Any) -> dict[str, Any]:
-    defaults = {name: spec.get("default") for name, spec in options.CONNECTION_OPTIONS.items()}
+    defaults = {
+        name: spec.get("default") for name, spec in argument_specs.CONNECTION_OPTIONS.items()
+    }
     return {**defaults, "database": "bizzai", "connection_timeout": 0.2, **given}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from mongo_migration import definition
+from mongo_migration.document import definition
 from mongo_migration.errors import DefinitionError
 
 from tests.support.migrations import text_of

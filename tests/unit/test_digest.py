@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import bson
-from mongo_migration.digest import Digest
+from mongo_migration.values.digest import Digest
 
 DOCUMENTS = [bson.encode({"_id": number, "value": "x" * number}) for number in range(50)]
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 from bson import ObjectId
-from mongo_migration import connection, entry
+from mongo_migration import connection, module_runner
 from mongo_migration.errors import DefinitionError, MigrationError
 from pymongo.errors import OperationFailure
 
@@ -53,7 +53,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
 
 def end_of(module: FakeModule, work: Any, **options: Any) -> EndedError:
     with pytest.raises(EndedError) as ended:
-        entry.run(module, work, **options)
+        module_runner.run(module, work, **options)
     return ended.value
 
 
@@ -130,7 +130,7 @@ def test_work_gets_what_came_before(client: FakeClient) -> None:
 
 
 def test_without_a_definition_there_is_nothing_to_load() -> None:
-    assert entry.load_definition(FakeModule(definition=None)) is None
+    assert module_runner.load_definition(FakeModule(definition=None)) is None
 
 
 def test_a_missing_library_is_named_with_the_python_that_lacks_it(

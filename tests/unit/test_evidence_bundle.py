@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from evidence import bundle, chain, record, seal, signature, writer
+from evidence import bundle, chain, log_writer, record, seal, signature
 
 CHECKS = [
     {"name": "a <b>", "status": "passed", "expected": 0, "observed": 0, "examined": 3},
@@ -41,7 +41,7 @@ def folder(root: Path, name: str = "20261123-020400-migrate-004-db", **run: Any)
 
 
 def write(made: Path, *lines: dict[str, Any], screen: str = "") -> None:
-    log = writer.Writer(made)
+    log = log_writer.Writer(made)
     log.write(lines, screen)
     log.close()
 
@@ -112,7 +112,7 @@ def test_only_folders_of_this_deployment_that_nobody_writes_to_are_unfinished(tm
     write(sealed, line("ok"))
     bundle.close(sealed)
     folder(tmp_path, "being-opened")
-    alive = writer.Writer(folder(tmp_path, "alive"))
+    alive = log_writer.Writer(folder(tmp_path, "alive"))
     find = {"deployment": "db", "database": "bizzai", "but": own}
     assert bundle.unfinished(tmp_path, **find) == [left]
     alive.close()
@@ -124,17 +124,17 @@ def test_a_lock_ends_with_the_last_process_that_inherited_it(tmp_path: Path):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        writer.Writer(made)
+        log_writer.Writer(made)
         os.write(writing, b"x")
         os.read(os.pipe()[0], 1)  # until it is killed
         os._exit(0)
     try:
         assert os.read(reading, 1) == b"x"
-        assert writer.is_written(made)
+        assert log_writer.is_written(made)
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
-    assert not writer.is_written(made)
+    assert not log_writer.is_written(made)
 
 
 def test_a_line_that_a_crash_cut_short_is_removed_before_the_log_goes_on(tmp_path: Path):

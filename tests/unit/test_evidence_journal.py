@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mongo_migration.journal_info import merge
+from mongo_migration.procedures.journal_summary import merge
 
 
 def entry(seq: int, collection: str = "items", **more: Any) -> dict[str, Any]:

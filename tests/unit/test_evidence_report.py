@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence import bundle, record, report, writer
+from evidence import bundle, log_writer, record, report
 
 # Debian's package; CI installs it. Nothing else has to.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -85,7 +85,7 @@ def evidence(root: Path, **changes: Any) -> Path:
     }
     for name, value in files.items():
         record.write_json(folder / f"{name}.json", value)
-    log = writer.Writer(folder)
+    log = log_writer.Writer(folder)
     log.write(
         [
             {"time": at(0), "status": "phase", "phase": f"Pass the gate {EVIL}"},

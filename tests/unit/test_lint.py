@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from mongo_migration import definition, lint
+from mongo_migration.document import definition, lint
 
 from authoring import lint as command
 from tests.support.playbooks import ROOT

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from mongo_migration.errors import MigrationError
-from mongo_migration.monitor import apps, judge
+from mongo_migration.monitor import apps, thresholds
 from mongo_migration.monitor.catalog import METRICS
-from mongo_migration.monitor.life import Life
-from mongo_migration.stop import StopSignal
+from mongo_migration.monitor.lifetime import Life
+from mongo_migration.support.stop import StopSignal
 
 from embedded.processes import wait_until
 from tests.support.playbooks import ROOT
@@ -42,39 +42,39 @@ def server() -> Iterator[tuple[str, list[int]]]:
 
 
 def test_a_metric_is_judged_by_the_limit_that_it_passed_last() -> None:
-    limits = judge.limits({})
-    assert judge.judge({"replication_lag_seconds": 4.9}, limits) == []
-    (warned,) = judge.judge({"replication_lag_seconds": 5}, limits)
+    limits = thresholds.limits({})
+    assert thresholds.judge({"replication_lag_seconds": 4.9}, limits) == []
+    (warned,) = thresholds.judge({"replication_lag_seconds": 5}, limits)
     assert (warned.level, warned.limit) == ("warn", 5)
-    (critical,) = judge.judge({"replication_lag_seconds": 31}, limits)
+    (critical,) = thresholds.judge({"replication_lag_seconds": 31}, limits)
     assert (critical.level, critical.limit) == ("critical", 30)
     assert critical.advice
 
 
 def test_of_some_metrics_less_is_worse() -> None:
-    limits = judge.limits({})
-    assert judge.judge({"free_tickets_ratio": 1.0}, limits) == []
-    (found,) = judge.judge({"free_tickets_ratio": 0.0}, limits)
+    limits = thresholds.limits({})
+    assert thresholds.judge({"free_tickets_ratio": 1.0}, limits) == []
+    (found,) = thresholds.judge({"free_tickets_ratio": 0.0}, limits)
     assert found.level == "critical"
 
 
 def test_the_worst_comes_first() -> None:
-    found = judge.judge({"flow_control": 1, "free_tickets_ratio": 0.0}, judge.limits({}))
+    found = thresholds.judge({"flow_control": 1, "free_tickets_ratio": 0.0}, thresholds.limits({}))
     assert [item.level for item in found] == ["critical", "warn"]
-    assert judge.worst(found) == "critical"
-    assert judge.worst([]) == "ok"
+    assert thresholds.worst(found) == "critical"
+    assert thresholds.worst([]) == "ok"
 
 
 def test_an_inventory_changes_one_limit_and_switches_others_off() -> None:
-    limits = judge.limits({"replication_lag_seconds": {"warn": 20}, "members_down": None})
-    assert judge.judge({"replication_lag_seconds": 19, "members_down": 3}, limits) == []
-    (found,) = judge.judge({"replication_lag_seconds": 40}, limits)
+    limits = thresholds.limits({"replication_lag_seconds": {"warn": 20}, "members_down": None})
+    assert thresholds.judge({"replication_lag_seconds": 19, "members_down": 3}, limits) == []
+    (found,) = thresholds.judge({"replication_lag_seconds": 40}, limits)
     assert found.level == "critical"
 
 
 def test_wrong_limits_are_told_all_at_once_and_with_the_fix() -> None:
     with pytest.raises(MigrationError) as caught:
-        judge.limits(
+        thresholds.limits(
             {
                 "replicaton_lag_seconds": {"warn": 1},
                 "documents": {"warn": 1},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mongo_migration import definition
+from mongo_migration.document import definition
 
 from authoring import lint as linting
 from authoring import new_migration

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from mongo_migration import plan_text
 from mongo_migration.errors import PlanBlockedError
+from mongo_migration.procedures import plan_text
 
 
 def field_row(**changes: Any) -> dict[str, Any]:

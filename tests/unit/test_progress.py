@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from mongo_migration import progress
+from mongo_migration.support import progress
 
 from tests.support.playbooks import ROOT
 

@@ -8,7 +8,7 @@ import bson
 import pytest
 from bson import Int64, ObjectId
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
-from mongo_migration import raw
+from mongo_migration.values import raw
 
 DOCUMENTS: list[dict[str, Any]] = [{}, {"a": 1}, {"b": "x" * 300, "c": [{"d": None}]}]
 

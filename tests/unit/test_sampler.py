@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from mongo_migration import sampler
+from mongo_migration.pace import sampler
 
 
 def test_a_percentile_needs_enough_operations() -> None:

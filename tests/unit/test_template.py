@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mongo_migration import template
+from mongo_migration.document import variables
 from mongo_migration.errors import DefinitionError
 
 
 def rendered(text: str, **values: Any) -> Any:
-    tree = template.render({"a": [text]}, values, source="f.yml", keep=frozenset())
+    tree = variables.render({"a": [text]}, values, source="f.yml", keep=frozenset())
     return tree["a"][0]
 
 
@@ -41,7 +41,7 @@ def test_values_are_not_rendered_again():
 
 def test_conditions_are_kept_for_later():
     tree = {"when": "{{ nobody }}", "b": "{{ x }}"}
-    result = template.render(tree, {"x": 1}, source="f.yml", keep=frozenset({"when"}))
+    result = variables.render(tree, {"x": 1}, source="f.yml", keep=frozenset({"when"}))
     assert result == {"when": "{{ nobody }}", "b": 1}
 
 
@@ -50,7 +50,7 @@ def test_conditions_are_kept_for_later():
     [(True, True), (False, False), ("{{ x == 1 }}", True), ("{{ x == 2 }}", False)],
 )
 def test_a_condition_is_what_it_says(when: bool | str, holds: bool):
-    assert template.condition(when, {"x": 1}, where="f.yml: steps[0]") is holds
+    assert variables.condition(when, {"x": 1}, where="f.yml: steps[0]") is holds
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_a_condition_is_what_it_says(when: bool | str, holds: bool):
 )
 def test_a_condition_that_is_no_yes_or_no_is_refused(when: str):
     with pytest.raises(DefinitionError) as caught:
-        template.condition(when, {"x": 1}, where="f.yml: steps[0]")
+        variables.condition(when, {"x": 1}, where="f.yml: steps[0]")
     assert "f.yml: steps[0]: 'when' must be true or false" in caught.value.message
     assert "write a comparison" in caught.value.message
 
 
 def test_a_condition_on_an_unknown_variable_is_refused():
     with pytest.raises(DefinitionError, match="'y' is undefined"):
-        template.condition("{{ y == 1 }}", {"x": 1}, where="f.yml: steps[0]")
+        variables.condition("{{ y == 1 }}", {"x": 1}, where="f.yml: steps[0]")

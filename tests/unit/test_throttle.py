@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 import pytest
+from mongo_migration.argument_specs import LIMIT_OPTIONS
 from mongo_migration.errors import MigrationError
-from mongo_migration.options import LIMIT_OPTIONS
-from mongo_migration.pacer import Pacer
-from mongo_migration.throttle import (
+from mongo_migration.pace.pacer import Pacer
+from mongo_migration.pace.throttle import (
     FIRST_SIZE,
     FROZEN_SIZE,
     LARGEST,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from release.watch import Limits, Request, Tally, judge, measure, observe, percentile, send
+from release.http_probe import Limits, Request, Tally, judge, measure, observe, percentile, send
 
 
 class Clock:

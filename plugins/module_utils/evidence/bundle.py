@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import junit, record, report, signature, writer
+from . import junit, log_writer, record, report, signature
 from . import seal as seals
 from .lines import read_lines
 
@@ -74,11 +74,11 @@ def unfinished(root: Path, *, deployment: str, database: str, but: Path) -> list
     found = []
     for path in sorted(root.glob(f"*/{record.RUN}")):
         folder = path.parent
-        if folder == but or seals.is_sealed(folder) or not (folder / writer.LOG).exists():
+        if folder == but or seals.is_sealed(folder) or not (folder / log_writer.LOG).exists():
             continue
         run = record.read(folder)
         same = (run.get("deployment"), run.get("database")) == (deployment, database)
-        if same and not writer.is_written(folder):
+        if same and not log_writer.is_written(folder):
             found.append(folder)
     return found
 
@@ -97,7 +97,7 @@ def pack(folder: Path) -> Path:
 def last_line(folder: Path) -> Mapping[str, Any]:
     """Return the last line of the folder's log, empty without one."""
     last: Mapping[str, Any] = {}
-    for line in read_lines(folder / writer.LOG):
+    for line in read_lines(folder / log_writer.LOG):
         last = line
     return last
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import plots, record, timeline
 from .lines import read_lines
-from .writer import LOG
+from .log_writer import LOG
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRICS = "metrics.jsonl"

@@ -82,7 +82,7 @@ def connect(params: Mapping[str, Any]) -> MongoClient[dict[str, Any]]:
     """Return a client that has reached a server and logged in.
 
     Args:
-        params: values for :data:`options.CONNECTION_OPTIONS`.
+        params: values for :data:`argument_specs.CONNECTION_OPTIONS`.
 
     Raises:
         ConnectionFailedError: unreachable, refused, or the options are wrong or contradict.

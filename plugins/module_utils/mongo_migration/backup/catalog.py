@@ -9,8 +9,8 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..ejson import CODEC
-from ..naming import NAMESPACE_NOT_FOUND
+from ..document.collections import NAMESPACE_NOT_FOUND
+from ..values.ejson import CODEC
 from .names import BUCKETS
 
 # Collections of an unfinished restore: they are never part of a backup, and the next restore

@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 
 from pymongo import MongoClient
 
-from .. import connection, retry
+from .. import connection
+from ..document.collections import STATE
 from ..errors import ArchiveError
-from ..naming import STATE
-from ..progress import Sink
-from ..stop import StopSignal
+from ..support import retry
+from ..support.progress import Sink
+from ..support.stop import StopSignal
 from . import catalog, crypt, dump, server, sidecar
 from .crypt import Lock, Sealer
 from .manifest import Manifest

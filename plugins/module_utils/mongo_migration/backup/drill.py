@@ -10,11 +10,11 @@ from typing import Any
 from pymongo import MongoClient
 
 from .. import connection
-from ..digest import Digest
+from ..document.collections import STATE
 from ..errors import ArchiveError
-from ..naming import STATE
-from ..progress import Sink
-from ..stop import StopSignal
+from ..support.progress import Sink
+from ..support.stop import StopSignal
+from ..values.digest import Digest
 from . import catalog, load, restore
 
 _SUFFIX = "_drill"

@@ -15,18 +15,18 @@ from bson.timestamp import Timestamp
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..ahead import ahead
 from ..connection import Server
-from ..digest import Digest
+from ..document.collections import STATE
 from ..errors import ArchiveError
-from ..naming import STATE
-from ..progress import Sink
-from ..raw import SnapshotMissedError, raw_batches
+from ..support.prefetch import ahead
+from ..support.progress import Sink
+from ..values.digest import Digest
+from ..values.raw import SnapshotMissedError, raw_batches
 from . import catalog, members, names
+from .archive_writer import Entry, Writer
 from .manifest import NAME, Collection, File, Manifest
 from .pipeline import in_order
 from .spool import Spool
-from .writer import Entry, Writer
 
 # Reading is one stream and one thread; compression runs beside it without the interpreter's lock.
 _COMPRESSORS = 2

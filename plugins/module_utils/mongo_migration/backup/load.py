@@ -12,9 +12,9 @@ from bson.timestamp import Timestamp
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
-from ..digest import Digest
 from ..errors import ArchiveError
-from ..raw import raw_batches
+from ..values.digest import Digest
+from ..values.raw import raw_batches
 from . import catalog
 
 # The server replaces such a value at the top level of an inserted document by its own time.

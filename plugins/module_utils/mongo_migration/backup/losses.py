@@ -8,7 +8,7 @@ from bson.timestamp import Timestamp
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from ..naming import STATE
+from ..document.collections import STATE
 from .manifest import Manifest
 
 _WORDS = {"i": "inserted", "u": "updated", "d": "deleted"}

@@ -12,8 +12,8 @@ import bson
 from bson import json_util
 from bson.json_util import JSONMode, JSONOptions
 
-from ..ejson import CODEC
 from ..errors import ArchiveError
+from ..values.ejson import CODEC
 from .footer import FORMAT
 
 NAME = "manifest.json"

@@ -14,11 +14,11 @@ from threading import Lock
 from types import TracebackType
 from typing import BinaryIO
 
-from ..ahead import ahead
-from ..digest import Digest
 from ..errors import ArchiveError
-from ..progress import Sink
-from ..raw import split
+from ..support.prefetch import ahead
+from ..support.progress import Sink
+from ..values.digest import Digest
+from ..values.raw import split
 from . import footer, manifest, members
 from .pipeline import in_order
 from .spool import Spool

@@ -31,20 +31,22 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from .. import connection, mixture, retry
+from .. import connection
 from ..connection import Server
-from ..digest import Digest
+from ..document.collections import STATE
 from ..errors import ArchiveError, MigrationError
-from ..naming import STATE
-from ..progress import Meter, Sink
-from ..stop import StopSignal
+from ..ledger import partial_restore
+from ..support import retry
+from ..support.progress import Meter, Sink
+from ..support.stop import StopSignal
+from ..values.digest import Digest
 from . import catalog, create, load, losses
 from .crypt import Lock
 from .manifest import Collection, Manifest
 from .store import Retention
 
 # Documents of `_migrations` that describe the present, not the data.
-PRESENT = frozenset({"lease", "maintenance", mixture.MARK})
+PRESENT = frozenset({"lease", "maintenance", partial_restore.MARK})
 # Collections at a time. The server works on each command with one core.
 _LANES = 2
 _SAFETY_FOLDER = "before-restore"
@@ -273,7 +275,9 @@ class _Work:
             with suppress(PyMongoError):
                 _remove_leftovers(self._database, self._keep)
                 # What an earlier restore left half replaced is so still.
-                self._state.delete_one({"_id": mixture.MARK, "phase": {"$ne": mixture.REPLACING}})
+                self._state.delete_one(
+                    {"_id": partial_restore.MARK, "phase": {"$ne": partial_restore.REPLACING}}
+                )
             raise
         return parts
 
@@ -286,7 +290,7 @@ class _Work:
         try:
             self._mark(
                 {
-                    "phase": mixture.REPLACING,
+                    "phase": partial_restore.REPLACING,
                     "archive": str(self._source.path.absolute()),
                     "source": self._source.manifest.database,
                 }
@@ -438,17 +442,17 @@ class _Work:
     def _mark(self, state: dict[str, Any] | None) -> None:
         """Keep in the database that it is a mixture now, for whoever looks after a crash."""
         if state is None:
-            self._state.delete_one({"_id": mixture.MARK})
+            self._state.delete_one({"_id": partial_restore.MARK})
         else:
             self._state.replace_one(
-                {"_id": mixture.MARK}, {"kind": "restore", **state}, upsert=True
+                {"_id": partial_restore.MARK}, {"kind": "restore", **state}, upsert=True
             )
 
     def _await_majority(self) -> None:
         """Wait until a majority has what was loaded: reads at that level then see all of it."""
         if self._server.topology != "standalone":
             self._state.update_one(
-                {"_id": mixture.MARK},
+                {"_id": partial_restore.MARK},
                 {
                     "$setOnInsert": {"kind": "restore", "phase": "loading"},
                     "$inc": {

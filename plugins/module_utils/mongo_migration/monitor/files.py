@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import ejson
 from ..errors import MigrationError
+from ..values import ejson
 
 _PRIVATE = 0o640
 _PUBLIC = 0o644  # node_exporter is another user

@@ -9,9 +9,9 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from ..connection import UNAUTHORIZED
-from ..naming import OURS
-from .look import COMMENT
+from ..document.collections import OURS
 from .measure import Values
+from .snapshot import COMMENT
 
 # How long the server may look for documents that a validator refuses, per collection.
 _VALIDATOR_MS = 2000

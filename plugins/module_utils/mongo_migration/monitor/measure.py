@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..sampler import dirty_ratio, free_tickets, percentile
-from . import look
-from .look import Look
+from ..pace.sampler import dirty_ratio, free_tickets, percentile
+from . import snapshot
+from .snapshot import Look
 
 Values = dict[str, float]
 
@@ -50,7 +50,7 @@ def measure(now: Look, before: Look | None) -> Values:
 
 def long_operations(now: Look, seconds: float) -> list[dict[str, Any]]:
     """Return the operations that have run for *seconds* or longer, the longest first."""
-    found = [look.operation(item) for item in now.operations if not _builds(item)]
+    found = [snapshot.operation(item) for item in now.operations if not _builds(item)]
     long = [item for item in found if item["seconds"] >= seconds]
     return sorted(long, key=lambda item: -item["seconds"])
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from .catalog import METRICS
-from .judge import LEVELS
+from .thresholds import LEVELS
 
 _PREFIX = "mongo_migration"
 

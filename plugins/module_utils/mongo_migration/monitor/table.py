@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .catalog import METRICS, SECTIONS
-from .judge import amount
+from .thresholds import amount
 
 _MARKS = {"critical": "!!", "warn": "! ", "ok": "  "}
 _HEADINGS = {"database": "DATABASE", "application": "APPLICATION", "integrity": "DATA INTEGRITY"}

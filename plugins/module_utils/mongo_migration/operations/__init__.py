@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..definition import Step
-from ..sources import Scope
+from ..document.definition import Step
+from ..document.value_sources import Scope
 from . import command, create_index, insert_for_each, merge_duplicates, restore, set_field
 from .base import Check, Operation, Plan, Touched
 from .command import Command
 from .create_index import CreateIndex
 from .insert_for_each import InsertForEach
 from .merge_duplicates import MergeDuplicates
+from .reconcile import reconcile
 from .set_field import SetField
-from .settle import settle
 
 # How a journal entry of each kind is undone. The entry holds all that it takes, so that a
 # rollback doesn't depend on the document as it is today.
@@ -44,4 +44,4 @@ def build(step: Step, scope: Scope) -> Operation:
     return _OPERATIONS[step.kind](step, scope)
 
 
-__all__ = ["REVERT", "Check", "Operation", "Plan", "Touched", "build", "settle"]
+__all__ = ["REVERT", "Check", "Operation", "Plan", "Touched", "build", "reconcile"]

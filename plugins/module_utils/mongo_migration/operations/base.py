@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from pymongo.client_session import ClientSession
 
-from .. import ejson
+from ..document.value_sources import Scope
 from ..errors import MigrationError
-from ..sources import Scope
-from ..writer import Writer
+from ..ledger.batches import Writer
+from ..values import ejson
 
 
 @dataclass(kw_only=True)
@@ -65,7 +65,7 @@ class Touched:
 
 
 class Operation(Protocol):
-    """One step of a migration. Undoing needs the journal entry alone: see :mod:`..rollback`."""
+    """One step of a migration. How it is undone: :mod:`..procedures.rollback`."""
 
     def plan(self) -> Plan:
         """Say what would be done; read only."""

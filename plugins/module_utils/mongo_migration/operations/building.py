@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from ..writer import Writer
+from ..ledger.batches import Writer
 
 _LOOK_SECONDS = 0.5
 

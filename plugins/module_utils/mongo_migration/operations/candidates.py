@@ -11,7 +11,7 @@ from bson.codec_options import CodecOptions
 from bson.max_key import MaxKey
 from pymongo import ASCENDING
 
-from ..raw import embedded, raw_documents, take_id, whole
+from ..values.raw import embedded, raw_documents, take_id, whole
 from .field_rules import Target
 
 # What the judgement of a candidate rests on, as bytes: its value and the key of its source.

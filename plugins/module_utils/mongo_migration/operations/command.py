@@ -18,11 +18,12 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from .. import processes, retry, runs
-from ..definition import Step
+from ..document.definition import Step
+from ..document.value_sources import Scope
 from ..errors import InterruptedRunError, LeaseLostError, MigrationError
-from ..sources import Scope
-from ..writer import Writer
+from ..ledger import runs
+from ..ledger.batches import Writer
+from ..support import processes, retry
 from .base import Check, Plan, Touched, Undone, problem
 
 KIND = "command"

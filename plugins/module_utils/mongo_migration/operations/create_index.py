@@ -9,12 +9,13 @@ from bson import SON
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, WriteConcernError
 
-from .. import ejson, retry
-from ..definition import Step
+from ..document.collections import NAMESPACE_NOT_FOUND
+from ..document.definition import Step
+from ..document.value_sources import Scope
 from ..errors import MigrationError
-from ..naming import NAMESPACE_NOT_FOUND
-from ..sources import Scope
-from ..writer import Writer
+from ..ledger.batches import Writer
+from ..support import retry
+from ..values import ejson
 from . import building
 from .base import Check, Plan, Touched, Undone, problem
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from .. import ejson, matching
-from ..matching import ABSENT
-from ..sources import Found, Key, Resolution, Source, Unresolved
+from ..document.value_sources import Found, Key, Resolution, Source, Unresolved
+from ..values import compare, ejson
+from ..values.compare import ABSENT
 from .referents import Referents
 
 
@@ -40,7 +40,7 @@ class Rules:
         return cls(
             field=options["field"],
             kind=options.get("type") or ("objectId" if options.get("references") else None),
-            where=matching.bind_now(options.get("where", {}), now),
+            where=compare.bind_now(options.get("where", {}), now),
             when_invalid=options.get("when_invalid", "replace"),
             when_contradicted=options.get("when_contradicted", "fail"),
             when_unresolved=options.get("when_unresolved", "fail"),
@@ -49,7 +49,7 @@ class Rules:
     def candidates(self, referents: Referents) -> dict[str, Any]:
         """Return a filter for the documents that lack a value."""
         keep = self.when_invalid == "keep"
-        mine = matching.candidate(self.field, self.kind, referents.ids, keep)
+        mine = compare.candidate(self.field, self.kind, referents.ids, keep)
         return {"$and": [mine, self.where]} if self.where else mine
 
     def answer(self, source: Source, key: Key, referents: Referents) -> Resolution:
@@ -59,7 +59,7 @@ class Rules:
             return answer
         if not referents.has(answer.value):
             return Unresolved(f"{answer.source} gives a value that isn't in {referents.name}")
-        kind = matching.bson_type(answer.value)
+        kind = compare.bson_type(answer.value)
         if self.kind is not None and kind != self.kind:
             return Unresolved(f"{answer.source} gives a value of type {kind}, not {self.kind}")
         return answer

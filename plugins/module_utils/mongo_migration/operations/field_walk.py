@@ -10,17 +10,17 @@ from pymongo import UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
-from .. import ejson, matching
-from ..digest import Digest
 from ..errors import MigrationError
-from ..raw import raw_documents
-from ..writer import StaleBatchError, Write, Writer
+from ..ledger.batches import StaleBatchError, Write, Writer
+from ..values import compare, ejson
+from ..values.digest import Digest
+from ..values.raw import raw_documents
 from . import candidates, statements
-from .ahead import Ahead, Position
 from .candidates import Page
+from .current_values import holding
 from .field_rules import Rules, Target
 from .grouping import Grouped, Grouping
-from .held import holding
+from .read_ahead import Ahead, Position
 from .referents import Referents
 from .statements import Group
 
@@ -224,15 +224,15 @@ class Walk:
             # The value was found for the owner that was read; it may be another one's by now.
             if not target.source.inputs:
                 return
-            tokens = dict(zip(map(matching.hashable, page.ids), page.tokens, strict=True))
+            tokens = dict(zip(map(compare.hashable, page.ids), page.tokens, strict=True))
             for row in collection.find(
                 {"_id": {"$in": ids}},
                 {"key": target.source.inputs},
                 session=session,
                 comment=comment,
             ):
-                if not matching.same(
-                    row["key"], page.meaning(tokens[matching.hashable(row["_id"])])["key"]
+                if not compare.same(
+                    row["key"], page.meaning(tokens[compare.hashable(row["_id"])])["key"]
                 ):
                     raise StaleBatchError
 

@@ -10,10 +10,10 @@ from typing import Any
 import bson
 from bson.objectid import ObjectId
 
-from .. import ejson
+from ..document.value_sources import Found
 from ..errors import PlanBlockedError
-from ..matching import ABSENT
-from ..sources import Found
+from ..values import ejson
+from ..values.compare import ABSENT
 from .candidates import Page, Token
 from .field_rules import Rules, Target
 from .referents import Referents

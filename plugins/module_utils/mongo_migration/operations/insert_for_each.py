@@ -11,13 +11,13 @@ from pymongo import InsertOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
-from .. import ejson, matching
-from ..chunks import chunks
-from ..definition import Step
+from ..document.definition import Step
+from ..document.value_sources import Scope
 from ..errors import DefinitionError
-from ..matching import hashable
-from ..sources import Scope
-from ..writer import Write, Writer
+from ..ledger.batches import Write, Writer
+from ..support.chunks import chunks
+from ..values import compare, ejson
+from ..values.compare import hashable
 from .base import Check, Plan, Touched, Undone, problem
 from .validators import Validator
 
@@ -36,7 +36,7 @@ class InsertForEach:
     def __init__(self, step: Step, scope: Scope) -> None:
         self._step = step
         self._scope = scope
-        options: dict[str, Any] = matching.bind_now(step.options, scope.now)
+        options: dict[str, Any] = compare.bind_now(step.options, scope.now)
         self._options = options
         self._from = (
             None
@@ -413,7 +413,7 @@ def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
             was = inserted[hashable(there["_id"])]
             if hashable(there["_id"]) in referred:
                 undone.conflict(there["_id"], was, there, "referred to by documents written since")
-            elif not matching.same(there, was) and on_conflict != "restore":
+            elif not compare.same(there, was) and on_conflict != "restore":
                 undone.conflict(there["_id"], was, there, "changed since the migration")
             else:
                 remove.append(there["_id"])

@@ -18,15 +18,15 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
-from .. import ejson, matching
-from ..chunks import chunks
-from ..definition import Step
-from ..digest import Digest
+from ..document.definition import Step
+from ..document.value_sources import Scope
 from ..errors import MigrationError
-from ..matching import hashable
-from ..raw import raw_documents
-from ..sources import Scope
-from ..writer import StaleBatchError, Write, Writer
+from ..ledger.batches import StaleBatchError, Write, Writer
+from ..support.chunks import chunks
+from ..values import compare, ejson
+from ..values.compare import hashable
+from ..values.digest import Digest
+from ..values.raw import raw_documents
 from .base import Check, Plan, Touched, Undone, problem
 
 KIND = "merge_duplicates"
@@ -61,7 +61,7 @@ class MergeDuplicates:
         self._name: str = options["in"]
         self._collection = names.get(self._name, write=True)
         self._by: list[str] = options["by"]
-        self._where: dict[str, Any] = matching.bind_now(options.get("where", {}), scope.now)
+        self._where: dict[str, Any] = compare.bind_now(options.get("where", {}), scope.now)
         self._keep: str = options["keep"]
         self._same: list[str] = options.get("same", [])
         self._when_different: str = options.get("when_different", "fail")
@@ -170,7 +170,7 @@ class MergeDuplicates:
             keep = max(ids, key=lambda identity: counts.get(hashable(identity), 0))
         else:
             keep = ids[0 if self._keep == "oldest" else -1]
-        remove = [identity for identity in ids if not matching.same(identity, keep)]
+        remove = [identity for identity in ids if not compare.same(identity, keep)]
         first = row["values"][0]
         return _Group(
             key=row["_id"],
@@ -181,8 +181,8 @@ class MergeDuplicates:
                 field
                 for field in self._same
                 if any(
-                    not matching.same(
-                        value.get(field, matching.ABSENT), first.get(field, matching.ABSENT)
+                    not compare.same(
+                        value.get(field, compare.ABSENT), first.get(field, compare.ABSENT)
                     )
                     for value in row["values"]
                 )
@@ -294,7 +294,7 @@ class MergeDuplicates:
     def _repoint(self, writer: Writer, keep: Any, identity: Any, here: dict[str, Any]) -> None:
         for collection, field in self._referenced:
             # `holds` may be an expression, which no index serves: the value narrows it down.
-            selector = {"$and": [{field: identity}, matching.holds(field, identity)]}
+            selector = {"$and": [{field: identity}, compare.holds(field, identity)]}
             while rows := list(
                 collection.find(selector, {"_id": 1}, comment=writer.comment).limit(
                     writer.settings.batch_size
@@ -320,7 +320,7 @@ class MergeDuplicates:
         """Return the write of one batch of references."""
         field, (group,) = entry["field"], entry["groups"]
         statement = UpdateMany(
-            {"_id": {"$in": group["ids"]}, **matching.holds(field, group["before"])},
+            {"_id": {"$in": group["ids"]}, **compare.holds(field, group["before"])},
             {"$set": {field: group["value"]}},
         )
 
@@ -346,7 +346,7 @@ class MergeDuplicates:
             if count != len(group["ids"]):
                 if session is not None:
                     raise StaleBatchError
-                held = {"_id": {"$in": group["ids"]}, **matching.holds(field, group["value"])}
+                held = {"_id": {"$in": group["ids"]}, **compare.holds(field, group["value"])}
                 ids = [row["_id"] for row in collection.find(held, {"_id": 1})]
                 writer.journal.amend(writer.seq + 1, groups=[{**group, "ids": ids}])
             if alone and rest(alone) != before:
@@ -440,7 +440,7 @@ def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
             other = there.get(hashable(document["_id"]))
             if other is None:
                 statements.append(InsertOne(document))
-            elif not matching.same(other, document):
+            elif not compare.same(other, document):
                 if on_conflict == "restore":
                     statements.append(ReplaceOne({"_id": document["_id"]}, document))
                 else:

@@ -7,8 +7,8 @@ from typing import Any
 from bson.errors import InvalidId
 from bson.objectid import ObjectId
 
-from ..matching import hashable
-from ..sources import Scope
+from ..document.value_sources import Scope
+from ..values.compare import hashable
 
 # As many ids as fit a query comfortably; beyond, dangling references aren't looked for.
 MOST = 200_000

@@ -8,12 +8,12 @@ from pymongo import UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
-from .. import matching
-from ..matching import ABSENT, hashable
-from ..writer import Writer
+from ..ledger.batches import Writer
+from ..values import compare
+from ..values.compare import ABSENT, hashable
 from . import statements
 from .base import Undone
-from .held import held
+from .current_values import held
 
 
 def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
@@ -75,8 +75,8 @@ def _differing(
             value = now.get(hashable(identity), _GONE)
             if value is _GONE:
                 undone.conflict(identity, group["value"], None, "deleted since the migration")
-            elif not matching.same(value, before) and not (
-                ours and matching.same(value, group["value"])
+            elif not compare.same(value, before) and not (
+                ours and compare.same(value, group["value"])
             ):
                 changed.append(identity)
                 if on_conflict != "restore":

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .. import matching, sources
-from ..chunks import chunks
-from ..definition import Step
+from ..document import value_sources
+from ..document.definition import Step
+from ..document.value_sources import Found, Scope, Source
 from ..errors import DefinitionError
-from ..matching import ABSENT
-from ..sources import Found, Scope, Source
-from ..writer import Writer
+from ..ledger.batches import Writer
+from ..support.chunks import chunks
+from ..values import compare
+from ..values.compare import ABSENT
 from .base import Check, Plan, Touched
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
+from .plan_rows import Tally
 from .referents import MOST, Referents
-from .tally import Tally
 from .validators import Validator, too_large
 
 __all__ = ["KIND", "SetField"]
@@ -36,7 +37,7 @@ class SetField:
         named = options["collections"]
         owners: dict[str, str | None] = named if isinstance(named, dict) else dict.fromkeys(named)
         where = f"steps[{step.index}].{KIND}"
-        sources.check(options["value"], where=where, resolve=names.target)
+        value_sources.check(options["value"], where=where, resolve=names.target)
         if self._references:
             names.target(self._references)
         self._absent = [name for name in owners if names.absent(name)]
@@ -44,7 +45,7 @@ class SetField:
             Target(
                 name=name,
                 collection=names.get(name, write=True),
-                source=sources.build(options["value"], scope, owner=owner),
+                source=value_sources.build(options["value"], scope, owner=owner),
             )
             for name, owner in owners.items()
             if not names.absent(name)
@@ -169,7 +170,7 @@ class SetField:
                 {
                     "$group": {
                         "_id": {
-                            "why": matching.category(self._rules.field, self._rules.kind),
+                            "why": compare.category(self._rules.field, self._rules.kind),
                             "key": target.source.inputs,
                             "text": text,
                         },
@@ -213,13 +214,13 @@ class SetField:
         self, tally: Tally, row: dict[str, Any], source: Source, referents: Referents
     ) -> None:
         why, count, sample = row["_id"]["why"], row["count"], row["sample"]
-        if why == matching.OLD_TYPE:
+        if why == compare.OLD_TYPE:
             tally.category("wrong_type", count)
             what = f"{self._rules.field} {_WORDS[why]}"
             tally.problem("old_type", what, count, sample)
             return
         tally.category(why, count)
-        if why in matching.INVALID and self._rules.when_invalid == "fail":
+        if why in compare.INVALID and self._rules.when_invalid == "fail":
             tally.problem("invalid", f"{self._rules.field} {_WORDS[why]}", count, sample)
             return
         answer = self._rules.answer(source, row["_id"].get("key", []), referents)
@@ -237,7 +238,7 @@ class SetField:
 
 
 _WORDS: dict[str, str] = {
-    matching.OLD_TYPE: "is of a type that BSON no longer has and that can't be put back",
+    compare.OLD_TYPE: "is of a type that BSON no longer has and that can't be put back",
     "wrong_type": "is of another type",
     "dangling": "names something that doesn't exist",
 }

@@ -9,9 +9,9 @@ import bson
 from bson.objectid import ObjectId
 from pymongo import UpdateMany
 
-from .. import matching
-from ..chunks import chunks
-from ..matching import ABSENT
+from ..support.chunks import chunks
+from ..values import compare
+from ..values.compare import ABSENT
 
 # A statement costs the server as much as the writing of some documents, and the groups of a batch
 # lie scattered. Groups of at most so few documents, where there are so many groups, are written
@@ -29,11 +29,11 @@ def of(field: str, groups: list[Group]) -> list[UpdateMany]:
     """Return what sets *field* in the *groups*, as long as documents hold what they held."""
 
     def one(group: Group) -> UpdateMany:
-        held = matching.holds(field, group.get("before", ABSENT))
+        held = compare.holds(field, group.get("before", ABSENT))
         return UpdateMany({"_id": {"$in": group["ids"]}, **held}, {"$set": {field: group["value"]}})
 
     def many(ids: list[Any], value: dict[str, Any]) -> UpdateMany:
-        absent = matching.holds(field, ABSENT)
+        absent = compare.holds(field, ABSENT)
         return UpdateMany({"_id": {"$in": ids}, **absent}, [{"$set": {field: value}}])
 
     return _statements(groups, one, many, _is_small)
@@ -43,7 +43,7 @@ def undo(field: str, groups: list[Group]) -> list[UpdateMany]:
     """Return what gives *field* back what it held, as long as documents hold what was set."""
 
     def one(group: Group) -> UpdateMany:
-        held = matching.holds(field, group["value"])
+        held = compare.holds(field, group["value"])
         return UpdateMany({"_id": {"$in": group["ids"]}, **held}, back(field, group))
 
     def many(ids: list[Any], value: dict[str, Any]) -> UpdateMany:

@@ -9,7 +9,7 @@ from typing import Any
 import bson
 from pymongo.collection import Collection
 
-from ..chunks import chunks
+from ..support.chunks import chunks
 
 _SAMPLES = 5
 # https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-BSON-Document-Size

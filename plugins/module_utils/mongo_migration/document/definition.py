@@ -1,0 +1,301 @@
+"""A migration document: read, validated and bound to an inventory before anything connects."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import bson
+import jsonschema
+import yaml
+from bson.errors import BSONError
+
+from ..errors import Collector, DefinitionError
+from ..values import ejson
+from . import collections as naming
+from . import schema
+from . import variables as template
+from .collections import OURS
+
+_CONDITIONS = frozenset({"when"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One operation of a migration, with its options as BSON values."""
+
+    index: int
+    kind: str
+    name: str
+    when: bool | str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A migration document bound to the variables and names of one deployment."""
+
+    id: str
+    name: str
+    summary: str
+    after: tuple[str, ...]
+    downtime: str
+    digest: str
+    text: str
+    source: str
+    variables: dict[str, Any]
+    collections: dict[str, str | None]
+    assume_applied: tuple[str, ...]
+    steps: tuple[Step, ...]
+    preconditions: tuple[dict[str, Any], ...] = field(default=())
+    postconditions: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether this is a repair, which is done anew whenever there is something to repair."""
+        return naming.is_repair(self.id)
+
+    @property
+    def command(self) -> str:
+        """The playbook that carries it out, with its arguments."""
+        return naming.command(self.id, self.name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what identifies the migration."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "summary": self.summary,
+            "digest": self.digest,
+            "downtime": self.downtime,
+            "after": list(self.after),
+        }
+
+
+def load(
+    text: str,
+    source: str = "definition",
+    *,
+    variables: Mapping[str, Any] | None = None,
+    collections: Mapping[str, str | None] | None = None,
+    assume_applied: Sequence[str] = (),
+) -> Definition:
+    """Return the definition in *text*.
+
+    Args:
+        text: a migration document in YAML.
+        source: its file name, for messages.
+        variables: values from the inventory for the variables that it declares.
+        collections: real names of collections; ``None`` for one that the deployment lacks.
+        assume_applied: ids of migrations that other tools applied.
+
+    Raises:
+        DefinitionError: the document, a variable or the map of collections is wrong; the
+            message names the file, the path in it and the fix.
+    """
+    raw = _parse(text, source)
+    _validate(raw, schema.HEADER, source)
+    values = template.bind(raw.get("variables", {}), dict(variables or {}), source=source)
+    body = {key: value for key, value in raw.items() if key != "variables"}
+    rendered = template.render(body, values, source=source, keep=_CONDITIONS)
+    _validate({**rendered, "variables": raw.get("variables", {})}, schema.DOCUMENT, source)
+    rendered = _to_bson(rendered, source)
+    steps = tuple(_steps(rendered["steps"]))
+    _refuse_chains(steps, source)
+    names = dict(collections or {})
+    _check_names(names)
+    return Definition(
+        id=raw["id"],
+        name=raw["name"],
+        summary=raw["summary"],
+        after=tuple(raw.get("after", ())),
+        downtime=raw["downtime"],
+        digest=hashlib.sha256(ejson.canonical(raw).encode()).hexdigest(),
+        text=text,
+        source=source,
+        variables=values,
+        collections=names,
+        assume_applied=tuple(assume_applied),
+        steps=steps,
+        preconditions=tuple(rendered.get("preconditions", ())),
+        postconditions=tuple(rendered.get("postconditions", ())),
+    )
+
+
+def _steps(raw: Sequence[dict[str, Any]]) -> list[Step]:
+    steps = []
+    for index, item in enumerate(raw):
+        kind = next(kind for kind in schema.OPERATIONS if kind in item)
+        steps.append(
+            Step(
+                index=index,
+                kind=kind,
+                name=item.get("name", kind),
+                when=item.get("when", True),
+                options=item[kind],
+            )
+        )
+    return steps
+
+
+def _refuse_chains(steps: Sequence[Step], source: str) -> None:
+    """Refuse a value made from what an earlier step writes: no plan can say what it would be."""
+    setting = [step for step in steps if step.kind == "set_field"]
+    for number, later in enumerate(setting):
+        reads = _fields_in(later.options["value"]) | _fields_of(later.options.get("where", {}))
+        owners = later.options["collections"]
+        if isinstance(owners, dict):
+            reads |= {str(owner).split(".")[0] for owner in owners.values()}
+        for earlier in setting[:number]:
+            shared = set(owners) & set(earlier.options["collections"])
+            if shared and (field := earlier.options["field"]) in reads:
+                raise DefinitionError(
+                    f"{source}: steps[{later.index}].set_field reads '{field}' of "
+                    f"{', '.join(sorted(shared))}, which steps[{earlier.index}] only writes. Make "
+                    "it a migration of its own, with this one in its `after`.",
+                    source=source,
+                )
+
+
+def _fields_in(tree: Any) -> set[str]:
+    """Return the fields of the document itself that expressions read."""
+    if isinstance(tree, dict):
+        return set().union(*map(_fields_in, tree.values()))
+    if isinstance(tree, list):
+        return set().union(*map(_fields_in, tree))
+    if isinstance(tree, str) and tree.startswith("$") and not tree.startswith("$$"):
+        return {tree[1:].split(".")[0]}
+    return set()
+
+
+def _fields_of(selector: Any) -> set[str]:
+    """Return the fields that a filter looks at."""
+    if isinstance(selector, dict):
+        names = {key.split(".")[0] for key in selector if not key.startswith("$")}
+        return names.union(*map(_fields_of, selector.values()), _fields_in(selector))
+    return set().union(*map(_fields_of, selector)) if isinstance(selector, list) else set()
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        raw = yaml.load(text, Loader=_Loader)
+        json.dumps(raw, default=str)
+    except yaml.YAMLError as error:
+        raise DefinitionError(f"{source} isn't valid YAML: {error}", source=source) from error
+    except (RecursionError, ValueError) as error:
+        raise DefinitionError(
+            f"{source}: it is nested too deeply, or an alias (*name) stands inside its own anchor "
+            "(&name)",
+            source=source,
+        ) from error
+    if not isinstance(raw, dict):
+        raise DefinitionError(
+            f"{source} must be a mapping with id, name, summary, downtime and steps", source=source
+        )
+    return raw
+
+
+def _validate(document: Any, rules: dict[str, Any], source: str) -> None:
+    problems = Collector(DefinitionError)
+    validator = jsonschema.Draft202012Validator(rules)
+    for error in sorted(validator.iter_errors(document), key=lambda e: list(map(str, e.path))):
+        problems.add(_explain(error))
+    problems.raise_if_any(f"{source} is not a valid migration document:", source=source)
+
+
+def _to_bson(rendered: dict[str, Any], source: str) -> dict[str, Any]:
+    if wrong := _not_bson(rendered, ""):
+        path, error = wrong
+        raise DefinitionError(
+            f"{source}: {path}: not valid extended JSON: {error}", source=source
+        ) from error
+    return dict(ejson.from_plain(rendered))
+
+
+def _not_bson(node: Any, path: str) -> tuple[str, Exception] | None:
+    """Return where the innermost part is that has no meaning as BSON, and why."""
+    parts: Iterable[tuple[str, Any]] = ()
+    if isinstance(node, dict):
+        parts = ((f"{path}.{key}".lstrip("."), part) for key, part in node.items())
+    elif isinstance(node, list):
+        parts = ((f"{path}[{index}]", part) for index, part in enumerate(node))
+    for where, part in parts:
+        if wrong := _not_bson(part, where):
+            return wrong
+    try:
+        bson.encode({"v": ejson.from_plain(node)})
+    except (ValueError, TypeError, OverflowError, BSONError) as error:
+        return path, error
+    return None
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    """Return one line that names the path and what must be there."""
+    # Of a oneOf, the deepest error in the branch that fits best is what helps.
+    best = jsonschema.exceptions.best_match([error])
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in best.absolute_path
+    )
+    where = path.lstrip(".") or "top level"
+    if best.validator == "oneOf" and where.startswith(("steps", "pre", "post")):
+        choices = [item["required"][0] for item in best.schema["oneOf"] if "required" in item]
+        if choices:
+            return f"{where}: must have exactly one of {', '.join(choices)}"
+    if where == "id" and best.validator == "type":
+        return (
+            f'id: write the number in quotes, such as "004"; without them it is {best.instance!r}'
+        )
+    if best.validator in ("pattern", "oneOf") and "description" in best.schema:
+        return f"{where}: {best.instance!r} must be {best.schema['description']}"
+    return f"{where}: {best.message}"
+
+
+def _check_names(names: Mapping[str, Any]) -> None:
+    known: dict[str, str] = {}
+    for name, real in names.items():
+        if real is None:
+            continue
+        why = ""
+        if not isinstance(real, str) or not real or set(real) & set("$\0") or real[0] == ".":
+            why = "no collection can have that name"
+        elif real.startswith("system.") or real in OURS:
+            why = "that collection isn't one of the application"
+        elif real in known:
+            why = f"so is '{known[real]}'"
+        if why:
+            raise DefinitionError(
+                f"mongo_collections: '{name}' is mapped to {real!r}, but {why}; write the "
+                "collection's real name, or null where the deployment doesn't have it"
+            )
+        known[real] = name
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON knows it: no dates, no key twice, only strings as keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _value in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} isn't text; put it in quotes",
+                    problem_mark=key_node.start_mark,
+                )
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key '{key}' stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

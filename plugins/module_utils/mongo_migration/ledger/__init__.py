@@ -1,0 +1,1 @@
+"""What a run writes about itself: run documents, journal, lease, and the batches that keep them."""

@@ -1,0 +1,313 @@
+"""One batch: journal entry, writes and checkpoint, together or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
+
+from ..connection import Server
+from ..errors import LeaseLostError, MigrationError
+from ..pace.pacer import Pacer
+from ..pace.throttle import Limits, Pace
+from ..support import retry
+from ..support.progress import Meter, Sink
+from ..support.stop import StopSignal
+from . import control, transaction
+from .journal import Journal
+from .lease import Lease
+from .runs import Run
+
+# Writes a batch and returns what it adds to the run's counts.
+Write = Callable[[ClientSession | None], Mapping[str, int]]
+Also = Callable[[ClientSession | None], None]
+
+_LARGER = "With what the migration writes, a document would be larger than MongoDB's 16 MB."
+_ROOM = "The plan (--check) names it: make it smaller, or leave it out with `where`. "
+# What a refused write means by the server's code, and what to do.
+_MEANINGS = {
+    121: (
+        "The collection's validator rejects what the migration writes.",
+        "Change the validator or the data first. ",
+    ),
+    11000: ("A unique index rejects what the migration writes.", ""),
+    10334: (_LARGER, _ROOM),
+    17419: (_LARGER, _ROOM),
+}
+# Counts of documents that a batch wrote.
+_DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed")
+# While writers are stopped, how often a majority has to have all that was written.
+_AGREE_SECONDS = 1.0
+# How often a paused run looks whether it may go on.
+_LOOK_SECONDS = 1.0
+
+
+class StaleBatchError(Exception):
+    """Documents changed between reading and writing the batch: nothing was written, read again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run behaves.
+
+    Args:
+        frozen: writers are stopped, so whole collections can be compared before and after.
+        batch_size: documents a batch, where no *limits* are given.
+        lease_seconds: life of the lease.
+        retry_seconds: how long to wait for a primary before giving up.
+        pause_seconds: pause after each batch, where no *limits* are given.
+        limits: lets the throttle choose size and pause within them.
+        secrets: values of the environment variables that commands ask for, by name; kept nowhere.
+    """
+
+    frozen: bool = False
+    batch_size: int = 1000
+    lease_seconds: int = 30
+    retry_seconds: int = 300
+    pause_seconds: float = 0.0
+    limits: Limits | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], **more: Any) -> Settings:
+        """Return the settings that :data:`argument_specs.RUN_OPTIONS` ask for, and *more*."""
+        given = {**(params["throttle"] or {}), "batch_size": params["batch_size"]}
+        chosen = {key: value for key, value in given.items() if value is not None}
+        return cls(
+            lease_seconds=params["lease_seconds"],
+            retry_seconds=params["retry_seconds"],
+            limits=Limits(**chosen),
+            secrets={name: str(value) for name, value in (params["secrets"] or {}).items()},
+            **more,
+        )
+
+    def bounds(self) -> Limits:
+        """Return what size and pause are bound by, also where they are fixed."""
+        return self.limits or Limits(batch_size=self.batch_size, pause_seconds=self.pause_seconds)
+
+
+@dataclass(kw_only=True)
+class Writer:
+    """Writes the batches of one run, in order."""
+
+    database: Database[dict[str, Any]]
+    server: Server
+    run: Run
+    journal: Journal
+    lease: Lease
+    stop: StopSignal
+    settings: Settings
+    meter: Meter
+    pacer: Pacer
+    sleep: Callable[[float], None] = time.sleep
+    seq: int = field(default=0)
+    _agreed: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._go(self.pacer.first)
+
+    @property
+    def comment(self) -> str:
+        """What server operations carry, so that they can be found and killed."""
+        return f"migration-playbooks {self.run.id}"
+
+    def commit(
+        self,
+        entry: Mapping[str, Any],
+        write: Write,
+        *,
+        position: Mapping[str, Any],
+    ) -> None:
+        """Journal *entry*, do *write*, and checkpoint *position*.
+
+        Raises:
+            StaleBatchError: *write* found other documents than were read; nothing was written.
+            InterruptedRunError: a stop was asked for; nothing of this batch was written.
+            LeaseLostError: another process works now; nothing was written.
+        """
+        seq = self.seq + 1
+        self._transact(
+            before=lambda session: self.journal.write({**entry, "seq": seq}, session),
+            write=write,
+            position=position,
+            seq=seq,
+        )
+        self.seq = seq
+
+    def revert(
+        self,
+        entry: Mapping[str, Any],
+        write: Write,
+        *,
+        facts: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Do *write*, which undoes *entry*, and mark the entry as undone, with its *facts*."""
+        self._transact(
+            # Marked last where there is no transaction: an entry half undone is undone again.
+            after=lambda session: self.journal.mark_reverted(entry["seq"], session, **facts()),
+            write=write,
+            position=self.run.document["position"],
+            seq=self.run.document["seq"],
+        )
+
+    def move(self, position: Mapping[str, Any], counts: Mapping[str, int] | None = None) -> None:
+        """Checkpoint a position between batches."""
+        self._guard()
+        self.run.accept(self.run.checkpoint(position, counts or {}, seq=self.seq))
+
+    def _transact(
+        self,
+        *,
+        write: Write,
+        position: Mapping[str, Any],
+        seq: int,
+        before: Also | None = None,
+        after: Also | None = None,
+    ) -> None:
+        self._guard()
+        worked, counts = 0.0, {"batches": 1}
+
+        def body(session: ClientSession | None) -> dict[str, Any]:
+            nonlocal worked, counts
+            began = time.monotonic()
+            if before is not None:
+                before(session)
+            if session is None:
+                self._check_again(seq, journalled=before is not None)
+            counts = {**write(session), "batches": 1}
+            if after is not None:
+                after(session)
+            # Last: the document that all batches touch is locked for as short as can be.
+            done = self.run.checkpoint(position, counts, seq=seq, session=session)
+            worked = time.monotonic() - began
+            return done
+
+        try:
+            if self.server.transactions:
+                written = transaction.run(
+                    self.lease.session, body, self._guard, majority=self._majority_is_due()
+                )
+            else:
+                written = body(None)
+        except DuplicateKeyError as error:
+            # Of the journal: data are written in bulk. Someone else wrote this number, so that the
+            # run is theirs and reading it says so; or we did, and were never told.
+            self.run.reload()
+            raise AutoReconnect("the journal is ahead of this process") from error
+        except (BulkWriteError, OperationFailure) as error:
+            if (meaning := refused(error)) is error:
+                raise
+            raise meaning from error
+        self.run.accept(written)
+        document = self._obey(written)
+        self._go(
+            self.pacer.after(
+                document.get("limits") or {},
+                documents=sum(counts.get(key, 0) for key in _DOCUMENTS),
+                seconds=worked,
+            )
+        )
+        if self.settings.pause_seconds:
+            self.stop.wait(self.settings.pause_seconds)
+
+    def _majority_is_due(self) -> bool:
+        """Return whether to wait for a majority after this batch.
+
+        While others write, always: it is the best brake on lag. While they are stopped, once a
+        second: what a failover takes back is whole batches with their entries and checkpoints, and
+        the run's next phase waits for all of them.
+        """
+        if not self.settings.frozen:
+            return True
+        due = time.monotonic() - self._agreed >= _AGREE_SECONDS
+        if due:
+            self._agreed = time.monotonic()
+        return due
+
+    def _check_again(self, seq: int, *, journalled: bool) -> None:
+        """Without a transaction, which would fail as a whole: look right before the data change."""
+        try:
+            self.lease.check()
+        except LeaseLostError:
+            # Ours alone as long as no checkpoint covers it: who took over settles what it finds.
+            if journalled and not self.run.covers(seq):
+                self.journal.discard(seq)
+            raise
+
+    def attend(self) -> None:
+        """End here if that was asked for, while the server does something that has no batches."""
+        self._guard()
+        if asked := control.asked(self.run.look()):
+            asked.refuse_abort()
+
+    def _guard(self) -> None:
+        self.stop.check()
+        self.lease.check()
+
+    def heeding(self, report: Sink) -> Sink:
+        """Return *report* for long reading: it also ends here if that was asked for."""
+        looked = time.monotonic()
+
+        def heed(event: dict[str, Any]) -> None:
+            nonlocal looked
+            report(event)
+            self._guard()
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
+                self.attend()
+
+        return heed
+
+    def _go(self, pace: Pace) -> None:
+        self.settings = replace(self.settings, batch_size=pace.size, pause_seconds=pace.pause)
+        self.meter.note(throttle=pace.reason or None, **self.pacer.seen())
+
+    def _obey(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what another terminal wrote into the run document; return it as it is then."""
+        while asked := control.asked(document):
+            asked.refuse_abort()
+            self.meter.report(paused=str(asked))
+            self.stop.wait(_LOOK_SECONDS)
+            self._guard()
+            try:
+                document = self.run.look()
+            except PyMongoError as error:
+                if not retry.is_retryable(error):
+                    raise
+                # A failover finds us at rest: there is nothing to repeat, only to look again.
+        return document
+
+
+def refused(error: OperationFailure) -> Exception:
+    """Return what a refused write means, or *error* itself where a retry may help."""
+    if error.has_error_label("TransientTransactionError"):
+        return error
+    details: dict[str, Any] = {}
+    code, message = error.code, str(error).split(", full error:")[0]
+    if isinstance(error, BulkWriteError):
+        problems = error.details.get("writeErrors", [])
+        if not problems:
+            return error  # a write concern error: the deadline loop looks what really happened
+        first = problems[0]
+        code, message = first.get("code"), first.get("errmsg", message)
+        details = {"server_message": message, "code": code}
+    if retry.is_retryable(error):
+        return error
+    if (meaning := _MEANINGS.get(code or 0)) is None:
+        if not details:
+            return error
+        meaning = "The server refuses what the migration writes.", ""
+    what, remedy = meaning
+    said = f"Nothing of this batch was written. {remedy}The server said: {message}"
+    return MigrationError(f"{what} {said}", **details)

@@ -1,0 +1,297 @@
+"""The lease: one process at a time may change a database, proved at every write.
+
+``_migrations`` holds one document ``{_id: "lease"}``. It is taken and renewed in single statements
+that compare with the server's clock (``$$NOW``), so clocks of controllers don't matter. Each taking
+increments the fencing token; every checkpoint must match it (see :mod:`runs`). A process that
+was paused and lost its lease therefore finds its next transaction refused.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from ..document.collections import STATE
+from ..errors import LeaseHeldError, LeaseLostError
+
+LEASE_ID = "lease"
+# The classic ratio: two renewals may fail before the lease is lost.
+_RENEWALS_PER_LIFE = 3
+# Giving the lease back is a courtesy: it isn't worth waiting for a primary.
+_RELEASE_SECONDS = 5
+
+
+def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return who holds the lease now; None if nobody does, or a process known to be dead."""
+    rows = list(
+        database[STATE].aggregate(
+            [
+                {"$match": {"_id": LEASE_ID}},
+                {"$set": {"live": {"$gt": ["$expires", "$$NOW"]}}},
+                {"$match": {"live": True}},
+                {"$unset": ["live"]},
+            ]
+        )
+    )
+    return rows[0] if rows and not _is_dead_here(rows[0]["holder"]) else None
+
+
+def last_token(database: Database[dict[str, Any]]) -> int:
+    """Return the token of the newest taking; the next one's is greater by one."""
+    newest = database[STATE].find_one({"_id": LEASE_ID}, {"token": 1})
+    return int(newest["token"]) if newest else 0
+
+
+class Lease:
+    """A held lease. Use :func:`hold`."""
+
+    def __init__(
+        self,
+        collection: Collection[dict[str, Any]],
+        token: int,
+        seconds: float,
+        *,
+        session: ClientSession,
+        asked: float,
+    ) -> None:
+        self._collection = collection
+        self.token = token
+        #: The session of all our transactions: who takes over ends it, with what it left open.
+        self.session = session
+        self._seconds = seconds
+        self._valid_until = asked + seconds
+        self._lost = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that the lease is still ours.
+
+        Raises:
+            LeaseLostError: another process took it.
+            PyMongoError: that can't be told, because there is no primary to ask.
+        """
+        # A process that slept, or was cut off, finds its own clock past the end. If nobody took
+        # the lease meanwhile, nobody wrote either, and it is still ours to renew.
+        if not self._lost and _now() >= self._valid_until:
+            self._renew()
+        if self._lost:
+            raise LeaseLostError(
+                "This process lost its lease (it was paused or cut off for longer than "
+                f"{self._seconds:g} s) to another one; it wrote nothing since. Run "
+                "status.yml to see who works now, then the same command again to resume.",
+                token=self.token,
+                next="ansible-playbook status.yml",
+            )
+
+    def release(self) -> None:
+        """Give the lease back; the next taker doesn't have to wait."""
+        self._stop.set()
+        self._thread.join(timeout=self._seconds)
+        # Where that fails it expires by itself.
+        with suppress(PyMongoError), pymongo.timeout(_RELEASE_SECONDS):
+            self._collection.update_one(
+                {"_id": LEASE_ID, "token": self.token}, {"$set": {"expires": None}}
+            )
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._seconds / _RENEWALS_PER_LIFE):
+            # A failover: the next beat may succeed, otherwise check() says so.
+            with suppress(PyMongoError):
+                self._renew()
+            if self._lost:
+                return
+
+    def _renew(self) -> None:
+        asked = _now()
+        result = self._collection.update_one(
+            {"_id": LEASE_ID, "token": self.token},
+            [{"$set": {"expires": _after(self._seconds)}}],
+        )
+        if result.matched_count == 0:
+            self._lost = True
+            return
+        # Counted from before the question: the server's clock can only be later.
+        self._valid_until = max(self._valid_until, asked + self._seconds)
+
+
+@contextmanager
+def hold(
+    database: Database[dict[str, Any]],
+    *,
+    purpose: str,
+    holder: dict[str, Any],
+    seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Lease]:
+    """Hold the lease of *database* for the time of a ``with`` block.
+
+    A holder that no longer lives is waited for until its lease runs out, at most *seconds*; one
+    that was on this machine and is dead is replaced at once. Fencing makes either safe.
+
+    Args:
+        database: the database that will be changed.
+        purpose: what for, such as ``migrate 004``; others are shown it.
+        holder: user, host and pid of this process.
+        seconds: the life of the lease.
+        sleep: how to wait.
+
+    Raises:
+        LeaseHeldError: another process holds it and lives.
+    """
+    collection = database[STATE].with_options(write_concern=WriteConcern("majority"))
+
+    def take(evict: int | None) -> Lease | dict[str, Any]:
+        identity = {**holder, **_machine()}
+        return _take(collection, purpose, identity, seconds, evict=evict, session=session)
+
+    with database.client.start_session() as session:
+        held = take(None)
+        if isinstance(held, dict):
+            held = _wait_or_refuse(held, take, seconds, sleep)
+        try:
+            yield held
+        finally:
+            held.release()
+
+
+def _wait_or_refuse(
+    other: dict[str, Any],
+    take: Callable[[int | None], Lease | dict[str, Any]],
+    seconds: float,
+    sleep: Callable[[float], None],
+) -> Lease:
+    evict = other["token"] if _is_dead_here(other["holder"]) else None
+    deadline = time.monotonic() + other.get("seconds", seconds) + 1
+    while True:
+        held = take(evict)
+        if isinstance(held, Lease):
+            return held
+        renewed = held["token"] != other["token"] or held["expires"] != other["expires"]
+        if renewed or time.monotonic() > deadline:
+            raise _refusal(held)
+        sleep(min(0.5, seconds / _RENEWALS_PER_LIFE))
+
+
+def _take(
+    collection: Collection[dict[str, Any]],
+    purpose: str,
+    identity: dict[str, Any],
+    seconds: float,
+    *,
+    evict: int | None,
+    session: ClientSession,
+) -> Lease | dict[str, Any]:
+    """Try once; return the lease or the document of who holds it."""
+    free: list[dict[str, Any]] = [
+        {"expires": None},
+        {"$expr": {"$lte": ["$expires", "$$NOW"]}},
+    ]
+    if evict is not None:
+        free.append({"token": evict})
+    # An upsert can't compare with the server's clock ($expr): first the document, then the taking.
+    with suppress(DuplicateKeyError):
+        collection.update_one(
+            {"_id": LEASE_ID}, {"$setOnInsert": {"token": 0, "expires": None}}, upsert=True
+        )
+    asked = _now()
+    before = collection.find_one_and_update(
+        {"_id": LEASE_ID, "$or": free},
+        [
+            {
+                "$set": {
+                    "token": {"$add": ["$token", 1]},
+                    "holder": {"$literal": identity},
+                    "purpose": {"$literal": purpose},
+                    "session": {"$literal": session.session_id["id"]},
+                    "since": "$$NOW",
+                    "seconds": seconds,
+                    "expires": _after(seconds),
+                }
+            }
+        ],
+        return_document=ReturnDocument.BEFORE,
+    )
+    if before is None:
+        return collection.find_one({"_id": LEASE_ID}) or {"token": 0, "holder": {}, "expires": None}
+    if before["expires"] is not None and "session" in before:
+        _end_transaction(collection.database, before["session"])
+    return Lease(collection, before["token"] + 1, seconds, session=session, asked=asked)
+
+
+def _end_transaction(database: Database[dict[str, Any]], session: Any) -> None:
+    """End what a holder that didn't give its lease back may have left open.
+
+    A transaction outlives its process for a minute, and until then its documents can't be written.
+    """
+    # Another user's session needs a privilege that we may lack; then writing waits that minute.
+    with suppress(OperationFailure):
+        database.client.admin.command("killSessions", [{"id": session}])
+
+
+def _now() -> float:
+    """Return seconds that also pass while the machine sleeps, where the system can tell them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _after(seconds: float) -> dict[str, Any]:
+    return {"$add": ["$$NOW", int(seconds * 1000)]}
+
+
+def _machine() -> dict[str, Any]:
+    """Return what tells this machine and its process numbers from any other's."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = str(Path("/proc/self/ns/pid").readlink())
+        started = _started(os.getpid())
+    except OSError:  # not Linux: a dead holder is then waited for
+        return {}
+    return {"boot": boot, "pid_space": space, "pid_started": started}
+
+
+def _is_dead_here(holder: dict[str, Any]) -> bool:
+    """Return whether *holder* was a process of this machine and is no more."""
+    here = _machine()
+    if not here or any(holder.get(key) != here[key] for key in ("boot", "pid_space")):
+        return False
+    try:
+        return _started(holder["pid"]) != holder.get("pid_started")
+    except OSError:
+        return True
+
+
+def _started(pid: int) -> int:
+    """Return when process *pid* started, in clock ticks since boot: proc(5), stat, field 22."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if fields[0] == "Z":
+        raise ProcessLookupError(f"process {pid} is dead and not yet reaped")
+    return int(fields[19])
+
+
+def _refusal(held: dict[str, Any]) -> LeaseHeldError:
+    holder = held.get("holder", {})
+    who = f"{holder.get('user')}@{holder.get('host')} (pid {holder.get('pid')})"
+    since = held["since"].strftime("%Y-%m-%d %H:%M:%S UTC") if held.get("since") else "just now"
+    return LeaseHeldError(
+        f"{who} holds the lease of this database since {since}, for: {held.get('purpose')}. "
+        "Wait until it ends (status.yml shows how far it is), or stop it there; a holder that "
+        f"died loses the lease after {held.get('seconds', 0):g} s.",
+        holder=holder,
+        since=held.get("since"),
+        purpose=held.get("purpose"),
+        expires=held.get("expires"),
+    )

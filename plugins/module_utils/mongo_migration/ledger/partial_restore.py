@@ -1,0 +1,48 @@
+"""A restore that ended halfway leaves a mixture of two states: nothing else may work on it.
+
+The restore keeps a document in ``_migrations`` from before its first replacement until after its
+last. It stays when the process was killed, and goes when the same command has completed it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from pymongo.database import Database
+
+from ..document.collections import STATE
+from ..errors import MigrationError
+
+MARK = "restore"
+REPLACING = "replacing"
+
+
+def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what was being restored, and the command that completes it; None if nothing was."""
+    found = database[STATE].find_one({"_id": MARK, "phase": REPLACING})
+    if found is None:
+        return None
+    archive, source = str(found.get("archive", "")), found.get("source", database.name)
+    command = f"ansible-playbook restore.yml -e {shlex.quote(f'archive={archive}')}"
+    if source != database.name:
+        command += f" -e target_database={database.name}"
+    return {"archive": archive, "next": command}
+
+
+def refuse(database: Database[dict[str, Any]]) -> None:
+    """Go no further on a mixture.
+
+    Raises:
+        MigrationError: a restore has begun to replace collections and didn't end.
+    """
+    found = read(database)
+    if found is None:
+        return
+    raise MigrationError(
+        f"A restore of {found['archive']} ended while it was replacing collections of "
+        f"'{database.name}': some are of the backup, some are not, and nothing may build on that. "
+        f"Complete it first (unless it is still at work: status.yml). Next: {found['next']}",
+        archive=found["archive"],
+        next=found["next"],
+    )

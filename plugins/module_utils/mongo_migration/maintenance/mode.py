@@ -1,0 +1,462 @@
+"""Maintenance mode of a database: the record of it, the drain, the server's write block, the proof.
+
+The write block is a switch of the whole deployment, with which the server itself refuses writes:
+no flag that an application forgets to read comes into it. What is said here about its behaviour
+was seen on MongoDB 6.0.5.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pymongo import MongoClient, ReturnDocument
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+from pymongo.write_concern import WriteConcern
+
+from .. import connection
+from ..document import collections
+from ..errors import MigrationError
+from . import drain
+
+Document = dict[str, Any]
+Client = MongoClient[Document]
+
+ID = "maintenance"
+
+USER_WRITES_BLOCKED = 371
+
+SWITCH_ACTION = "setUserWriteBlockMode"
+BYPASS_ACTION = "bypassWriteBlockingMode"
+
+# The value of serverStatus().repl.userWriteBlockMode while the block is on; off is 1.
+_BLOCKING = 2
+_FIRST_VERSION = (6, 0)
+_MAJORITY = WriteConcern("majority", wtimeout=60_000)
+
+
+class MaintenanceError(MigrationError):
+    """Maintenance mode can't be switched as asked, or doesn't keep writers out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ability:
+    """Whether this login on this server can use the write block, and if not, why."""
+
+    usable: bool
+    reason: str = ""
+    # The server could, the login may not: a person can and should repair that.
+    repair: str = ""
+
+
+def state(client: Client, database: str) -> Document | None:
+    """Return what is recorded of maintenance mode, or ``None`` if it was never switched."""
+    found = client[database][collections.STATE].find_one({"_id": ID}, {"_id": False})
+    return found and dict(found)
+
+
+def is_on(database: Database[Document]) -> bool:
+    """Return whether maintenance mode is recorded as on: writers of *database* are stopped."""
+    return bool((state(database.client, database.name) or {}).get("on"))
+
+
+def is_on_since(database: Database[Document], moment: datetime) -> bool:
+    """Return whether maintenance mode is on, and has been all the time since *moment*."""
+    record = state(database.client, database.name) or {}
+    return bool(record.get("on")) and record["since"] <= moment
+
+
+def write_block_is_on(client: Client) -> bool | None:
+    """Return whether the server refuses ordinary users' writes; ``None`` if that can't be seen.
+
+    It can't without the role clusterMonitor, nor through a router of a sharded cluster.
+    """
+    try:
+        status = client.admin.command("serverStatus")
+    except OperationFailure as error:
+        if error.code == connection.UNAUTHORIZED:
+            return None
+        raise
+    mode = status.get("repl", {}).get("userWriteBlockMode")
+    if mode is None:
+        return None if status.get("process") == "mongos" else False
+    return bool(mode == _BLOCKING)
+
+
+def ability(client: Client) -> Ability:
+    """Return whether the write block can be used, without changing anything."""
+    server = connection.inspect(client)
+    if server.topology == "standalone":
+        return Ability(usable=False, reason="a standalone server has none")
+    if _version(server.version) < _FIRST_VERSION:
+        return Ability(usable=False, reason=f"MongoDB {server.version} has none, 6.0 is the first")
+    compatibility = _compatibility_version(client)
+    if compatibility and _version(compatibility) < _FIRST_VERSION:
+        return Ability(
+            usable=False,
+            reason=f"the server's feature compatibility version is still {compatibility}, the "
+            "write block needs 6.0",
+        )
+    login = client.admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
+    users = [f"{user['user']}@{user['db']}" for user in login["authenticatedUsers"]]
+    if not users:
+        # Where access control is off, the server still refuses every connection without a login,
+        # ours included: the block would stop the migration itself.
+        return Ability(
+            usable=False,
+            reason="nobody is logged in here, and without a login it would stop the migration too",
+        )
+    missing = [
+        action
+        for action in (SWITCH_ACTION, BYPASS_ACTION)
+        if not _may(login["authenticatedUserPrivileges"], action)
+    ]
+    if missing:
+        return Ability(
+            usable=False,
+            reason=f"{users[0]} lacks the privilege {' and '.join(missing)}",
+            repair=_grant(login["authenticatedUsers"][0]),
+        )
+    return Ability(usable=True)
+
+
+def switch(
+    *,
+    client: Client,
+    database: str,
+    state: Literal["on", "off"],
+    reason: str | None,
+    change: Mapping[str, Any],
+    operator: Mapping[str, Any],
+    write_block: Literal["auto", "required", "never"] = "auto",
+    phase: Literal["begin", "complete"] = "complete",
+    drained: drain.Settings | None = None,
+    probe: Client | None = None,
+    check: bool = False,
+) -> Document:
+    """Switch maintenance mode, and prove that it holds.
+
+    A switch goes over many hosts, and can be killed between any two. So its begin is recorded, and
+    stays recorded as ``switching`` until it is complete: whoever comes next sees that the hosts
+    may differ.
+
+    Args:
+        client: logged in as the user that migrates.
+        database: the database that is migrated.
+        state: what is wanted.
+        reason: why, for whoever finds the database so.
+        change: what to record of the change.
+        operator: who switches.
+        write_block: whether to use the server's write block.
+        phase: ``begin`` before the applications are told, ``complete`` when all of them are. Writes
+            are refused with the completion of ``on``, and accepted with the begin of ``off``.
+        drained: how long to wait for writers before the write block; None doesn't look.
+        probe: logged in as an ordinary user, whose writes must be refused.
+        check: change nothing, and say what would be changed.
+
+    Raises:
+        MaintenanceError: the write block can't be used, or doesn't stop the ordinary user, or
+            writers don't end.
+    """
+    connection.check_database_name(database)
+    records = client[database].get_collection(collections.STATE, write_concern=_MAJORITY)
+    before = records.find_one({"_id": ID}) or {}
+    blocked_before = _blocked(client, before)
+    warnings: list[str] = []
+    wanted = _wanted_block(client, state, write_block, blocked_before, warnings)
+    begins_on = state == "on" and phase == "begin"
+
+    was = {"on": bool(before.get("on")), "write_block": blocked_before}
+    will = was if begins_on else {"on": state == "on", "write_block": wanted}
+    recorded = {"on": was["on"], "write_block": bool(before.get("write_block"))}
+    changed = not begins_on and (will != was or will != recorded)
+    note: Document = {
+        "by": {"user": operator.get("user"), "host": operator.get("host")},
+        "reason": reason,
+        "change": dict(change),
+    }
+    if phase == "begin" and not check and (before or state == "on"):
+        _mark(records, to=state, note=note)
+    result: Document = {}
+    if state == "on" and phase == "complete" and drained and not blocked_before and not check:
+        result["drain"] = _drain(client, database, drained, warnings)
+    after: Mapping[str, Any] = before
+    if changed and check:
+        after = {"since": None, **note}
+    elif changed:
+        if state == "on" and wanted != blocked_before:
+            # Recorded first: whoever meets a refused write finds the reason in the database.
+            _record(records, on=True, write_block=blocked_before, note=note)
+        _set_block(client, wanted, blocked_before)
+        after = _record(records, on=will["on"], write_block=wanted, note=note)
+    if phase == "complete" and not check:
+        records.update_one(
+            {"_id": ID, "switching": {"$exists": True}}, {"$unset": {"switching": 1}}
+        )
+    if will["write_block"] and not blocked_before:
+        warnings += _warn_of_other_databases(client, database)
+
+    result |= {
+        "changed": changed,
+        "state": state,
+        "write_block": will["write_block"],
+        "switching": before.get("switching"),
+        **{key: after.get(key) for key in ("since", "by", "reason")},
+        "diff": {"before": was, "after": will},
+        "warnings": warnings,
+    }
+    if probe is not None and state == "on" and phase == "complete":
+        result["proof"] = _prove(client, probe, database, wanted=wanted, check=check, so_far=result)
+    return result
+
+
+def _wanted_block(
+    client: Client,
+    state: str,
+    write_block: str,
+    blocked: bool,
+    warnings: list[str],
+) -> bool:
+    """Return whether the write block will be on, or raise before anything is changed."""
+    if write_block == "never":
+        if state == "off" and blocked:
+            warnings.append("The write block of the server stays on, as write_block is 'never'.")
+        return blocked
+    if state == "off":
+        return False
+    can = ability(client)
+    if can.usable:
+        return True
+    if can.repair:
+        raise MaintenanceError(
+            f"The write block of the server can't be used: {can.reason}. An administrator grants "
+            f"it with: {can.repair} Or leave it out: write_block: never.",
+            grant=can.repair,
+        )
+    if write_block == "required":
+        raise MaintenanceError(
+            f"The write block of the server is required, but can't be used: {can.reason}. Set "
+            "write_block to auto to do without it."
+        )
+    warnings.append(
+        f"No write block: {can.reason}. Only the application's maintenance flag keeps writers out."
+    )
+    return blocked
+
+
+def _set_block(client: Client, wanted: bool, blocked: bool) -> None:
+    if wanted == blocked:
+        return
+    try:
+        client.admin.command({SWITCH_ACTION: 1, "global": wanted})
+    except OperationFailure as error:
+        if error.code != connection.UNAUTHORIZED:
+            raise
+        can = ability(client)
+        raise MaintenanceError(
+            f"The write block of the server can't be switched {'on' if wanted else 'off'}: "
+            f"{can.reason}. An administrator grants it with: {can.repair}",
+            grant=can.repair,
+        ) from error
+    if write_block_is_on(client) is (not wanted):
+        raise MaintenanceError(
+            f"The server accepted to switch its write block {'on' if wanted else 'off'}, but "
+            "reports the opposite: somebody else switches it at the same time."
+        )
+
+
+def _mark(records: Collection[Document], *, to: str, note: Mapping[str, Any]) -> None:
+    """Record that a switch has begun, without touching what is recorded of the last one."""
+    marker = {"to": to, "since": "$$NOW", "by": {"$literal": note["by"]}}
+    marker["reason"] = {"$literal": note["reason"]}
+    kept = {key: {"$ifNull": [f"${key}", False]} for key in ("on", "write_block")}
+    records.update_one({"_id": ID}, [{"$set": {**kept, "switching": marker}}], upsert=True)
+
+
+def _drain(
+    client: Client, database: str, settings: drain.Settings, warnings: list[str]
+) -> Document:
+    """Return how the waiting for writers ended, or raise where that is wanted."""
+    outcome = drain.wait(client, database, settings)
+    if outcome.drained:
+        return outcome.as_dict()
+    if outcome.unseen:
+        words = f"Whether others still write to {database} can't be seen: {outcome.unseen}."
+        advice = "Grant that role, or set the policy of the drain to continue."
+    else:
+        places = f" Written to lately: {', '.join(outcome.collections)}." * bool(
+            outcome.collections
+        )
+        words = (
+            f"Others still write to {database} after {outcome.waited_seconds:.0f} s: "
+            f"{'; '.join(outcome.writers) or 'nobody who can be seen'}.{places}"
+        )
+        advice = (
+            "Stop them, or give their hosts to the inventory's group of applications, so that they "
+            "are told of maintenance mode too; or let the write block cut them off: set the policy "
+            "of the drain to continue."
+        )
+    if settings.policy == "fail":
+        raise MaintenanceError(f"{words} {advice}", drain=outcome.as_dict())
+    warnings.append(words)
+    return outcome.as_dict()
+
+
+def _record(
+    records: Collection[Document],
+    *,
+    on: bool,
+    write_block: bool,
+    note: Mapping[str, Any],
+) -> Document:
+    """Write the record; a state that is recorded already keeps its time, person and reason."""
+
+    values = {
+        "since": "$$NOW",
+        **{key: {"$literal": value} for key, value in note.items()},
+    }
+    kept = {
+        key: {"$cond": [{"$eq": ["$on", on]}, f"${key}", value]} for key, value in values.items()
+    }
+    after = records.find_one_and_update(
+        {"_id": ID},
+        [{"$set": {**kept, "on": on, "write_block": write_block}}],
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    return dict(after or {})  # never empty, as it upserts
+
+
+def _prove(
+    client: Client,
+    probe: Client,
+    database: str,
+    *,
+    wanted: bool,
+    check: bool,
+    so_far: Mapping[str, Any],
+) -> Document:
+    """Return the proof that the ordinary user can't write, or raise."""
+    if check or not wanted:
+        why = "check mode" if check else "the write block is off"
+        return {"refused": False, "code": None, "how": f"not tried: {why}"}
+    login = probe.admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
+    users = [f"{user['user']}@{user['db']}" for user in login["authenticatedUsers"]]
+    who = users[0] if users else "a connection without login"
+    place = f"{database}.{collections.PROBE}"
+    codes = _try_to_write(client[database][collections.PROBE], probe[database][collections.PROBE])
+    how = f"{who} tried insert and update in {place}: "
+    if set(codes.values()) == {USER_WRITES_BLOCKED}:
+        how += f"both refused with {USER_WRITES_BLOCKED} UserWritesBlocked"
+        return {"refused": True, "code": USER_WRITES_BLOCKED, "how": how}
+
+    how += ", ".join(
+        f"{name} {'went through' if code is None else f'failed with code {code}'}"
+        for name, code in codes.items()
+    )
+    code = next((code for code in codes.values() if code is not None), None)
+    if None in codes.values():
+        advice = (
+            f"It could write although the write block is on, so it holds {BYPASS_ACTION}. Take the "
+            f"roles with it away ({_roles(login) or 'restore, root and __system contain it'}), or "
+            "probe with the application's own user"
+        )
+    elif connection.UNAUTHORIZED in codes.values():
+        advice = (
+            f"That proves nothing, as it may not write there anyway. Probe with a user that has "
+            f"readWrite on {database}, best the application's own"
+        )
+    else:
+        advice = "That isn't the write block, so it proves nothing"
+    raise MaintenanceError(
+        f"No proof that writes are refused: {how}. {advice}. "
+        "Maintenance mode has been left on; switch it off with "
+        "'ansible-playbook maintenance.yml -e state=off'.",
+        **{**so_far, "proof": {"refused": False, "code": code, "how": how}},
+    )
+
+
+def _try_to_write(
+    ours: Collection[Document], theirs: Collection[Document]
+) -> dict[str, int | None]:
+    """Let the ordinary user insert and update; return the server's codes, ``None`` for success.
+
+    The server refuses an update only where it would change a document, so there must be one.
+    """
+    token = f"probe-{uuid.uuid4()}"
+    attempts: dict[str, Callable[[], object]] = {
+        "insert": lambda: theirs.insert_one({"_id": f"{token}-insert"}),
+        "update": lambda: theirs.update_one({"_id": token}, {"$set": {"touched": True}}),
+    }
+    codes: dict[str, int | None] = {}
+    ours.insert_one({"_id": token, "purpose": "proof that writes are refused"})
+    try:
+        for name, attempt in attempts.items():
+            try:
+                attempt()
+            except OperationFailure as error:
+                codes[name] = error.code
+            else:
+                codes[name] = None
+    finally:
+        ours.drop()
+    return codes
+
+
+def _blocked(client: Client, record: Mapping[str, Any]) -> bool:
+    """Return whether the write block is on, by the server or else by our record."""
+    seen = write_block_is_on(client)
+    return bool(record.get("write_block")) if seen is None else seen
+
+
+def _warn_of_other_databases(client: Client, database: str) -> list[str]:
+    try:
+        names = client.list_database_names()
+    except OperationFailure:
+        return []  # may not list them; the documentation says it too
+    others = sorted(set(names) - {database, "admin", "config", "local"})
+    if not others:
+        return []
+    return [f"The write block holds for the whole deployment, also for: {', '.join(others)}."]
+
+
+def _may(privileges: list[Document], action: str) -> bool:
+    return any(
+        action in privilege["actions"]
+        and (privilege["resource"].get("cluster") or privilege["resource"].get("anyResource"))
+        for privilege in privileges
+    )
+
+
+def _roles(login: Mapping[str, Any]) -> str:
+    return ", ".join(f"{role['role']}@{role['db']}" for role in login["authenticatedUserRoles"])
+
+
+def _grant(user: Mapping[str, str]) -> str:
+    """Return the commands for mongosh that let *user* use the write block, and no more."""
+    return (
+        'db.getSiblingDB("admin").createRole({role: "writeBlock", privileges: '
+        f'[{{resource: {{cluster: true}}, actions: ["{SWITCH_ACTION}", "{BYPASS_ACTION}"]}}], '
+        "roles: []}); "
+        f'db.getSiblingDB("{user["db"]}").grantRolesToUser("{user["user"]}", '
+        '[{role: "writeBlock", db: "admin"}]);'
+    )
+
+
+def _compatibility_version(client: Client) -> str | None:
+    """Return the feature compatibility version; ``None`` where it can't be seen."""
+    try:
+        answer = client.admin.command("getParameter", featureCompatibilityVersion=1)
+    except OperationFailure:
+        # Not allowed to this user, or asked of a router: then the server decides.
+        return None
+    return str(answer["featureCompatibilityVersion"]["version"])
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.partition("-")[0].split(".")[:2])

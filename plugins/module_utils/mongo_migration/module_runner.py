@@ -1,0 +1,106 @@
+"""What every module's ``main()`` has in common, told of Ansible only by a protocol."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+
+class Module(Protocol):
+    """The part of AnsibleModule that the engine's entry uses."""
+
+    params: dict[str, Any]
+    check_mode: bool
+    no_log_values: set[str]
+
+    def exit_json(self, **result: Any) -> NoReturn:
+        """End with success."""
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        """End with failure."""
+
+    def warn(self, warning: str) -> None:
+        """Show a warning, and return it with the result."""
+
+
+def run(
+    module: Module,
+    work: Callable[..., dict[str, Any]],
+    *,
+    before: Callable[[Module], Any] | None = None,
+) -> NoReturn:
+    """Connect, do *work*, and end the module with its result or with one clear message.
+
+    Args:
+        module: the AnsibleModule.
+        work: called with a connected client and the module, and with what *before* returned if
+            there is one; returns the module's result.
+        before: what can be done, and can fail, before anything connects.
+    """
+    try:
+        from pymongo.errors import PyMongoError
+
+        from . import connection
+        from .errors import MigrationError
+        from .values import ejson
+    except ImportError as error:
+        _fail_for_missing_library(module, error)
+    module.no_log_values |= connection.secrets(module.params)
+    try:
+        prepared = (before(module),) if before else ()
+        client = connection.connect(module.params)
+        try:
+            result = work(client, module, *prepared)
+        finally:
+            client.close()
+    except ImportError as error:
+        _fail_for_missing_library(module, error)
+    except MigrationError as error:
+        module.fail_json(msg=error.message, **_warned(module, ejson.to_plain(error.details)))
+    except PyMongoError as error:
+        module.fail_json(msg=connection.explain(error))
+    module.exit_json(**_warned(module, ejson.to_plain(result)))
+
+
+def load_definition(module: Module) -> Any:
+    """Return the definition of the module's options, or ``None`` if it may be and is left out."""
+    from .document import definition
+
+    p = module.params
+    if p["definition"] is None:
+        return None
+    return definition.load(
+        p["definition"],
+        p["definition_name"],
+        variables=p["variables"],
+        collections=p["collections"],
+        assume_applied=p["assume_applied"],
+    )
+
+
+def operator() -> dict[str, Any]:
+    """Return who runs this process, for the lease and the changelog."""
+    return {
+        "user": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+
+
+def _warned(module: Module, result: dict[str, Any]) -> dict[str, Any]:
+    """Hand the warnings of *result* to Ansible, which returns them under the same name."""
+    for warning in result.get("warnings") or ():
+        module.warn(warning)
+    return {key: value for key, value in result.items() if key != "warnings"}
+
+
+def _fail_for_missing_library(module: Module, error: ImportError) -> NoReturn:
+    module.fail_json(
+        msg=f"{sys.executable} lacks the library '{error.name}'. Install the project's pinned "
+        "dependencies there ('make install', then run ansible-playbook from .venv/bin), or point "
+        "ansible_python_interpreter at a Python that has them.",
+    )

@@ -1,0 +1,88 @@
+"""What becomes of a run while the server is critical: it is paused, or aborted, by a setting.
+
+It goes the way that a person in another terminal goes (:mod:`..ledger.control`), so that the
+run stops at a batch boundary, and status.yml shows who asked.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pymongo import MongoClient
+
+from ..document.collections import STATE
+from ..errors import MigrationError
+from ..ledger import control
+from .catalog import DATABASE, METRICS
+from .thresholds import CRITICAL, Finding
+
+WARN, PAUSE, ABORT = ACTIONS = ("warn", "pause", "abort")
+# One look may be an outlier; and what has just recovered may not last.
+_BAD_LOOKS = 2
+_GOOD_LOOKS = 3
+_USER = "monitor"
+
+
+class Trip:
+    """Watches for looks that are critical one after another.
+
+    Args:
+        client: connected to the deployment, as a user who may steer runs.
+        database: the database that is migrated.
+        action: one of :data:`ACTIONS`.
+    """
+
+    def __init__(self, client: MongoClient[dict[str, Any]], database: str, *, action: str) -> None:
+        self._client = client
+        self._database = database
+        self._action = action
+        self._bad = 0
+        self._good = 0
+        self._paused: str | None = None
+        self.taken: list[str] = []
+
+    def see(self, findings: Iterable[Finding]) -> None:
+        """Count one look, and act where it is time."""
+        critical = [
+            finding
+            for finding in findings
+            # An application that refuses in maintenance mode is no reason to stop the migration.
+            if finding.level == CRITICAL and METRICS[finding.metric].section == DATABASE
+        ]
+        self._bad = self._bad + 1 if critical else 0
+        self._good = 0 if critical else self._good + 1
+        if self._action == WARN:
+            return
+        if self._bad == _BAD_LOOKS:
+            self._give(self._action, critical[0].text)
+        elif self._paused and self._good == _GOOD_LOOKS:
+            self._give(control.RESUME, "the server has recovered")
+
+    def _give(self, action: str, why: str) -> None:
+        if action == control.RESUME and not self._ours():
+            self._paused = None  # a person has taken over meanwhile
+            return
+        operator = {"user": _USER, "host": socket.gethostname()}
+        try:
+            given = control.give(
+                client=self._client,
+                database=self._database,
+                action=action,
+                limits={},
+                operator=operator,
+            )
+        except MigrationError:
+            return  # nothing is at work that could be steered
+        if given["changed"]:
+            self._paused = given["run"] if action == PAUSE else None
+            self.taken.append(f"{action}d run {given['run']}: {why}")
+
+    def _ours(self) -> bool:
+        """Return whether the pause that stands is the one from here."""
+        found: Mapping[str, Any] = (
+            self._client[self._database][STATE].find_one({"_id": self._paused}) or {}
+        )
+        asked = control.asked(found)
+        return asked is not None and asked.by.startswith(f"{_USER}@")

@@ -1,0 +1,145 @@
+"""The plan of one collection of a ``set_field``, added up from groups of like documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..document.value_sources import Found
+from ..values import compare
+from .base import Plan, problem
+
+_SAMPLES = 5
+
+_FIXES = {
+    "unresolved": (
+        "give these documents what leads to a {field}, name a default in the inventory "
+        "(migration_variables), or choose to leave them alone"
+    ),
+    "contradicted": "correct {field} in these documents, or choose which of the two is right",
+    "invalid": "correct {field} in these documents, or choose to replace it",
+    "old_type": "unset or correct {field} in these documents",
+}
+
+_POLICIES = {"old_type": "a rollback is exact"}
+
+
+class Tally:
+    """Adds up the plan of one collection."""
+
+    def __init__(self, plan: Plan, *, step: int, kind: str, name: str, field: str) -> None:
+        self._plan = plan
+        self._step = step
+        self._kind = kind
+        self._name = name
+        self._field = field
+        self._categories: dict[str, int] = dict.fromkeys((*compare.EMPTY, *compare.INVALID), 0)
+        self._resolved: dict[str, int] = {}
+        self._problems: dict[tuple[str, str], dict[str, Any]] = {}
+        self._outside = 0
+        self._samples: list[Any] = []
+        self.example: Any = compare.ABSENT  # a value that some candidate gets
+
+    def category(self, why: str, count: int) -> None:
+        """Count candidates by why they are one."""
+        self._categories[why] += count
+
+    def found(self, answer: Found, count: int, sample: Any) -> None:
+        """Count candidates for which there is a value."""
+        self._resolved[answer.source] = self._resolved.get(answer.source, 0) + count
+        self._outside += count if answer.outside else 0
+        if self.example is compare.ABSENT:
+            self.example = answer.value
+        if len(self._samples) < _SAMPLES:
+            self._samples.append(sample)
+
+    def problem(self, policy: str, what: str, count: int, sample: Any) -> None:
+        """Count candidates that fall under a policy."""
+        entry = self._problems.setdefault(
+            (policy, what), {"policy": policy, "what": what, "count": 0, "samples": []}
+        )
+        entry["count"] += count
+        if len(entry["samples"]) < _SAMPLES:
+            entry["samples"].append(sample)
+
+    def refused(self, count: int, samples: list[Any]) -> None:
+        """Note the candidates that the collection's validator refuses once they are written."""
+        self._refused_by_server(
+            f"the collection's validator refuses these documents with a {self._field}",
+            count=count,
+            samples=samples,
+            policy="validator",
+            fix="change the validator (collMod) or correct these documents",
+        )
+
+    def too_large(self, count: int, samples: list[Any]) -> None:
+        """Note the candidates that have no room for the field."""
+        self._refused_by_server(
+            f"with a {self._field}, these documents would be larger than MongoDB's 16 MB",
+            count=count,
+            samples=samples,
+            policy="document size",
+            fix="make these documents smaller, or leave them out with `where`",
+        )
+
+    def _refused_by_server(
+        self, what: str, *, count: int, samples: list[Any], policy: str, fix: str
+    ) -> None:
+        if count:
+            self._plan.problems.append(
+                problem(
+                    step=self._step,
+                    collection=self._name,
+                    what=what,
+                    count=count,
+                    samples=samples,
+                    policy=policy,
+                    fix=fix,
+                )
+            )
+
+    def finish(self, *, documents: int, real: str, policies: dict[str, str]) -> None:
+        """Add the collection's row, problems and warnings to the plan."""
+        candidates = sum(self._categories.values())
+        skipped = 0
+        for item in self._problems.values():
+            policy = policies[item["policy"]]
+            if policy == "fail":
+                self._plan.problems.append(
+                    problem(
+                        step=self._step,
+                        collection=self._name,
+                        what=item["what"],
+                        count=item["count"],
+                        samples=item["samples"],
+                        policy=_POLICIES.get(item["policy"], f"when_{item['policy']}: fail"),
+                        fix=_FIXES[item["policy"]].format(field=self._field),
+                    )
+                )
+            else:
+                skipped += item["count"]
+                self._plan.warnings.append(
+                    f"{self._name}: {item['count']:,} left alone by policy: {item['what']}"
+                )
+        if self._outside:
+            self._plan.warnings.append(
+                f"{self._name}: {self._outside:,} lie outside the dates of what they get"
+            )
+        self._plan.rows.append(
+            {
+                "step": self._step,
+                "kind": self._kind,
+                "collection": self._name,
+                "real_name": real,
+                "field": self._field,
+                "documents": documents,
+                "candidates": candidates,
+                "to_change": sum(self._resolved.values()),
+                "empty": {key: self._categories[key] for key in compare.EMPTY},
+                "invalid": {key: self._categories[key] for key in compare.INVALID},
+                "resolved": self._resolved,
+                "unresolved": list(self._problems.values()),
+                "outside": self._outside,
+                "skipped": skipped,
+                "samples": self._samples,
+            }
+        )

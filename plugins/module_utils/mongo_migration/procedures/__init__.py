@@ -1,0 +1,1 @@
+"""What the modules call: plan, migrate, verify, roll back, preflight and status."""

@@ -1,0 +1,137 @@
+"""The journal of a run in few lines, for its evidence: what each batch touched, and when."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from math import ceil
+from typing import Any
+
+from pymongo import DESCENDING, MongoClient
+from pymongo.database import Database
+
+from ..document.collections import JOURNAL, STATE
+
+# More batches than this share a row with their neighbours: a report has no use for millions.
+MOST_ROWS = 1000
+
+# Values of one kind of entry each; an entry of another kind has none of them.
+_IDS = {
+    "$concatArrays": [
+        {"$ifNull": [{"$reduce": {
+            "input": "$groups",
+            "initialValue": [],
+            "in": {"$concatArrays": ["$$value", "$$this.ids"]},
+        }}, []]},
+        {"$ifNull": ["$documents._id", []]},
+    ]
+}  # fmt: skip
+
+
+def describe(
+    *,
+    client: MongoClient[dict[str, Any]],
+    database: str,
+    run: str | None = None,
+    migration: str | None = None,
+    since: datetime.datetime | None = None,
+) -> dict[str, Any]:
+    """Return a run, its batches, and how many documents its collections hold now.
+
+    Args:
+        client: connected to the deployment.
+        database: the migrated database.
+        run: the run's id.
+        migration: instead: the newest run of this migration.
+        since: only if that one was written to since then; what is older is another command's.
+
+    Returns:
+        ``run`` is ``None`` where there is no such run, and the rest is empty.
+    """
+    db = client[database]
+    found = _find(db, run, migration, since)
+    if found is None:
+        return {"run": None, "batches": [], "counts": {}}
+    return {
+        "run": {
+            "id": found["_id"],
+            **{key: found.get(key) for key in _RUN},
+            "work": dict(found["counts"]),
+        },
+        "batches": _rows(db, found["_id"]),
+        "counts": _counts(db, found),
+    }
+
+
+_RUN = (
+    *("migration", "name", "digest", "variables", "phase", "started", "updated"),
+    *("operator", "backup", "error"),
+)
+
+
+def _find(
+    db: Database[dict[str, Any]],
+    run: str | None,
+    migration: str | None,
+    since: datetime.datetime | None,
+) -> dict[str, Any] | None:
+    selector: dict[str, Any] = {"kind": "run"}
+    if run is not None:
+        selector["_id"] = run
+    if migration is not None:
+        selector["migration"] = migration
+    found = db[STATE].find_one(selector, sort=[("number", DESCENDING)])
+    if found is None or since is None:
+        return found
+    touched = found.get("updated") or found["started"]
+    assert isinstance(touched, datetime.datetime)
+    return found if touched >= since else None
+
+
+def _counts(db: Database[dict[str, Any]], run: dict[str, Any]) -> dict[str, int]:
+    """Return how many documents the collections that the plan counted hold now."""
+    real = {each["name"]: each["real"] for each in run.get("collections", [])}
+    return {
+        name: db[real.get(name, name)].estimated_document_count()
+        for name in run.get("plan", {}).get("before", {})
+    }
+
+
+def _rows(db: Database[dict[str, Any]], run: str) -> list[dict[str, Any]]:
+    total = db[JOURNAL].count_documents({"run": run})
+    entries = db[JOURNAL].aggregate(
+        [
+            {"$match": {"run": run}},
+            {"$sort": {"seq": 1}},
+            {"$set": {"ids": _IDS}},
+            {
+                "$project": {
+                    "_id": 0,
+                    **dict.fromkeys(("seq", "step", "kind", "collection", "at"), 1),
+                    "documents": {"$size": "$ids"},
+                    "first": {"$min": "$ids"},
+                    "last": {"$max": "$ids"},
+                    "reverted": {"$ifNull": ["$reverted", False]},
+                }
+            },
+        ],
+        comment=f"journal of {run}",
+    )
+    return merge(entries, max(1, ceil(total / MOST_ROWS)))
+
+
+def merge(entries: Iterable[dict[str, Any]], batches: int) -> list[dict[str, Any]]:
+    """Return a row for each run of at most *batches* entries of one step and collection."""
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        same = rows and all(
+            rows[-1].get(key) == entry.get(key) for key in ("step", "collection", "reverted")
+        )
+        if same and rows[-1]["batches"] < batches:
+            row = rows[-1]
+            row["batches"] += 1
+            row["documents"] += entry["documents"]
+            row.update({key: entry[key] for key in ("at", "last") if entry.get(key) is not None})
+        else:
+            rows.append({**entry, "batches": 1})
+    return rows

@@ -1,0 +1,251 @@
+"""The plan: what a migration would do, and every reason to refuse it, all at once. Read only."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from ..document import variables
+from ..document.collections import Collections
+from ..document.definition import Definition, Step
+from ..document.value_sources import Scope
+from ..errors import Collector, DefinitionError
+from ..ledger import partial_restore, runs
+from ..operations import Operation, build
+from . import conditions
+
+# Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
+# and several indexes; docs/benchmarks.md says how. A rehearsal on staging replaces them.
+_DOCUMENTS_PER_SECOND = 20_000
+_LIVE_DOCUMENTS_PER_SECOND = 5_000  # while others write, it gives way to them
+_DIGESTED_PER_SECOND = 150_000
+_INDEXED_PER_SECOND = 400_000
+_OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the journal entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A plan and the operations that were planned."""
+
+    scope: Scope
+    operations: list[tuple[Step, Operation]]
+    facts: dict[str, Any]
+
+
+def make(
+    client: MongoClient[dict[str, Any]], database: str, definition: Definition
+) -> dict[str, Any]:
+    """Return the plan of *definition* on *database*, as plain values.
+
+    Its ``problems`` are reasons to refuse. Nothing is written.
+
+    Raises:
+        DefinitionError: the document names a collection that doesn't exist.
+        MigrationError: the database is a mixture, since a restore ended halfway.
+    """
+    partial_restore.refuse(client[database])
+    return survey(client[database], definition, now=None).facts
+
+
+def survey(
+    database: Database[dict[str, Any]],
+    definition: Definition,
+    *,
+    now: datetime.datetime | None,
+    comment: str = "migration-playbooks plan",
+) -> Survey:
+    """Plan each step, seeing what the steps before it will have inserted.
+
+    Args:
+        database: the database.
+        definition: the migration.
+        now: the instant that the run calls now; by default the server's.
+        comment: what the server's operations carry.
+    """
+    collections = Collections(database, definition.collections)
+    scope = Scope(
+        collections=collections,
+        now=now or runs.server_now(database),
+        planned={},
+        comment=comment,
+    )
+    _check_names(definition, scope)
+    before = count(collections, definition)
+    rows: list[dict[str, Any]] = []
+    problems = _changelog_problems(database, definition)
+    warnings: list[str] = []
+    operations = []
+    for spec, check in conditions.evaluate(
+        definition.preconditions,
+        scope,
+        variables=definition.variables,
+        before=before,
+        where=f"{definition.source}: preconditions",
+        to_come={step.options["into"] for step in definition.steps if "into" in step.options},
+    ):
+        if isinstance(check, str) or check.passed:
+            continue
+        if check.severity == "warning":
+            warnings.append(f"{check.name}: found {check.observed} ({check.detail})")
+            continue
+        problems.append(
+            {
+                "step": None,
+                "collection": conditions.names([spec]).pop(),
+                "what": f"{check.name}: expected {check.expected}, found {check.observed}"
+                + (f" ({check.detail})" if check.detail else ""),
+                "count": check.observed if isinstance(check.observed, int) else 1,
+                "samples": check.samples,
+                "policy": "precondition",
+                "fix": spec.get("fix", "make it hold, then run the same command again"),
+            }
+        )
+    for step, operation in active(definition, scope, before):
+        made = operation.plan()
+        operations.append((step, operation))
+        rows += made.rows
+        problems += made.problems
+        warnings += made.warnings
+    facts = {
+        "migration": definition.id,
+        "name": definition.name,
+        "digest": definition.digest,
+        "database": database.name,
+        "downtime": definition.downtime,
+        "now": scope.now,
+        "variables": definition.variables,
+        "steps": rows,
+        "before": before,
+        "totals": _totals(rows),
+        "problems": problems,
+        "warnings": warnings,
+    }
+    facts["estimate"] = _estimate(facts)
+    return Survey(scope=scope, operations=operations, facts=facts)
+
+
+def active(
+    definition: Definition, scope: Scope, before: dict[str, int]
+) -> Iterable[tuple[Step, Operation]]:
+    """Yield the steps whose ``when`` holds, with their operations, built one after another."""
+    values = {**definition.variables, "before": before}
+    for step in definition.steps:
+        where = f"{definition.source}: steps[{step.index}]"
+        if variables.condition(step.when, values, where=where):
+            yield step, build(step, scope)
+
+
+def count(collections: Collections, definition: Definition) -> dict[str, int]:
+    """Return the documents per collection that the document names, by its names."""
+    return {
+        name: collections.get(name).count_documents({})
+        for name in sorted(_names(definition))
+        if collections.exists(name)
+    }
+
+
+def work(plan: Mapping[str, Any]) -> int:
+    """Return how many documents *plan* writes."""
+    totals = plan["totals"]
+    # The plan of an older run, read again, may not know what is removed.
+    return int(totals["to_change"] + totals["to_insert"] + totals.get("to_remove", 0))
+
+
+def is_idle(plan: Mapping[str, Any]) -> bool:
+    """Return whether *plan* finds nothing to do and nothing wrong."""
+    commands = any("command" in row for row in plan["steps"])
+    indexes = plan["totals"]["indexes_to_build"]
+    return not (work(plan) or indexes or commands or plan["problems"])
+
+
+def _names(definition: Definition) -> set[str]:
+    names = conditions.names((*definition.preconditions, *definition.postconditions))
+    for step in definition.steps:
+        for key in ("from", "into", "in"):
+            if key in step.options:
+                names.add(step.options[key])
+        for key in ("collections", "writes"):
+            names |= set(step.options.get(key, ()))
+    return names
+
+
+def _check_names(definition: Definition, scope: Scope) -> None:
+    """Look every name up and build every step once, so that all wrong names are told at once."""
+    problems = Collector(DefinitionError)
+    names = scope.collections
+
+    def attempt(make: Callable[[], object]) -> None:
+        try:
+            make()
+        except DefinitionError as error:
+            if error.message not in problems.problems:
+                problems.add(error.message)
+
+    for step in definition.steps:
+        for name in step.options.get("collections", ()):
+            if not names.absent(name):
+                attempt(partial(names.get, name))
+        attempt(partial(build, step, scope))
+    problems.raise_if_any(f"{definition.source} doesn't fit database '{_database(scope)}':")
+
+
+def _database(scope: Scope) -> str:
+    return scope.collections.database.name
+
+
+def _changelog_problems(
+    database: Database[dict[str, Any]], definition: Definition
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": None,
+            "collection": "_migrations",
+            "what": f"migration {earlier} must be applied before {definition.id}, and isn't",
+            "count": 1,
+            "samples": [],
+            "policy": f"after: {earlier}",
+            "fix": f"ansible-playbook migrate-{earlier}.yml first; if another tool applied it, "
+            "list it in migrations_assumed_applied",
+        }
+        for earlier in definition.after
+        if earlier not in definition.assume_applied and not runs.is_applied(database, earlier)
+    ]
+
+
+def _totals(rows: list[dict[str, Any]]) -> dict[str, int]:
+    documents = {row["real_name"]: row["documents"] for row in rows}
+    return {
+        "documents": sum(documents.values()),
+        "candidates": sum(row["candidates"] for row in rows),
+        "to_change": sum(row.get("to_change", 0) + row.get("to_repoint", 0) for row in rows),
+        "to_insert": sum(row.get("to_insert", 0) for row in rows),
+        "to_remove": sum(row.get("to_remove", 0) for row in rows),
+        "indexes_to_build": sum(
+            index["state"] == "missing" for row in rows for index in row.get("indexes", ())
+        ),
+    }
+
+
+def _estimate(facts: dict[str, Any]) -> dict[str, int]:
+    totals = facts["totals"]
+    written = totals["to_change"] + totals["to_insert"] + totals["to_remove"]
+    indexed = sum(
+        row["documents"]
+        for row in facts["steps"]
+        if any(index["state"] == "missing" for index in row.get("indexes", ()))
+    )
+    seconds = indexed / _INDEXED_PER_SECOND
+    if facts["downtime"] == "none":
+        seconds += written / _LIVE_DOCUMENTS_PER_SECOND
+    else:
+        seconds += written / _DOCUMENTS_PER_SECOND + totals["documents"] / _DIGESTED_PER_SECOND
+    return {
+        "seconds": max(1, round(seconds)) if written or indexed else 0,
+        "oplog_bytes": written * _OPLOG_BYTES_PER_DOCUMENT,
+    }

@@ -1,0 +1,1 @@
+"""Tools that know nothing of migrations: retries, progress, stopping, processes, reading ahead."""
