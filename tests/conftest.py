@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from embedded.mongod import ReplicaSet, Standalone
 from tests.support import databases
 
 Client = MongoClient[dict[str, Any]]
+
+# What pytest finds by its settings, the processes that a test starts find by their environment,
+# however pytest itself was started.
+_ROOT = Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(_ROOT / "plugins" / "module_utils")])
+os.environ["ANSIBLE_CONFIG"] = str(_ROOT / "ansible.cfg")
 
 # Several servers share a small machine, and the tests' data are small.
 CACHE_GB = 0.25

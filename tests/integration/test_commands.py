@@ -259,15 +259,15 @@ def test_a_killed_process_leaves_a_command_that_is_repeated_only_where_that_is_s
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
         text=True,
     )
     assert process.stdin
     process.stdin.write(job.dump())
     process.stdin.close()
     deadline = time.monotonic() + 60
-    while not tool.runs() and time.monotonic() < deadline:
+    while not tool.runs() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert tool.runs(), f"it ended with {process.poll()} before it ran the command; see stderr"
     process.kill()
     process.wait()
     for identifier in processes_of(tool):
