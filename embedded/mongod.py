@@ -13,7 +13,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -401,10 +401,24 @@ class ReplicaSet(Deployment):
 
         def settled() -> bool:
             states = [self._hello(n) for n, member in enumerate(self.members) if member.alive]
-            return all(s.get("isWritablePrimary") or s.get("secondary") for s in states)
+            good = ("isWritablePrimary", "secondary", "arbiterOnly")
+            return all(any(state.get(key) for key in good) for state in states)
 
         if not wait_until(settled, seconds, 0.1):
             raise ProcessError(f"Members didn't catch up. Logs: {self.folder}/member*/")
+
+    def reconfigure(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Let *change* work on the set's configuration, and give it to the set."""
+        with self.client() as admin:
+            configuration = admin.admin.command("replSetGetConfig")["config"]
+            change(configuration)
+            configuration["version"] += 1
+            admin.admin.command("replSetReconfig", configuration)
+
+    def _role(self, number: int) -> dict[str, Any]:
+        """Return what is particular about a member, such as `{"arbiterOnly": True}`."""
+        del number
+        return {}
 
     def _more_options(self) -> list[str]:
         options = [
@@ -427,7 +441,8 @@ class ReplicaSet(Deployment):
         configuration = {
             "_id": self.set_name,
             "members": [
-                {"_id": n, "host": member.address} for n, member in enumerate(self.members)
+                {"_id": n, "host": member.address, **self._role(n)}
+                for n, member in enumerate(self.members)
             ],
             "settings": {"electionTimeoutMillis": ELECTION_MS, "heartbeatIntervalMillis": 500},
         }

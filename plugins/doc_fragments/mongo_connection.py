@@ -14,7 +14,16 @@ options:
       - Escape C(:), C(/), C(@) and C(%) in its user and password as C(%3A), C(%2F), C(%40), C(%25)
         (the filter P(ansible.builtin.urlencode#filter) does it for all but C(/)).
       - The TLS options and O(auth_mechanism) apply beside it; it excludes O(login_user) and
-        O(replica_set).
+        O(replica_set). A string that contradicts them, as C(tlsInsecure=true) does unless
+        O(ssl_cert_reqs=CERT_NONE), is refused.
+      - Of its options, those are obeyed that say where the servers are, how to log in and how to
+        encrypt or compress. What a migration's correctness needs is set by us, whatever the string
+        says, and a warning names each option that asks for something else, such as
+        C(readPreference), C(readConcernLevel), C(w), C(wtimeoutMS), C(socketTimeoutMS),
+        C(timeoutMS), C(retryWrites) or C(uuidRepresentation). Time-outs are
+        O(connection_timeout)'s.
+      - With C(directConnection=true) the member must be the primary; a failover then can't be
+        followed.
       - The string and the password in it are kept out of all output. Take it from a vaulted
         variable.
     type: str

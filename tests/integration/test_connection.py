@@ -9,13 +9,17 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from bson.binary import UuidRepresentation
 from mongo_migration import argument_specs, connection
 from mongo_migration.errors import ConnectionFailedError
-from pymongo import MongoClient
+from mongo_migration.procedures import status
+from mongo_migration.support import majority, mongodb_uri
+from pymongo import MongoClient, ReadPreference, common
 from pymongo.database import Database
 
 from embedded.mongod import ReplicaSet, Standalone
 from embedded.processes import free_ports
+from tests.support.migrations import Deployment
 from tests.support.playbooks import BIN, ROOT, environment
 
 Data = Database[dict[str, Any]]
@@ -29,6 +33,116 @@ def params(**given: Any) -> dict[str, Any]:
         name: spec.get("default") for name, spec in argument_specs.CONNECTION_OPTIONS.items()
     }
     return {**defaults, "database": "bizzai", "connection_timeout": 3.0, **given}
+
+
+TOUCH = (
+    """
+id: "901"
+name: touched
+summary: One field in one collection.
+downtime: none
+steps:
+  - set_field: {collections: [items], field: touched, value: {value: true}}
+""",
+    "901-touched.yml",
+)
+
+# Values that would harm, of every option of the driver that a URI isn't obeyed in.
+HARMFUL = {
+    "readpreference": "secondary",
+    "readpreferencetags": "dc:far",
+    "readconcernlevel": "available",
+    "uuidrepresentation": "javaLegacy",
+    "datetime_conversion": "datetime_ms",
+    "unicode_decode_error_handler": "ignore",
+    "compressors": "zlib",
+    "connect": "false",
+    "fsync": "true",
+    "journal": "false",
+    "w": "0",
+    "retryreads": "false",
+    "retrywrites": "false",
+    "tz_aware": "false",
+    "servermonitoringmode": "poll",
+    "driver": "x",
+    "server_api": "1",
+}
+
+
+@pytest.mark.parametrize(
+    "option", sorted(set(common.URI_OPTIONS_VALIDATOR_MAP) - mongodb_uri.OBEYED)
+)
+def test_no_option_of_a_uri_changes_how_the_engine_reads_and_writes(
+    migrator_uri: str, option: str
+) -> None:
+    with connection.connect(params(uri=migrator_uri)) as plain:
+        expected = repr(plain)
+    with connection.connect(
+        params(uri=f"{migrator_uri}&{option}={HARMFUL.get(option, '1')}")
+    ) as client:
+        assert repr(client) == expected
+        assert client.read_preference == ReadPreference.PRIMARY
+        assert client.write_concern == majority.WRITE_CONCERN
+        assert client.read_concern.level == "local"
+        assert client.codec_options.uuid_representation == UuidRepresentation.UNSPECIFIED
+        assert client.options.timeout is None
+        assert client.options.pool_options.socket_timeout is None
+
+
+def test_rollback_status_and_verification_read_the_primary_whatever_the_uri_says(
+    three_members: ReplicaSet, three_database: Data
+) -> None:
+    primary = three_members.wait_for_primary()
+    behind = next(number for number in range(3) if number != primary)
+
+    def tag(configuration: dict[str, Any]) -> None:
+        configuration["members"][behind]["tags"] = {"behind": "yes"}
+
+    def untag(configuration: dict[str, Any]) -> None:
+        configuration["members"][behind]["tags"] = {}
+
+    three_members.reconfigure(tag)
+    uri = f"{three_members.uri('migrator')}&readPreference=secondary&readPreferenceTags=behind:yes"
+    three_database["items"].insert_many([{"_id": number} for number in range(3)])
+    with (
+        three_members.direct(behind, "admin") as secondary,
+        connection.connect(params(uri=uri)) as client,
+    ):
+        assert client.read_preference == ReadPreference.PRIMARY
+        deployment = Deployment(client, three_database)
+        secondary.admin.command("fsync", lock=True)  # it answers, and applies nothing from now on
+        try:
+            done = deployment.migrate(TOUCH)
+            assert done["modified"] == 3
+            assert status.describe(client=client, database=three_database.name, definition=None)[
+                "changelog"
+            ]
+            assert deployment.verify(TOUCH)["passed"]
+            back = deployment.roll_back("901")
+        finally:
+            secondary.admin.command("fsyncUnlock")
+            three_members.reconfigure(untag)
+    assert back["phase"] == "rolled_back"
+    assert back["restored"] == 3
+    assert three_database["items"].count_documents({"touched": {"$exists": True}}) == 0
+
+
+def test_a_direct_connection_to_a_secondary_is_refused_with_the_primarys_name(
+    three_members: ReplicaSet,
+) -> None:
+    primary = three_members.wait_for_primary()
+    other = next(number for number in range(3) if number != primary)
+    login = f"mongodb://migrator:{three_members.passwords['migrator']}@"
+    options = "/?authSource=admin&directConnection=true"
+
+    with pytest.raises(ConnectionFailedError, match="a secondary of replica set rs0") as error:
+        connection.connect(params(uri=f"{login}{three_members.members[other].address}{options}"))
+
+    assert three_members.members[primary].address in error.value.message
+    assert three_members.passwords["migrator"] not in error.value.message
+    to_primary = params(uri=f"{login}{three_members.members[primary].address}{options}")
+    connection.connect(to_primary).close()
+    assert "failover can't be followed" in " ".join(connection.warnings(to_primary))
 
 
 @pytest.fixture

@@ -226,6 +226,85 @@ def test_a_uri_can_switch_tls_on(asked: dict[str, Any], uri: str) -> None:
     assert asked["tlsCAFile"] == "/etc/ca.pem"
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "ours"),
+    [
+        ("tlsInsecure=true", {}, "ssl_cert_reqs is CERT_REQUIRED"),
+        ("tlsAllowInvalidCertificates=true", {}, "ssl_cert_reqs is CERT_REQUIRED"),
+        ("TLSALLOWINVALIDHOSTNAMES=True", {}, "ssl_cert_reqs is CERT_REQUIRED"),
+        ("tlsDisableOCSPEndpointCheck=true", {}, "ssl_cert_reqs is CERT_REQUIRED"),
+        (
+            "tlsAllowInvalidCertificates=false",
+            {"ssl_cert_reqs": "CERT_NONE"},
+            "ssl_cert_reqs is CERT_NONE",
+        ),
+        ("tlsCAFile=%2Ftmp%2Fmine.pem", {"ssl_ca_certs": "/etc/ca.pem"}, "ssl_ca_certs"),
+        ("tlsCertificateKeyFile=a", {"ssl_certfile": "b"}, "ssl_certfile"),
+        ("tlsCertificateKeyFilePassword=a", {"ssl_pem_passphrase": "b"}, "ssl_pem_passphrase"),
+        ("tlsCRLFile=a", {"ssl_crlfile": "b"}, "ssl_crlfile"),
+        ("tls=false", {"ssl": True}, "ssl is true"),
+        ("ssl=false", {"ssl": True}, "ssl is true"),
+        ("authMechanism=PLAIN", {"auth_mechanism": "SCRAM-SHA-256"}, "auth_mechanism"),
+    ],
+)
+def test_a_uri_that_contradicts_the_inventory_is_refused_with_both_named(
+    asked: dict[str, Any], option: str, given: dict[str, Any], ours: str
+) -> None:
+    uri = f"mongodb://db1/?{'' if option.startswith(('tls=', 'ssl=')) else 'tls=true&'}{option}"
+
+    with pytest.raises(ConnectionFailedError, match="contradicts the inventory") as error:
+        connection.connect(params(uri=uri, **given))
+
+    assert option.partition("=")[0] in error.value.message
+    assert ours in error.value.message
+    assert "=a" not in error.value.message  # may be a password
+    assert asked == {}
+
+
+def test_a_uri_may_say_of_certificates_what_the_inventory_says(asked: dict[str, Any]) -> None:
+    connection.connect(
+        params(
+            uri="mongodb://db1/?tls=true&tlsCAFile=%2Fetc%2Fca.pem&tlsInsecure=false",
+            ssl_ca_certs="/etc/ca.pem",
+            ssl=True,
+        )
+    )
+
+    assert asked["tlsCAFile"] == "/etc/ca.pem"
+
+
+def test_options_that_arent_ours_to_obey_are_named_and_what_says_the_same_is_not() -> None:
+    warnings = connection.warnings(
+        {
+            "uri": "mongodb://u:secret@db1/x?w=majority&retryWrites=true&readPreference=nearest"
+            "&replicaSet=rs0&wtimeoutMS=1&SocketTimeoutMS=5"
+        }
+    )
+
+    [said] = warnings
+    assert "readPreference=nearest, wtimeoutMS=1, SocketTimeoutMS=5" in said
+    assert "retryWrites" not in said
+    assert "replicaSet" not in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "driver"),
+    [
+        ("mongodb://db1/?w=1", "mongodb://db1/"),
+        ("mongodb://db1", "mongodb://db1"),
+        ("mongodb://db1/?replicaSet=a;w=1;tls=true", "mongodb://db1/?replicaSet=a;tls=true"),
+        ("mongodb://u:p@a,b/db?authSource=admin&", "mongodb://u:p@a,b/db?authSource=admin"),
+    ],
+)
+def test_the_driver_gets_a_uri_with_the_obeyed_options_alone(
+    asked: dict[str, Any], given: str, driver: str
+) -> None:
+    connection.connect(params(uri=given))
+
+    assert asked["host"] == driver
+
+
 def test_a_missing_certificate_file_is_named() -> None:
     with pytest.raises(ConnectionFailedError, match=r"/nowhere/ca\.pem"):
         connection.connect(params(ssl=True, ssl_ca_certs="/nowhere/ca.pem"))

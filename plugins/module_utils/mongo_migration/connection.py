@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from textwrap import shorten
 from typing import Any
@@ -12,7 +12,8 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-from .errors import ConnectionFailedError
+from .errors import Collector, ConnectionFailedError
+from .support import majority, mongodb_uri
 
 OLDEST_SERVER = (4, 4)
 # By which the server's operations of ours are known.
@@ -26,16 +27,6 @@ AUTHENTICATION_FAILED = 18
 # Their users are no users of a database, and X.509 and Kerberos users have no password.
 _EXTERNAL = ("MONGODB-X509", "GSSAPI", "PLAIN")
 _WITHOUT_PASSWORD = ("MONGODB-X509", "GSSAPI")
-
-# A connection string whose parts can be told apart. One whose password holds an unescaped / or @
-# doesn't match, because then a part of the password looks like a host.
-_URI = re.compile(
-    r"^mongodb(?:\+srv)?://(?:(?P<user>[^:/?@]*)(?::[^/?@]*)?@)?"
-    r"(?P<hosts>[^/?@]+)(?:[/?][^@]*)?$"
-)
-_SECRET_IN_QUERY = re.compile(
-    r"(?:tlsCertificateKeyFilePassword=|AWS_SESSION_TOKEN:)([^&,]+)", re.IGNORECASE
-)
 
 _TLS_OPTIONS = {
     "ssl_ca_certs": "tlsCAFile",
@@ -72,7 +63,7 @@ def secrets(params: Mapping[str, Any]) -> set[str]:
     """Return every secret among the options, also those within a URI, in each spelling."""
     found = {params.get("login_password"), params.get("ssl_pem_passphrase")}
     for key in ("uri", "probe_uri"):
-        for secret in _secrets_in_uri(params.get(key) or ""):
+        for secret in mongodb_uri.secrets(params.get(key) or ""):
             plain = unquote_plus(secret)
             found |= {secret, plain, unquote(secret), quote_plus(plain), quote(plain, safe="")}
     return {secret for secret in found if secret}
@@ -80,6 +71,9 @@ def secrets(params: Mapping[str, Any]) -> set[str]:
 
 def connect(params: Mapping[str, Any]) -> MongoClient[dict[str, Any]]:
     """Return a client that has reached a server and logged in.
+
+    What correctness needs is set here, whatever a URI says (:func:`warnings` tells what it said):
+    reads come from the primary, writes wait for a majority, for a bounded time.
 
     Args:
         params: values for :data:`argument_specs.CONNECTION_OPTIONS`.
@@ -89,13 +83,14 @@ def connect(params: Mapping[str, Any]) -> MongoClient[dict[str, Any]]:
     """
     check_database_name(params["database"])
     where = _where(params)
+    _refuse_contradictions(params)
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(**_driver_options(params))
     except (PyMongoError, ValueError, OSError) as error:
         # The driver quotes what it stumbled over, and in a malformed URI that may be a password.
         reason = (
             _reason(error)
-            if not params.get("uri") or _parts(params["uri"])
+            if not params.get("uri") or mongodb_uri.is_well_formed(params["uri"])
             else (
                 "the uri is malformed. It must look like mongodb://user:password@host:27017/, with "
                 "each of : / ? # [ ] @ % in user and password escaped (urlencode)"
@@ -106,10 +101,32 @@ def connect(params: Mapping[str, Any]) -> MongoClient[dict[str, Any]]:
         ) from error
     try:
         client.admin.command("ping")
+        _refuse_other_than_primary(client, params)
     except PyMongoError as error:
         client.close()
         raise ConnectionFailedError(_explain_failed_login(error, params), where=where) from error
+    except ConnectionFailedError:
+        client.close()
+        raise
     return client
+
+
+def warnings(params: Mapping[str, Any]) -> list[str]:
+    """Return which options of the ``uri`` aren't obeyed, in sentences, and what could be missed."""
+    uri = params.get("uri") or ""
+    found = []
+    if ignored := mongodb_uri.overridden(uri):
+        found.append(
+            f"The uri asks for {', '.join(map(str, ignored))}, which is not obeyed: a migration "
+            "reads from the primary, writes to a majority, and sets its own time-outs. Take it out "
+            "of the uri to silence this."
+        )
+    if _is_direct(params):
+        found.append(
+            "The uri has directConnection=true, so that a failover can't be followed: the run "
+            "would stop there. Take it out, and name the members of the replica set."
+        )
+    return found
 
 
 def connect_as(params: Mapping[str, Any], uri: str) -> MongoClient[dict[str, Any]]:
@@ -180,11 +197,18 @@ def _driver_options(params: Mapping[str, Any]) -> dict[str, Any]:
     """Translate our options into those of the driver."""
     timeout_ms = int(params.get("connection_timeout", 10.0) * 1000)
     options: dict[str, Any] = {
-        "host": params.get("uri") or params["login_host"],
+        "host": mongodb_uri.obeyed(params.get("uri") or "") or params["login_host"],
         "serverSelectionTimeoutMS": timeout_ms,
         "connectTimeoutMS": timeout_ms,
         "appname": APP_NAME,
         "retryWrites": True,
+        "retryReads": True,
+        "readPreference": "primary",
+        # What decides about a run asks for more, see `majority`.
+        "readConcernLevel": "local",
+        "w": "majority",
+        "wtimeoutMS": majority.WAIT_SECONDS * 1000,
+        "uuidRepresentation": "unspecified",
         "maxIdleTimeMS": IDLE_MS,
         "document_class": dict,
         "tz_aware": True,
@@ -226,7 +250,7 @@ def _tls(params: Mapping[str, Any]) -> dict[str, Any]:
     tls: dict[str, Any] = {"tls": True} if params.get("ssl") else {}
     given = {ours: theirs for ours, theirs in _TLS_OPTIONS.items() if params.get(ours)}
     tls |= {theirs: params[ours] for ours, theirs in given.items()}
-    if params.get("ssl_cert_reqs", "CERT_REQUIRED") != "CERT_REQUIRED":
+    if _checks_nothing(params):
         given["ssl_cert_reqs"] = "tlsAllowInvalidCertificates"
         tls["tlsAllowInvalidCertificates"] = True
     if given and not params.get("ssl") and not _TLS_IN_URI.search(params.get("uri") or ""):
@@ -235,6 +259,69 @@ def _tls(params: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(given)} asks for TLS, which is off. Set ssl: true, or leave it out."
         )
     return tls
+
+
+def _checks_nothing(params: Mapping[str, Any]) -> bool:
+    return bool((params.get("ssl_cert_reqs") or "CERT_REQUIRED") != "CERT_REQUIRED")
+
+
+def _refuse_contradictions(params: Mapping[str, Any]) -> None:
+    """Refuse a URI that would be more careless, or another, than what the inventory says.
+
+    Raises:
+        ConnectionFailedError: with every option of the URI that contradicts one of ours.
+    """
+    written = mongodb_uri.options(params.get("uri") or "")
+    found = Collector(ConnectionFailedError)
+    # The uri's way to switch a check off, or to insist on it, against ours.
+    wanted = "false" if _checks_nothing(params) else "true"
+    for name in mongodb_uri.CERTIFICATE_CHECKS:
+        option = written.get(name.lower())
+        if option is not None and option.value.lower() == wanted:
+            reqs = params.get("ssl_cert_reqs") or "CERT_REQUIRED"
+            found.add(f"{option} in the uri, but ssl_cert_reqs is {reqs}")
+    for ours, theirs in {**_TLS_OPTIONS, "auth_mechanism": "authMechanism"}.items():
+        option = written.get(theirs.lower())
+        if option is not None and params.get(ours) and option.value != params[ours]:
+            found.add(f"{option.name} in the uri, but {ours} is another one")
+    for name in ("tls", "ssl"):
+        option = written.get(name)
+        if option is not None and option.value.lower() == "false" and params.get("ssl"):
+            found.add(f"{option} in the uri, but ssl is true")
+    found.raise_if_any(
+        "The uri contradicts the inventory. Say it in one place: take these out of the uri, or "
+        "change the inventory's setting (mongo_ssl_cert_reqs: CERT_NONE checks no certificate)."
+    )
+
+
+def _is_direct(params: Mapping[str, Any]) -> bool:
+    option = mongodb_uri.options(params.get("uri") or "").get("directconnection")
+    return option is not None and option.value.lower() == "true"
+
+
+def _refuse_other_than_primary(
+    client: MongoClient[dict[str, Any]], params: Mapping[str, Any]
+) -> None:
+    """Refuse a direct connection to a member that can't be written to; it may lag, too.
+
+    Raises:
+        ConnectionFailedError: it is one.
+    """
+    if not _is_direct(params):
+        return  # the driver finds the primary, or says that there is none
+    hello = client.admin.command("hello")
+    if hello.get("isWritablePrimary"):
+        return
+    kind = "a secondary" if hello.get("secondary") else "not the primary"
+    primary = hello.get("primary")
+    raise ConnectionFailedError(
+        f"The uri has directConnection=true and reaches {_where(params)}, which is {kind} of "
+        f"replica set {hello.get('setName') or 'without a name'}: it can't be migrated there, and "
+        f"may be behind. Take directConnection out of the uri, so that the primary is found, or "
+        f"name the primary{f' ({primary})' if primary else ''}.",
+        where=_where(params),
+        primary=primary,
+    )
 
 
 def _explain_failed_login(error: PyMongoError, params: Mapping[str, Any]) -> str:
@@ -252,33 +339,17 @@ def _explain_failed_login(error: PyMongoError, params: Mapping[str, Any]) -> str
     return f"MongoDB at {where}: {_reason(error)}."
 
 
-def _secrets_in_uri(uri: str) -> Iterator[str]:
-    rest = uri.partition("://")[2]
-    # The password may itself hold an unescaped colon, slash or @: take every reading.
-    for position, character in enumerate(rest):
-        if character == "@":
-            yield rest[:position].partition(":")[2]
-    for match in _SECRET_IN_QUERY.finditer(uri):
-        yield match.group(1)
-
-
-def _parts(uri: str) -> re.Match[str] | None:
-    return _URI.match(uri)
-
-
 def _where(params: Mapping[str, Any]) -> str:
     """Return the address without any secret."""
     if not params.get("uri"):
         return f"{params['login_host']}:{params['login_port']}"
-    parts = _parts(params["uri"])
-    return parts["hosts"] if parts else "the given uri"
+    return mongodb_uri.hosts(params["uri"])
 
 
 def _user(params: Mapping[str, Any]) -> str:
     if params.get("login_user"):
         return str(params["login_user"])
-    parts = _parts(params.get("uri") or "")
-    return unquote_plus(parts["user"] or "") if parts else "nobody"
+    return mongodb_uri.user(params.get("uri") or "")
 
 
 def _reason(error: Exception) -> str:

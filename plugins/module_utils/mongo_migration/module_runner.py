@@ -53,6 +53,8 @@ def run(
     try:
         prepared = (before(module),) if before else ()
         client = connection.connect(module.params)
+        for warning in connection.warnings(module.params):
+            module.warn(warning)
         try:
             result = work(client, module, *prepared)
         finally:

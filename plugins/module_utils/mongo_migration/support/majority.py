@@ -1,0 +1,34 @@
+"""What a majority of a replica set's members must have: the one definition of it.
+
+Without a majority the server accepts a write and then waits, by default for ever, for members
+that are down. So every wait has an end here, after which the caller says what it waits for, hears
+a stop, and asks again (:mod:`.retry`).
+"""
+
+from __future__ import annotations
+
+from pymongo.errors import PyMongoError, WTimeoutError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+#: How long the server waits for other members before it answers, and thus a stop at most.
+WAIT_SECONDS = 5
+WRITE_CONCERN = WriteConcern("majority", wtimeout=WAIT_SECONDS * 1000)
+#: For raw commands, to which the driver adds nothing.
+AS_DOCUMENT = WRITE_CONCERN.document
+#: What was read with it is never taken back by a failover.
+READ_CONCERN = ReadConcern("majority")
+
+# WriteConcernFailed, UnsatisfiableWriteConcern, WriteConcernTimeout
+_CODES = {64, 100}
+
+
+def is_missing(error: PyMongoError) -> bool:
+    """Return whether *error* says that a majority doesn't have the write yet."""
+    if isinstance(error, WTimeoutError):
+        return True
+    details = getattr(error, "details", None) or {}
+    concern = details.get("writeConcernError") or {}
+    codes = {getattr(error, "code", None), concern.get("code")}
+    codes |= {item.get("code") for item in details.get("writeConcernErrors", ())}
+    return bool(codes & _CODES)
