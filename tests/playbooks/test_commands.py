@@ -52,16 +52,136 @@ def test_a_mistyped_inventory_is_an_error():
             f"There is no migration '999'. Known migrations: {KNOWN}.",
         ),
         (
+            ["migrate-004.yml", "-e", "migration=003"],
+            "migrate-004.yml carries out migration 004, and -e migration=003 asks for another.",
+        ),
+        (
+            ["release.yml", "-e", '{"migrations": [8]}'],
+            "migrations: 8 isn't text; write ids in quotes",
+        ),
+        (
+            ["rollback.yml", "-e", "migration=004", "-e", "on_conflict=maybe"],
+            "-e on_conflict: must be one of keep, restore, fail, not 'maybe'. Nothing was started.",
+        ),
+        (
+            ["migrate-004.yml", "-e", "migrate_batch_size=many"],
+            "migrate_batch_size: must be of type int, not 'many'. Nothing was started.",
+        ),
+        (
+            ["preflight.yml", "-e", "migration=004", "-e", "maintenance_undrained=mabye"],
+            "maintenance_undrained: must be one of fail, continue, not 'mabye'.",
+        ),
+        (
+            ["migrate-004.yml", "-e", "mongo_collections=foo"],
+            "mongo_collections: must be a mapping from the names in documents",
+        ),
+        (
             ["maintenance.yml", "-e", "state=onn"],
             "Pass -e state=on, -e state=off or -e state=status, not 'onn'.",
         ),
     ],
-    ids=["no migration", "an unknown migration", "an unknown state"],
+    ids=[
+        "no migration",
+        "an unknown migration",
+        "another migration than the file's",
+        "an id that is no text",
+        "a choice that there isn't",
+        "a number that is none",
+        "what the run would refuse, in preflight",
+        "names that are no mapping",
+        "an unknown state",
+    ],
 )
 def test_a_mistake_is_one_clear_line(nowhere: Path, arguments: list[str], message: str):
     done = run_playbook(arguments, nowhere)
     assert done.returncode == 2
     assert message in done.stdout + done.stderr
+
+
+def test_all_mistakes_are_told_at_once(nowhere: Path):
+    wrong = {
+        "watch_minutes": "soon",
+        "backup_verification": "perhaps",
+        "monitor_thresholds": {"lagg": {"warn": 1}},
+        "migration_variables": {"009": {"a": 1}, "4": {"a": 1}},
+        "migrations_assumed_applied": [3],
+    }
+    done = run_playbook(["migrate-003.yml", "-e", json.dumps(wrong)], nowhere)
+    assert done.returncode == 2
+    assert "6 things are wrong, and nothing was started" in done.stdout
+    for words in ("watch_minutes", "backup_verification", "lagg", "'009'", '"004"', "3 isn't text"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--start-at-task", "Back up"], "--start-at-task leaves out the checks"),
+        (["--tags", "backup"], "--tags backup would do a part of this command"),
+        (["--skip-tags", "gate"], "--skip-tags gate would do a part of this command"),
+        (["--step"], "--step lets a person leave out single tasks"),
+    ],
+)
+@pytest.mark.parametrize("playbook", ["migrate-004.yml", "status.yml"])
+def test_options_that_leave_out_what_protects_are_refused(
+    nowhere: Path, playbook: str, options: list[str], message: str
+):
+    done = run_playbook([playbook, *options], nowhere)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Nothing was started." in done.stdout + done.stderr
+
+
+def test_a_limit_without_a_deployment_is_refused(tmp_path: Path):
+    hosts = {"mongodb": {"hosts": {"db1": {}}}, "app": {"hosts": {"app1": {}}}}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"children": hosts}}))
+    done = run_playbook(["verify.yml", "-e", "migration=004", "--limit", "app"], inventory)
+    assert done.returncode != 0
+    assert "--limit app leaves no deployment: of the group 'mongodb' (db1)" in done.stderr
+
+
+def test_a_limit_to_the_deployment_leaves_out_no_check(nowhere: Path):
+    done = run_playbook(
+        ["rollback.yml", "-e", "migration=999", "--limit", "test-db"],
+        nowhere,
+        {"ANSIBLE_STRATEGY": "free"},
+    )
+    assert done.returncode == 2
+    assert "There is no migration '999'" in done.stdout
+
+
+def test_no_inventory_is_a_default_unless_it_says_so(nowhere: Path):
+    for env in ({}, {"ANSIBLE_INVENTORY": str(nowhere)}):
+        done = run_playbook(["migrate-004.yml"], None, env)
+        assert done.returncode == 2
+        assert "No inventory was named" in done.stdout
+    # It says so, and goes on to where a document is missing.
+    allowed = ["-e", "inventory_may_be_default=true", "-e", "migration=999"]
+    done = run_playbook(["rollback.yml", *allowed], None, {"ANSIBLE_INVENTORY": str(nowhere)})
+    assert "There is no migration '999'" in done.stdout
+
+
+def test_two_documents_of_one_number_are_refused_everywhere(nowhere: Path, tmp_path: Path):
+    for name in ("005-add-currency", "005-add-colour"):
+        text = (ROOT / "playbooks/migrations/003-create-default-financial-period.yml").read_text()
+        (tmp_path / f"{name}.yml").write_text(text.replace('id: "003"', 'id: "005"'))
+    folder = ["-e", f"migrations_dir={tmp_path}"]
+    for command in (
+        ["preflight.yml", "-e", "migration=005"],
+        ["release.yml", "-e", "migrations=005"],
+        ["rollback.yml", "-e", "migration=005"],
+        ["verify.yml", "-e", "migration=005"],
+    ):
+        done = run_playbook([*command, *folder], nowhere)
+        assert done.returncode == 2
+        assert "005-add-currency.yml" in done.stdout
+        assert "005-add-colour.yml" in done.stdout
+    # The way out of another migration names them, and goes on.
+    (tmp_path / "004-other.yml").write_text(text.replace('id: "003"', 'id: "004"'))
+    done = run_playbook(["emergency-rollback.yml", "-e", "migration=004", *folder], nowhere)
+    assert "005-add-colour.yml" in done.stdout + done.stderr
+    assert "Stop what is at work" in done.stdout
 
 
 def test_an_empty_group_is_an_error(tmp_path: Path):

@@ -58,6 +58,7 @@ DANGEROUS = {
     "M010": document({"insert_for_each": INSERT}),
     "M011": document(FIELD, index(expireAfterSeconds=3600)),
     "M012": document({"merge_duplicates": MERGE}),
+    "M014": document(field(where={"f": {"$exsits": True}})),
     "M013": document(preconditions=[{"name": "some", "count": {"in": "a", "at_least": 1}}]),
 }
 SAFE = {
@@ -121,6 +122,66 @@ def test_the_command_tells_of_an_invalid_document(tmp_path, capsys):
     assert "downtime: 'a little' is not one of" in capsys.readouterr().out
     assert command.main([str(tmp_path / "none.yml")]) == 1
     assert "No such file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        (field(where={"$and": [{"f": {"$gte": 1}}, {"g": {"$gtt": 1}}]}), "where.$and[1].g.$gtt"),
+        (field(value={"expression": {"$toObjectid": "$x"}}), "value.expression.$toObjectid"),
+        (field(value=reference(where={"$expr": {"$equal": [1, 1]}})), "where.$expr.$equal"),
+        ({"insert_for_each": {**INSERT, "pipeline": [{"$macth": {}}]}}, "pipeline[0].$macth"),
+    ],
+)
+def test_an_operator_that_mongodb_does_not_know_is_named_with_its_place(
+    step: dict[str, Any], place: str
+):
+    found = lint.findings(document(step), "small.yml")
+    (where,) = [finding.where for finding in found if finding.code == "M014"]
+    assert place in where
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        field(where={"d": {"$gt": {"$date": "2026-01-01T00:00:00Z"}}, "k": {"$regex": "^a"}}),
+        field(where={"$expr": {"$lt": ["$a", {"$dateSubtract": {"startDate": "$b"}}]}}),
+        field(value={"expression": {"$literal": {"$nothing": 1}}}),
+        field(value={"value": {"$numberDecimal": "1.5"}}),
+    ],
+)
+def test_operators_that_mongodb_knows_are_no_finding(step: dict[str, Any]):
+    assert "M014" not in codes(document(step))
+
+
+@pytest.mark.parametrize(
+    "value", [{"$numberDecimal": "abc"}, {"$date": "soon"}, {"$oid": 5}, {"$binary": "x"}]
+)
+def test_a_malformed_value_is_refused_with_its_place(tmp_path, capsys, value: dict[str, Any]):
+    path = tmp_path / "100-small.yml"
+    path.write_text(document(field(value={"value": value})))
+    assert command.main([str(path)]) == 1
+    assert f"{path}: steps[0].set_field.value.value: not valid" in capsys.readouterr().out
+
+
+def test_a_document_in_another_encoding_is_refused_with_its_line(tmp_path, capsys):
+    path = tmp_path / "100-small.yml"
+    path.write_bytes(document().encode() + b"# caf\xe9\n")
+    assert command.main([str(path)]) == 1
+    assert "isn't UTF-8 (byte 0xe9)" in capsys.readouterr().out
+
+
+def test_a_folder_is_checked_as_a_whole(tmp_path, capsys):
+    (tmp_path / "100-small.yml").write_text(document())
+    (tmp_path / "100-other.yml").write_text(document(name="other"))
+    (tmp_path / "101-next.yml").write_text(document(id="101", after=["099", "107", "101"]))
+    assert command.main([str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "More than one migration is numbered 100" in said
+    assert "101-next.yml: after: there is no migration 107; known: 100, 101" in said
+    assert "101-next.yml: after: 101 doesn't come before 101" in said
+    # Below the first of them, another tool's.
+    assert "there is no migration 099" not in said
 
 
 def test_the_projects_own_documents_are_clean(capsys):

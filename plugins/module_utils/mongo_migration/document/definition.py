@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 import bson
@@ -15,8 +16,8 @@ from bson.errors import BSONError
 
 from ..errors import Collector, DefinitionError
 from ..values import ejson
+from . import catalogue, schema
 from . import collections as naming
-from . import schema
 from . import variables as template
 from .collections import OURS
 
@@ -98,6 +99,7 @@ def load(
     """
     raw = _parse(text, source)
     _validate(raw, schema.HEADER, source)
+    _check_file_name(raw, source)
     values = template.bind(raw.get("variables", {}), dict(variables or {}), source=source)
     body = {key: value for key, value in raw.items() if key != "variables"}
     rendered = template.render(body, values, source=source, keep=_CONDITIONS)
@@ -123,6 +125,25 @@ def load(
         preconditions=tuple(rendered.get("preconditions", ())),
         postconditions=tuple(rendered.get("postconditions", ())),
     )
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the document at *path*.
+
+    Raises:
+        DefinitionError: it isn't UTF-8; the message names the line.
+        OSError: it can't be read.
+    """
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DefinitionError(
+            f"{path}: line {line}: isn't UTF-8 (byte {raw[error.start]:#04x}); save the file as "
+            "UTF-8",
+            source=str(path),
+        ) from error
 
 
 def _steps(raw: Sequence[dict[str, Any]]) -> list[Step]:
@@ -206,6 +227,14 @@ def _validate(document: Any, rules: dict[str, Any], source: str) -> None:
     problems.raise_if_any(f"{source} is not a valid migration document:", source=source)
 
 
+def _check_file_name(raw: Mapping[str, Any], source: str) -> None:
+    """Refuse an id that isn't its file's: one playbook would run it, another would roll it back."""
+    problems = Collector(DefinitionError)
+    for problem in catalogue.disagreements(PurePath(source).name, raw, place=source):
+        problems.add(problem)
+    problems.raise_if_any("The document and its file's name disagree:", source=source)
+
+
 def _to_bson(rendered: dict[str, Any], source: str) -> dict[str, Any]:
     if wrong := _not_bson(rendered, ""):
         path, error = wrong
@@ -227,7 +256,15 @@ def _not_bson(node: Any, path: str) -> tuple[str, Exception] | None:
             return wrong
     try:
         bson.encode({"v": ejson.from_plain(node)})
-    except (ValueError, TypeError, OverflowError, BSONError) as error:
+    # Of a malformed value the library says it by whatever comes first: a number by arithmetic.
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        BSONError,
+    ) as error:
         return path, error
     return None
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from . import operators
+
 Document = dict[str, Any]
 
 
@@ -180,6 +182,41 @@ def _no_fix(document: Document) -> Iterator[str]:
             yield f"preconditions[{index}]"
 
 
+def _unknown_operators(document: Document) -> Iterator[str]:
+    for place, near in _all_operators(document):
+        yield f"{place} (do you mean {near}?)" if near else place
+
+
+def _all_operators(document: Document) -> operators.Unknown:
+    """Yield the unknown operators of every filter, pipeline and expression of *document*."""
+    for index, step in enumerate(document["steps"]):
+        for kind, body in step.items():
+            if isinstance(body, dict):
+                yield from _operators_of(body, f"steps[{index}].{kind}")
+        for where, kind, spec in _sources(
+            step.get("set_field", {}).get("value", {}), f"steps[{index}].set_field.value"
+        ):
+            if kind == "expression":
+                yield from operators.in_expression(spec, where)
+            elif isinstance(spec, dict) and kind != "value":
+                yield from operators.in_filter(spec.get("where", {}), f"{where}.where")
+                yield from operators.in_expression(spec.get("match", {}), f"{where}.match")
+    for part in ("preconditions", "postconditions"):
+        for index, check in enumerate(document.get(part, ())):
+            for kind, body in check.items():
+                if isinstance(body, dict):
+                    yield from _operators_of(body, f"{part}[{index}].{kind}")
+
+
+def _operators_of(body: Document, where: str) -> operators.Unknown:
+    yield from operators.in_filter(body.get("where", {}), f"{where}.where")
+    yield from operators.in_pipeline(body.get("pipeline", ()), f"{where}.pipeline")
+    for key in ("document", "let", "inputs", "for_each"):
+        yield from operators.in_expression(body.get(key, {}), f"{where}.{key}")
+    if isinstance(body.get("equals"), dict):
+        yield from operators.in_filter(body["equals"].get("where", {}), f"{where}.equals.where")
+
+
 # The project's first migration: nothing of ours can come before it.
 _FIRST = 3
 # What these leave behind can't be read off the operation itself.
@@ -282,6 +319,13 @@ RULES = (
         why="Whoever reads it does so at 02:00.",
         safe="Add fix: with what to do",
         find=_no_fix,
+    ),
+    Rule(
+        code="M014",
+        title="MongoDB doesn't know this operator",
+        why="The server refuses it, and whoever plans the migration learns of it from the server.",
+        safe="Correct it, or accept it where a newer server than 8.0 knows it",
+        find=_unknown_operators,
     ),
 )
 

@@ -1,0 +1,39 @@
+"""The command line at hand, from what Ansible keeps of it; on the controller only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants, context
+
+from . import command_line
+
+# plugins/module_utils/invocation → the folder of the playbooks.
+PROJECT = Path(__file__).resolve().parents[3]
+_GATE = ("ticket", "approver")
+
+
+def read() -> command_line.CommandLine:
+    """Return the command line of this process."""
+    return command_line.read(context.CLIARGS, sys.argv[1:], constants.DEFAULT_HOST_LIST)
+
+
+def pasteable(value: Any, variables: Mapping[str, Any], *, group: str = "mongodb") -> Any:
+    """Return *value*, a text or any structure of them, with its commands fit to be pasted.
+
+    Args:
+        value: what is printed, or stored to be.
+        variables: of the host that it is about.
+        group: of the deployments; where it has several, commands name theirs.
+    """
+    several = len((variables.get("groups") or {}).get(group) or ()) > 1
+    return command_line.complete_all(
+        value,
+        line=read(),
+        project=PROJECT,
+        host=str(variables.get("inventory_hostname") or "") if several else "",
+        shown={name: str(variables[name]) for name in _GATE if variables.get(name)},
+    )

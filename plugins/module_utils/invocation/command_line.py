@@ -1,0 +1,178 @@
+"""The command line: options that would skip what protects, and commands that can be pasted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# In the texts of the engine and the roles a suggested command stands like this, without the
+# options that only the command line at hand knows.
+_COMMAND = re.compile(
+    r"\bansible-playbook (?P<playbook>[A-Za-z0-9_-]+[.]yml)"
+    r"(?P<done> (?:-i|-l|--inventory|--limit)\b)?"
+)
+_NUMBERED = re.compile(r"(?:.*[/.])?migrate[-_](?P<id>[0-9]{3,})(?:[.]ya?ml)?")
+# A cluster such as -vi, an abbreviation such as --inv, or what older Ansibles called it.
+_NAMES_INVENTORY = re.compile(r"-[A-Za-z]*i.*|--inv.*")
+
+# They pass the gate again: what it was shown this time is shown again.
+_GATED = re.compile(r"(?:migrate-.*|release|repair|rollback|emergency-rollback|restore)[.]yml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine:
+    """What ansible-playbook was given, in the words of its options.
+
+    Args:
+        playbooks: as named.
+        inventory: sources, as absolute paths or lists of hosts.
+        inventory_named: whether they come from the command line, and not from a configuration.
+        limit: of ``--limit``.
+        tags: of ``--tags``; ``("all",)`` without.
+        skip_tags: of ``--skip-tags``.
+        start_at_task: of ``--start-at-task``.
+        step: ``--step``.
+        more: options that the next command needs as well, such as ``--ask-vault-pass``.
+    """
+
+    playbooks: tuple[str, ...] = ()
+    inventory: tuple[str, ...] = ()
+    inventory_named: bool = True
+    limit: str | None = None
+    tags: tuple[str, ...] = ("all",)
+    skip_tags: tuple[str, ...] = ()
+    start_at_task: str | None = None
+    step: bool = False
+    more: tuple[str, ...] = ()
+
+    @property
+    def migrations(self) -> list[str]:
+        """The numbers in the names of the playbooks: migrate-004.yml is about 004."""
+        return [match["id"] for name in self.playbooks if (match := _NUMBERED.fullmatch(name))]
+
+
+def read(
+    options: Mapping[str, Any], arguments: Sequence[str], default_inventory: Iterable[str]
+) -> CommandLine:
+    """Return the command line from what Ansible parsed.
+
+    Args:
+        options: Ansible's ``context.CLIARGS``.
+        arguments: the words as typed, since Ansible doesn't keep which ones were there.
+        default_inventory: what counts where no inventory is named.
+    """
+    inventory = tuple(options.get("inventory") or ())
+    typed = any(_NAMES_INVENTORY.fullmatch(word) for word in arguments)
+    return CommandLine(
+        playbooks=tuple(options.get("args") or ()),
+        inventory=inventory,
+        inventory_named=typed or inventory != tuple(default_inventory),
+        limit=options.get("subset") or None,
+        tags=tuple(options.get("tags") or ("all",)),
+        skip_tags=tuple(options.get("skip_tags") or ()),
+        start_at_task=options.get("start_at_task") or None,
+        step=bool(options.get("step")),
+        more=tuple(_more(options)),
+    )
+
+
+def _more(options: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the options by which this command reached its secrets and its hosts."""
+    for name, flag in (
+        ("ask_vault_pass", "--ask-vault-password"),
+        ("become_ask_pass", "--ask-become-pass"),
+        ("ask_pass", "--ask-pass"),
+    ):
+        if options.get(name):
+            yield flag
+    for name, flag in (
+        ("vault_ids", "--vault-id"),
+        ("vault_password_files", "--vault-password-file"),
+    ):
+        for value in options.get(name) or ():
+            yield f"{flag} {shlex.quote(_shown(str(value)) if name != 'vault_ids' else str(value))}"
+
+
+def refusals(line: CommandLine) -> list[str]:
+    """Return, one sentence each, the options that would leave out what protects."""
+    found = []
+    if line.start_at_task:
+        found.append(
+            "--start-at-task leaves out the checks, the gate and the evidence. Run the same "
+            "command without it: a run goes on by itself where it stopped"
+        )
+    if line.tags != ("all",) or line.skip_tags:
+        given = [f"--tags {','.join(line.tags)}"] if line.tags != ("all",) else []
+        given += [f"--skip-tags {','.join(line.skip_tags)}"] if line.skip_tags else []
+        found.append(
+            f"{' '.join(given)} would do a part of this command and leave out the rest, its checks "
+            "among it; nothing here is tagged. Run it without; --check does nothing but look"
+        )
+    if line.step:
+        found.append(
+            "--step lets a person leave out single tasks, the way back among them. Run it without; "
+            "--check does nothing but look"
+        )
+    return found
+
+
+def target(line: CommandLine, *, host: str = "") -> str:
+    """Return the options that name where: ``-i production --limit db1``.
+
+    Args:
+        line: the command line.
+        host: the deployment that the suggested command is about, where there are several.
+    """
+    words = [f"-i {shlex.quote(_shown(source))}" for source in line.inventory]
+    limit = line.limit or host
+    if limit:
+        words.append(f"--limit {shlex.quote(limit)}")
+    return " ".join((*words, *line.more))
+
+
+def complete(
+    text: str, line: CommandLine, *, project: Path, host: str = "", shown: Mapping[str, str] = {}
+) -> str:
+    """Return *text* with each suggested command made fit to be pasted.
+
+    Args:
+        text: any text; commands stand in it as ``ansible-playbook status.yml …``.
+        line: the command line whose inventory and limit they get.
+        project: the folder of the playbooks.
+        host: the deployment that they are about, where there are several.
+        shown: what the gate was shown, such as the ticket; for commands that pass it again.
+    """
+    where = target(line, host=host)
+    folder = "" if Path.cwd() == project else f"{_shown(str(project))}/"
+
+    def completed(match: re.Match[str]) -> str:
+        if match["done"]:
+            return match[0]  # it has them
+        playbook = match["playbook"]
+        again = {**shown} if _GATED.fullmatch(playbook) else {}
+        words = ["ansible-playbook", shlex.quote(f"{folder}{playbook}"), where]
+        words += [f"-e {shlex.quote(f'{name}={value}')}" for name, value in again.items()]
+        return " ".join(filter(None, words))
+
+    return _COMMAND.sub(completed, text)
+
+
+def complete_all(value: Any, **given: Any) -> Any:
+    """Return *value*, any structure of plain values, with all its texts completed."""
+    if isinstance(value, str):
+        return complete(value, **given) if "ansible-playbook " in value else value
+    if isinstance(value, Mapping):
+        return {key: complete_all(item, **given) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [complete_all(item, **given) for item in value]
+    return value
+
+
+def _shown(source: str) -> str:
+    """Return a path as a person in the current folder would type it."""
+    path, here = Path(source), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else source

@@ -1,0 +1,147 @@
+"""The command line: what it may not leave out, and commands that can be pasted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from invocation import command_line, selection, settings
+from invocation.command_line import CommandLine
+from mongo_migration.document import catalogue
+
+from tests.support.playbooks import ROOT
+
+OPTIONS = {"args": ("migrate-004.yml",), "inventory": ("/etc/ansible/hosts",), "tags": ("all",)}
+
+
+def complete(text: str, line: CommandLine, *, host: str = "", **shown: str) -> str:
+    return command_line.complete(text, line, project=Path.cwd(), host=host, shown=shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["migrate-004.yml"], False),
+        (["migrate-004.yml", "-i", "/etc/ansible/hosts"], True),
+        (["-i/etc/ansible/hosts", "migrate-004.yml"], True),
+        (["--inventory=/etc/ansible/hosts", "migrate-004.yml"], True),
+        (["-vi", "/etc/ansible/hosts", "migrate-004.yml"], True),
+        (["migrate-004.yml", "-e", "x=i"], False),
+        (["migrate-004.yml", "--limit", "db1"], False),
+    ],
+)
+def test_whether_an_inventory_was_named(arguments: list[str], named: bool):
+    line = command_line.read(OPTIONS, arguments, ["/etc/ansible/hosts"])
+    assert line.inventory_named is named
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"start_at_task": "Back up"},
+        {"tags": ("backup",)},
+        {"skip_tags": ("gate",)},
+        {"step": True},
+    ],
+)
+def test_what_would_leave_out_the_checks_is_refused(option: dict[str, object]):
+    line = command_line.read({**OPTIONS, **option}, [], [])
+    (problem,) = command_line.refusals(line)
+    assert problem.startswith("--")
+    assert command_line.refusals(command_line.read(OPTIONS, [], [])) == []
+
+
+def test_a_command_gets_inventory_and_limit_as_given():
+    line = CommandLine(inventory=(str(Path.cwd() / "production"), "/srv/more hosts"), limit="db1")
+    assert complete("Next: ansible-playbook migrate-004.yml --check. See docs.", line) == (
+        "Next: ansible-playbook migrate-004.yml -i production -i '/srv/more hosts' --limit db1 "
+        "--check. See docs."
+    )
+
+
+def test_a_command_that_is_complete_stays_as_it_is():
+    line = CommandLine(inventory=("/srv/hosts",), more=("--ask-vault-password",))
+    once = complete("ansible-playbook status.yml, then ansible-playbook control.yml -e a=b", line)
+    assert once == (
+        "ansible-playbook status.yml -i /srv/hosts --ask-vault-password, then "
+        "ansible-playbook control.yml -i /srv/hosts --ask-vault-password -e a=b"
+    )
+    assert complete(once, line) == once
+
+
+def test_of_several_deployments_a_command_names_its_own():
+    line = CommandLine(inventory=("/srv/hosts",))
+    assert complete("ansible-playbook status.yml", line, host="db2").endswith("--limit db2")
+
+
+def test_the_gate_is_shown_again_what_it_was_shown():
+    line = CommandLine(inventory=("/srv/hosts",))
+    given = {"ticket": "CHG1; rm -rf /", "approver": "A B"}
+    again = complete("ansible-playbook rollback.yml -e migration=004", line, **given)
+    assert "-e 'ticket=CHG1; rm -rf /' -e 'approver=A B' -e migration=004" in again
+    assert "ticket" not in complete("ansible-playbook status.yml", line, **given)
+
+
+def test_from_another_folder_a_command_names_the_projects(tmp_path: Path):
+    line = CommandLine(inventory=("/srv/hosts",))
+    text = command_line.complete("ansible-playbook status.yml", line, project=tmp_path)
+    assert text == f"ansible-playbook {tmp_path}/status.yml -i /srv/hosts"
+
+
+def test_the_number_in_a_playbooks_name_is_known():
+    names = ("migrate-004.yml", "/srv/x/migrate-005.yml", "ours.shop.migrate_006", "status.yml")
+    assert CommandLine(playbooks=names).migrations == ["004", "005", "006"]
+
+
+def problems(given: dict[str, object], **more: object) -> list[str]:
+    options = {
+        "wanted": selection.Wanted(migration=True),
+        "typed": {},
+        "line": CommandLine(),
+        **more,
+    }
+    return selection.problems(
+        options["wanted"],  # type: ignore[arg-type]
+        given,
+        typed=options["typed"],  # type: ignore[arg-type]
+        line=options["line"],  # type: ignore[arg-type]
+        migrations=catalogue.read(ROOT / "playbooks" / "migrations"),
+        repairs=catalogue.read(ROOT / "playbooks" / "repairs", catalogue.REPAIR),
+    )
+
+
+def test_a_playbooks_name_and_an_extra_variable_must_agree():
+    line = CommandLine(playbooks=("migrate-004.yml",))
+    (problem,) = problems({"migration": "003"}, typed={"migration": "003"}, line=line)
+    assert "migrate-004.yml carries out migration 004" in problem
+    assert problems({"migration": "4"}, typed={"migration": "4"}, line=line) == []
+
+
+@pytest.mark.parametrize("given", [4, 8.0, True, ["004"]])
+def test_an_id_that_is_not_text_is_refused(given: object):
+    (problem,) = problems({"migration": given})
+    assert "in quotes" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("migrate_batch_size", -1, "at least 1"),
+        ("migrate_batch_size", 10**9, "at most 100,000"),
+        ("migrate_throttle", {"pause_second": 1}, "no limit 'pause_second'"),
+        ("rollback_throttle", {"target_seconds": "x"}, "must be a number"),
+        ("watch_minutes", -1.0, "at least 0"),
+        ("monitor_thresholds", {"lagg": None}, "no such metric"),
+        ("change_gate_ticket_pattern", "(", "isn't a pattern"),
+    ],
+)
+def test_what_a_type_cannot_say(name: str, value: object, words: str):
+    assert words in (settings.problem(name, value) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("migrate_batch_size", 0), ("migrate_throttle", {"batch_size": None}), ("watch_minutes", 0)],
+)
+def test_right_settings_pass(name: str, value: object):
+    assert settings.problem(name, value) is None
