@@ -99,6 +99,7 @@ refused:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mongo_migration.support import neutral
 from ansible.module_utils.release import mail
 from ansible.module_utils.release.errors import MailError
 
@@ -134,7 +135,12 @@ def main() -> None:
         timeout=p["timeout"],
     )
     try:
-        message = mail.compose(sender=p["sender"], to=p["to"], subject=p["subject"], body=p["body"])
+        message = mail.compose(
+            sender=p["sender"],
+            to=p["to"],
+            subject=neutral.mail_header(p["subject"]),
+            body=neutral.terminal(p["body"]),
+        )
         refused = {} if module.check_mode else mail.send(message, server)
     except (MailError, OSError) as error:
         module.fail_json(msg=str(error))

@@ -32,6 +32,12 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 
+# Ansible loads a plugin by its path: what it shares with others lies beside it. Not the folder of
+# this file's target: a link to it is loaded, too.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from mongo_migration.support import neutral
+
 REDRAW_SECONDS = 0.5
 LINE_SECONDS = 30.0
 _TOGETHER_SECONDS = 0.05
@@ -112,7 +118,8 @@ class ActionModule(NormalAction):
         """Write past Ansible, which no longer listens to its workers."""
         if _TERMINAL is not None:
             try:
-                os.write(_TERMINAL, f"{_ERASE if _INTERACTIVE else ''}{text}\n".encode())
+                erase = _ERASE if _INTERACTIVE else ""
+                os.write(_TERMINAL, f"{erase}{neutral.terminal(text)}\n".encode())
             except OSError:
                 return  # the terminal is gone, too
 
@@ -326,7 +333,7 @@ def line(event: Mapping[str, Any]) -> str:
 
 def _phase(event: Mapping[str, Any]) -> str:
     phase = str(event.get("phase", "working"))
-    return _WORDS.get(phase, phase)
+    return _WORDS.get(phase, neutral.line(phase))
 
 
 def _details(event: Mapping[str, Any]) -> list[str]:
@@ -349,7 +356,7 @@ def _details(event: Mapping[str, Any]) -> list[str]:
         parts.append(f"lag {event['lag_seconds']:.1f} s")
     if event.get("batch"):
         parts.append(f"batches of {event['batch']:,}")
-    return parts
+    return [neutral.line(part) for part in parts]
 
 
 def _clock(seconds: float) -> str:

@@ -19,6 +19,7 @@ from ansible.utils.display import Display
 
 Watching = action_loader.get("mongo_migrate", class_only=True)
 _progress = sys.modules[Watching.__module__]
+neutral = _progress.neutral
 
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN, _CLEAR = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
 _COLOURS = {"!!": "red", "! ": "yellow"}
@@ -107,7 +108,7 @@ class Blocks:
         """Show *observation*, if it is a new one."""
         if observation["time"] != self._seen:
             self._seen = observation["time"]
-            self._show("\n".join([*observation["text"], ""]))
+            self._show("\n".join([*map(neutral.line, observation["text"]), ""]))
 
     def close(self) -> None:
         """Nothing was left open."""
@@ -119,7 +120,7 @@ def fit(lines: list[str], columns: int, rows: int) -> list[str]:
     for line in lines:
         # One column is left free: a full line would make some terminals go to the next.
         wrapped += textwrap.wrap(
-            line, columns - 1, subsequent_indent="      ", drop_whitespace=True,
+            neutral.line(line), columns - 1, subsequent_indent="      ", drop_whitespace=True,
             replace_whitespace=False,
         ) or [""]  # fmt: skip
     if len(wrapped) < rows:

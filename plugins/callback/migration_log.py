@@ -12,6 +12,10 @@ description:
     a task and one for the begin of each phase. Lines from before that moment are kept and written
     first. Each line holds the hash of the line before it, so that a later change is noticed.
   - Writes C(stdout.txt), the screen without its colours and without the progress bar.
+  - Everything that Ansible shows, whatever shows it, passes through here first, and is made
+    harmless for a terminal. Names and values come from a database that others write to; a control
+    sequence in one of them could erase or forge lines. What draws on the screen itself neutralizes
+    its own text and says so (C(screen_only)).
   - Results are written as Ansible shows them, with secrets masked. Results of tasks with C(no_log)
     are left out, as are the arguments of modules.
   - While it writes, it holds a lock on C(log.jsonl). A folder that is neither sealed nor locked
@@ -35,6 +39,7 @@ from ansible.plugins.callback import CallbackBase
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from evidence import bundle, log_writer, record
+from mongo_migration.support import neutral
 
 # Arguments of modules, and what other lines or files of the evidence hold already.
 LEFT_OUT = frozenset(
@@ -160,9 +165,11 @@ class CallbackModule(CallbackBase):
             self._waiting.append(known)
 
     def _listen(self, display: Callable[..., None]) -> Callable[..., None]:
-        """Return *display*, which keeps what it shows."""
+        """Return *display*, which shows harmless text alone, and keeps what it shows."""
 
         def listening(message: str, *args: Any, **kwargs: Any) -> None:
+            if not kwargs.get("screen_only"):
+                message = neutral.terminal(message)
             display(message, *args, **kwargs)
             # The progress bar, drawn twice a second, says screen_only.
             if not self._sealed and not kwargs.get("screen_only") and not kwargs.get("log_only"):

@@ -17,13 +17,27 @@ extends_documentation_fragment:
 author: The migration playbooks' authors
 """
 
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
 
+# Ansible loads a plugin by its path: what it shares with others lies beside it.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from mongo_migration.support import neutral
+
 _SHOWING = frozenset({"debug", "ansible.builtin.debug"})
 _INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_DIFF_COLOURS = {
+    "+": constants.COLOR_DIFF_ADD,
+    "-": constants.COLOR_DIFF_REMOVE,
+    "@": constants.COLOR_DIFF_LINES,
+}
 _ASSERTING = frozenset({"fail", "ansible.builtin.fail", "assert", "ansible.builtin.assert"})
 
 
@@ -107,6 +121,15 @@ class CallbackModule(Default):
             return
         self._failed(result, item=self._get_item_label(result.result))
 
+    def v2_on_file_diff(self, result: Any) -> None:
+        """Show what differs: the default colours the text itself, and trusts what is in it."""
+        shown = result.result
+        for turn in shown.get("results", ()) if result.task.loop else [shown]:
+            if turn.get("diff") and turn.get("changed"):
+                if self._last_task_banner != result.task._uuid:
+                    self._print_task_banner(result.task)
+                self._diff(turn["diff"])
+
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Show which host is lost."""
         if self._everything:
@@ -132,25 +155,39 @@ class CallbackModule(Default):
         tries = result.result.get("attempts"), result.result.get("retries")
         self._line(f"waiting  {self._task(result)} ({tries[0]} of {tries[1]})", None)
 
+    def _print_task_banner(self, task: Any) -> None:
+        """Say which task it is, never its arguments: nobody can tell which of them are secret."""
+        prefix = self._task_type_cache.get(task._uuid, "TASK")
+        self._display.banner(f"{prefix} [{(self._last_task_name or task.get_name()).strip()}]")
+        if self._display.verbosity > 1:
+            self._print_task_path(task)
+        self._last_task_banner = task._uuid
+
+    def _diff(self, diff: Any) -> None:
+        diffs = diff if isinstance(diff, list) else [diff]
+        harmless = [{key: _harmless(value) for key, value in each.items()} for each in diffs]
+        # What is left of control sequences is Ansible's own colouring, done anew line by line.
+        for line in _COLOUR.sub("", self._get_diff(harmless)).rstrip("\n").split("\n"):
+            self._display.display(line, color=_DIFF_COLOURS.get(line[:1]))
+
     def _text(self, message: Any) -> None:
-        lines = message if isinstance(message, list) else str(message).splitlines()
-        for line in lines:
+        for line in _lines(message):
             self._display.display(f"    {line}".rstrip())
         self._display.display("")
 
     def _changed(self, result: Any, item: str | None = None) -> None:
-        about = f" ({item})" if item is not None else ""
+        about = f" ({neutral.line(item)})" if item is not None else ""
         self._line(f"changed  {self._task(result)}{about}", constants.COLOR_CHANGED)
 
     def _failed(self, result: Any, what: str = "FAILED", item: str | None = None) -> None:
         message = str(result.result.get("msg", "")).rstrip()
         if result.task.action not in _ASSERTING:
-            about = f" ({item})" if item is not None else ""
+            about = f" ({neutral.line(item)})" if item is not None else ""
             self._line(f"{what}  {self._task(result)}{about}", constants.COLOR_ERROR)
         for key in ("stderr", "stdout", "content"):
             if result.result.get(key) and key not in message:
                 message += f"\n{str(result.result[key]).strip()[:2000]}"
-        for line in message.splitlines():
+        for line in _lines(message):
             self._line(line, constants.COLOR_ERROR)
 
     def _task(self, result: Any) -> str:
@@ -160,3 +197,15 @@ class CallbackModule(Default):
 
     def _line(self, text: str, color: str | None) -> None:
         self._display.display(f"    {text}", color=color)
+
+
+def _lines(message: Any) -> list[str]:
+    """Return the lines of a text, or of a list of lines: an element of that is never two."""
+    if isinstance(message, list):
+        return [neutral.line(line) for line in message]
+    # Not splitlines(), which also splits at characters that only other people's text holds.
+    return neutral.terminal(message).rstrip("\n").split("\n")
+
+
+def _harmless(value: Any) -> Any:
+    return neutral.terminal(value) if isinstance(value, str) else value

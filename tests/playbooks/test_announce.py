@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.playbooks.webhooks import Channel, channel
+from tests.support import hostile
 from tests.support.inventories import write_inventory
 from tests.support.mailbox import REFUSED, Mailbox, mailbox
 from tests.support.playbooks import run_playbook
@@ -74,7 +75,7 @@ def team(tmp_path: Path) -> Iterator[Team]:
 
 
 def test_a_notice_reaches_every_channel_that_lives_and_names_the_others(team: Team):
-    when = json.dumps({"at": FAR, "minutes": 30})
+    when = json.dumps({"at": FAR, "minutes": 30, "text": f"<!channel> & @here{hostile.ESCAPES}"})
     done = run_playbook(
         ["announce.yml", "-e", "migration=004", "-e", "event=notice", "-e", when, "-vvv"],
         team.inventory,
@@ -86,12 +87,16 @@ def test_a_notice_reaches_every_channel_that_lives_and_names_the_others(team: Te
     slack, page, own = team.hooks.messages
     window = "Sat 2096-11-24 22:00 Asia/Kolkata to 22:30"
     assert window in slack["text"]
+    # Nothing of a text is obeyed by what shows it.
+    assert "&lt;!channel&gt; &amp; @ here\\x1b" in slack["text"]
     assert "Test On-Call, +91 00 0000 0001" in slack["text"]
     assert page["incident"]["scheduled_for"] == "2096-11-24T16:30:00Z"
     assert own == {"own": "Migration 004 is planned on bizzai", "window": window}
     (mail,) = team.mails.mails
     assert mail["Subject"] == "Migration 004 is planned on bizzai"
     assert "read-only" in mail.get_content()
+    for text in (done.stdout, slack["text"], mail.get_content().replace("\r\n", "\n")):
+        assert not hostile.harm(text)
     (folder,) = (path for path in team.evidence.iterdir() if path.is_dir())
     kept = json.loads((folder / "notice.json").read_text())
     assert kept["migrations"] == ["004"]

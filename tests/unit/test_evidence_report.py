@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from evidence import bundle, log_writer, record, report
 
+from tests.support import hostile
+
 # Debian's package; CI installs it. Nothing else has to.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = "<script>alert(1)</script>"
@@ -112,6 +114,22 @@ def test_no_value_becomes_an_element(tmp_path: Path):
     assert EVIL not in page
     assert "script" not in Page(page).tags
     assert page.count("&lt;script&gt;alert(1)") > 40
+
+
+def test_no_value_hides_or_turns_text_round(tmp_path: Path):
+    folder = evidence(tmp_path)
+    for path in folder.glob("*.json*"):
+        path.write_text(path.read_text().replace(EVIL, json.dumps(hostile.EVERYTHING)[1:-1]))
+    (folder / log_writer.LOG).write_text(
+        (folder / log_writer.LOG).read_text().replace(EVIL, json.dumps(hostile.EVERYTHING)[1:-1])
+    )
+
+    page = report.render(folder)
+
+    assert "gone" in page
+    assert not hostile.harm(page)
+    assert hostile.SCRIPT not in page
+    assert "script" not in Page(page).tags
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path: Path):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+from mongo_migration.support import neutral
+
 from . import record
 
 
@@ -22,7 +24,7 @@ def render(folder: Path) -> str:
     skipped = sum(check.get("status") not in ("passed", "failed") for check in checks)
     suite = Xml.Element(
         "testsuite",
-        name=f"{name} on {run.get('database')} ({run.get('deployment')})",
+        name=_clean(f"{name} on {run.get('database')} ({run.get('deployment')})"),
         tests=str(len(checks)),
         failures=str(failures),
         errors="0",
@@ -53,5 +55,5 @@ def _case(check: Mapping[str, Any], name: str) -> Xml.Element:
 
 
 def _clean(value: Any) -> str:
-    """Return *value* as text without the control characters that XML can't hold."""
-    return "".join(c for c in str(value or "") if c >= " " or c in "\t\n")
+    """Return *value* as text that XML can hold: control characters are written out."""
+    return neutral.terminal(value or "")

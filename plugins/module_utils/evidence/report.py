@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from mongo_migration.support import neutral
+
 from . import plots, record, timeline
 from .lines import read_lines
 from .log_writer import LOG
@@ -41,13 +43,15 @@ class Checked:
 def render(folder: Path, *, checked: Checked | None = None) -> str:
     """Return the report of *folder*, made of nothing but its files.
 
-    Every value is escaped: names of collections and messages of servers are anybody's text.
+    Every value is escaped, and its control and invisible characters are shown: names of collections
+    and messages of servers are anybody's text.
     """
     from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -55,6 +59,13 @@ def render(folder: Path, *, checked: Checked | None = None) -> str:
     environment.filters.update(duration=duration, moment=moment, short=short, amount=amount)
     facts = {**collect(folder), "checked": checked}
     return environment.get_template("report.html.j2").render(facts)
+
+
+def _shown(value: Any) -> Any:
+    """Return what an expression of the template gave; escaping it comes after this."""
+    # What is marked as safe is our own markup, made of escaped parts.
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return neutral.terminal(value) if plain else value
 
 
 def collect(folder: Path) -> dict[str, Any]:

@@ -6,13 +6,13 @@ last. It stays when the process was killed, and goes when the same command has c
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from pymongo.database import Database
 
 from ..document.collections import STATE
 from ..errors import MigrationError
+from ..support import neutral
 
 MARK = "restore"
 REPLACING = "replacing"
@@ -23,8 +23,8 @@ def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
     found = database[STATE].find_one({"_id": MARK, "phase": REPLACING})
     if found is None:
         return None
-    archive, source = str(found.get("archive", "")), found.get("source", database.name)
-    command = f"ansible-playbook restore.yml -e {shlex.quote(f'archive={archive}')}"
+    archive, source = str(found.get("archive", "")), str(found.get("source", database.name))
+    command = f"ansible-playbook restore.yml -e {neutral.extra_variable('archive', archive)}"
     if source != database.name:
         command += f" -e target_database={database.name}"
     return {"archive": archive, "next": command}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MigrationError
+from ..support import neutral
 from ..values import ejson
 
 _PRIVATE = 0o640
@@ -40,7 +41,10 @@ def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         MigrationError: it can't be written.
     """
-    text = "".join(json.dumps(ejson.to_plain(line), ensure_ascii=False) + "\n" for line in lines)
+    text = "".join(
+        neutral.json_text(json.dumps(ejson.to_plain(line), ensure_ascii=False)) + "\n"
+        for line in lines
+    )
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _PRIVATE)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from ..support import neutral
 from .catalog import METRICS
 from .thresholds import LEVELS
 
@@ -27,7 +28,8 @@ def text(observation: Mapping[str, Any]) -> str:
         labels = sorted({key for more, _value in rows for key in (*where, *more)})
         made = Gauge(f"{_PREFIX}_{name}", help_text, labels, registry=registry)
         for more, value in rows:
-            made.labels(**{**dict.fromkeys(labels, ""), **where, **more}).set(value)
+            given = {**dict.fromkeys(labels, ""), **where, **more}
+            made.labels(**{key: neutral.label(text) for key, text in given.items()}).set(value)
 
     for name, value in observation["metrics"].items():
         metric = METRICS[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..support import neutral
 from .catalog import METRICS, SECTIONS
 from .thresholds import amount
 
@@ -29,7 +30,7 @@ def lines(observation: Mapping[str, Any]) -> list[str]:
             shown += ["", _HEADINGS[section], *body]
     if observation["gaps"]:
         shown += ["", "NOT SEEN", *(f"  {gap}" for gap in observation["gaps"])]
-    return [line.rstrip() for line in shown]
+    return [neutral.line(line.rstrip()) for line in shown]
 
 
 def _title(observation: Mapping[str, Any]) -> str:

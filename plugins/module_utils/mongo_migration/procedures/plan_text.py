@@ -8,6 +8,7 @@ from typing import Any
 
 from ..document import collections as naming
 from ..errors import PlanBlockedError
+from ..support import neutral
 from ..values import ejson
 
 Row = Mapping[str, Any]
@@ -56,7 +57,9 @@ def table(plan: Mapping[str, Any]) -> str:
         _listed("Warnings", plan["warnings"]),
         _problems(plan["problems"]),
     ]
-    return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
+    return "\n\n".join(
+        "\n".join(neutral.line(line.rstrip()) for line in block) for block in blocks if block
+    )
 
 
 def diff(plan: Mapping[str, Any]) -> dict[str, str]:
@@ -289,4 +292,4 @@ def _size(count: float) -> str:
 
 
 def _text(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{neutral.line(line)}\n" for line in lines)
