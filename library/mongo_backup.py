@@ -452,6 +452,8 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_RULES,
 )
 
+_DRILL_LEASE_SECONDS = 30
+
 
 def list_backups(module: AnsibleModule) -> None:
     """End here with the list: it must work when no server does."""
@@ -473,7 +475,7 @@ def list_backups(module: AnsibleModule) -> None:
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.backup import create, crypt, drill, store
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
-    from ansible.module_utils.mongo_migration.ledger import partial_restore
+    from ansible.module_utils.mongo_migration.ledger import lease, partial_restore
     from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
@@ -504,7 +506,19 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     scratch = p["drill_database"] or drill.scratch_name(p["database"])
 
     def restore(archive: Any) -> dict[str, Any]:
-        return drill.drill(client, archive, scratch=scratch, progress=sink, stop=asked)
+        return drill.drill(
+            client,
+            archive,
+            scratch=scratch,
+            hold=lambda database: lease.hold(
+                database,
+                purpose=f"{drill.PURPOSE} of {archive.path.name}",
+                holder=module_runner.operator(),
+                seconds=_DRILL_LEASE_SECONDS,
+            ),
+            progress=sink,
+            stop=asked,
+        )
 
     try:
         result = create.back_up(

@@ -26,6 +26,7 @@ def run(client: Client, database: Database[dict[str, Any]], folder: Path, **opti
             client,
             source,
             progress=quiet,
+            hold=backups.lease_of(drill.PURPOSE),
             **{"scratch": drill.scratch_name(database.name), **options},
         )
 

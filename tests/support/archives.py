@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bson
-from mongo_migration.backup import footer, members, names
+from mongo_migration.backup import catalog, footer, members, names
 from mongo_migration.backup.archive_writer import Writer
 from mongo_migration.backup.manifest import NAME, Collection, File, Manifest
 from mongo_migration.values.digest import Digest
@@ -32,13 +32,7 @@ def write(
     with path.open("w+b") as file:
         writer, files, entries = Writer(file, modified=1_795_395_933), [], []
         for name, documents in collections.items():
-            entry = Collection.describe(
-                name=name,
-                kind="collection",
-                uuid="0" * 32,
-                options={},
-                indexes=[{"v": 2, "key": {"_id": 1}, "name": "_id_"}, *map(dict, indexes)],
-            )
+            entry = describe(name, indexes=indexes)
             text = entry.metadata()
             tar = writer.add(names.metadata_file(database, name), text)
             files.append(_file(tar, hashlib.sha256(text).hexdigest()))
@@ -68,6 +62,22 @@ def write(
         writer.finish(NAME, manifest.dump())
     seal_as(path, number)
     return manifest
+
+
+def describe(
+    name: str,
+    *,
+    kind: str = "collection",
+    options: Mapping[str, Any] | None = None,
+    indexes: Sequence[Mapping[str, Any]] = (),
+) -> Collection:
+    """Return the manifest's entry of a collection with *indexes* beside the one on ``_id``."""
+    every = [{"v": 2, "key": {"_id": 1}, "name": "_id_"}, *map(dict, indexes)]
+    return Collection.describe(
+        catalog.Found(
+            name=name, type=kind, uuid="0" * 32, definition=catalog.define(options or {}, every)
+        )
+    )
 
 
 def seal_as(path: Path, number: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import os
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import bson
 from bson import (
     Binary,
     Code,
@@ -21,13 +22,20 @@ from bson import (
     Regex,
     Timestamp,
 )
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from mongo_migration.backup import create, open_source, restore
+from mongo_migration.ledger import lease
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
 Client = MongoClient[dict[str, Any]]
+LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+# How the documents of `_migrations` begin that tell of the present.
+_PRESENT = tuple(bson.encode({"_id": name})[4:-1] for name in ("lease", "restore"))
 LONG_NAME = "long" + "ä" * 45
 
 EVERY_TYPE: dict[str, Any] = {
@@ -171,30 +179,46 @@ def _indexes(database: Database[dict[str, Any]]) -> None:
 
 
 def facts(database: Database[dict[str, Any]]) -> dict[str, Any]:
-    """Return documents (raw), options and indexes of all but the lease, through a plain client."""
-    raw = database.codec_options.with_options(document_class=RawBSONDocument)
+    """Return documents (raw), options and indexes of all but the lease, through a plain client.
+
+    A collection that holds nothing but the lease counts as none.
+    """
+    database = database.with_options(codec_options=LENIENT)
     found = {}
-    for listed in database.list_collections():
+    # The driver's own helper decodes strictly.
+    listing = {"listCollections": 1, "cursor": {"batchSize": 1000}}
+    for listed in database.command(listing, codec_options=LENIENT)["cursor"]["firstBatch"]:
         name = listed["name"]
         if name == "system.views":
             continue
         documents: Any = []
         if listed["type"] == "collection":
-            documents = database.get_collection(name, codec_options=raw).find()
+            documents = _documents(database, name)
         indexes = []
         if listed["type"] != "view":
-            indexes = database.command("listIndexes", name)["cursor"]["firstBatch"]
+            reply = database.command("listIndexes", name, codec_options=LENIENT)
+            indexes = reply["cursor"]["firstBatch"]
         found[name] = {
             "type": listed["type"],
             "options": listed.get("options", {}),
             "documents": sorted(
                 bytes(one.raw)
                 for one in documents
-                if name != "_migrations" or one["_id"] not in ("lease", "restore")
+                if name != "_migrations" or not bytes(one.raw)[4:].startswith(_PRESENT)
             ),
             "indexes": {one["name"]: (list(one["key"].items()), one) for one in indexes},
         }
+    if not found.get("_migrations", {}).get("documents"):
+        found.pop("_migrations", None)
     return found
+
+
+def _documents(database: Database[dict[str, Any]], name: str) -> Any:
+    raw = LENIENT.with_options(document_class=RawBSONDocument)
+    if name.endswith(".") or ".." in name:  # the driver refuses such names
+        find = {"find": name, "batchSize": 1000}
+        return database.command(find, codec_options=raw)["cursor"]["firstBatch"]
+    return database.get_collection(name, codec_options=raw).find()
 
 
 def take(client: Client, database: str, folder: Path, **options: Any) -> dict[str, Any]:
@@ -204,8 +228,8 @@ def take(client: Client, database: str, folder: Path, **options: Any) -> dict[st
 
 
 def put_back(client: Client, database: str, archive: Path, **options: Any) -> dict[str, Any]:
-    """Restore without a lease, unless `hold` is given."""
-    hold: Callable[[Any], Any] = options.pop("hold", lambda _database: nullcontext(Unlosable()))
+    """Restore with a lease of its own, unless `hold` is given."""
+    hold: Callable[[Any], Any] = options.pop("hold", lease_of("restore"))
     progress = options.pop("progress", quiet)
     stop = options.pop("stop", None)
     source = open_source.open_source(archive, options.pop("keys", None))
@@ -220,8 +244,7 @@ def put_back(client: Client, database: str, archive: Path, **options: Any) -> di
     return restore.restore(client, source, settings, hold=hold, progress=progress, stop=stop)
 
 
-class Unlosable:
-    """A lease that nobody else can take."""
-
-    def check(self) -> None:
-        """Never raise."""
+def lease_of(purpose: str, seconds: float = 30) -> Callable[[Any], Any]:
+    """Return what takes the lease of a database for *purpose*."""
+    me = {"user": "operator", "host": "here", "pid": os.getpid()}
+    return lambda database: lease.hold(database, purpose=purpose, holder=me, seconds=seconds)

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import bson
+from bson.binary import Binary
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from ..document.collections import NAMESPACE_NOT_FOUND
-from ..values.ejson import CODEC
-from .names import BUCKETS
+from ..values.raw import RAW_CODEC
+from .names import BUCKETS, LOADING, SPECIAL
 
-# Collections of an unfinished restore: they are never part of a backup, and the next restore
-# removes them.
-LOADING = "_migrations_restore."
+# Dates that Python doesn't know and text that isn't UTF-8 are no reason to end a backup.
+LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+
+
+def define(options: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return *options* and *indexes* as one document, of which nothing is decoded."""
+    return bson.encode({"options": options, "indexes": list(indexes)}, codec_options=LENIENT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A collection, time series or view on the server."""
+    """A collection, time series or view on the server, or in a backup.
+
+    ``definition`` is the exact BSON of its options and indexes, as :func:`define` makes it.
+    """
 
     name: str
     type: str
     uuid: str | None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    indexes: list[dict[str, Any]] = field(default_factory=list)
+    definition: bytes
+
+    @cached_property
+    def _readable(self) -> dict[str, Any]:
+        return bson.decode(self.definition, codec_options=LENIENT)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return its options, to look at."""
+        return dict(self._readable["options"])
+
+    @property
+    def indexes(self) -> list[dict[str, Any]]:
+        """Return its indexes, to look at."""
+        return list(self._readable["indexes"])
 
     @property
     def stored_in(self) -> str | None:
@@ -41,26 +69,41 @@ class Found:
         return bool(self.options.get("capped"))
 
 
+def lenient(database: Database[Any]) -> Database[Any]:
+    """Return *database* as one whose documents can be read whatever is in them."""
+    return database.with_options(codec_options=LENIENT)
+
+
 def read(database: Database[Any]) -> list[Found]:
     """Return all that a backup holds, by name.
 
     Left out: ``system.*`` (``system.js`` is kept), and what an unfinished restore left.
     """
-    database = database.with_options(codec_options=CODEC)
     found = [
         _found(database, one)
-        for one in database.list_collections()
+        for one in _listed(database, {})
         if not one["name"].startswith(LOADING)
-        and (not one["name"].startswith("system.") or one["name"] == "system.js")
+        and (not one["name"].startswith("system.") or one["name"] in SPECIAL)
     ]
     return sorted(found, key=lambda one: one.name)
 
 
+def leftovers(database: Database[Any]) -> list[str]:
+    """Return the names of what restores loaded that aren't over, or didn't come to their end."""
+    return [one["name"] for one in _listed(database, {}) if one["name"].startswith(LOADING)]
+
+
 def read_one(database: Database[Any], name: str) -> Found | None:
     """Return what *name* is, or None."""
-    database = database.with_options(codec_options=CODEC)
-    listed = next(iter(database.list_collections(filter={"name": name})), None)
+    listed = next(iter(_listed(database, {"name": name})), None)
     return _found(database, listed) if listed else None
+
+
+def uuid_of(database: Database[Any], name: str) -> Binary | None:
+    """Return the UUID of the collection *name*; None if there is none, or it is no collection."""
+    listed = next(iter(_listed(database, {"name": name})), None)
+    uuid = listed["info"].get("uuid") if listed else None
+    return uuid if isinstance(uuid, Binary) else None
 
 
 def sizes(database: Database[Any], found: list[Found]) -> dict[str, tuple[int, int]]:
@@ -80,17 +123,37 @@ def sizes(database: Database[Any], found: list[Found]) -> dict[str, tuple[int, i
     return result
 
 
+def _listed(database: Database[Any], condition: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what listCollections says, its parts as raw documents.
+
+    The driver's own helper decodes the first reply strictly, whatever it is told.
+    """
+    command: dict[str, Any] = {"listCollections": 1, "filter": condition, "cursor": {}}
+    found: list[dict[str, Any]] = []
+    with database.client.start_session(causal_consistency=False) as session:
+        while True:
+            reply = database.command(command, codec_options=RAW_CODEC, session=session)
+            cursor = dict(reply["cursor"].items())
+            batch = cursor.get("firstBatch") or cursor.get("nextBatch") or []
+            found += [dict(one.items()) for one in batch]
+            if not cursor["id"]:
+                return found
+            command = {"getMore": cursor["id"], "collection": "$cmd.listCollections"}
+
+
 def _indexes(database: Database[Any], name: str) -> list[dict[str, Any]]:
     try:
         # A collection has 64 indexes at most: they always fit the first batch.
-        indexes = database.command("listIndexes", name, codec_options=CODEC)["cursor"]["firstBatch"]
+        reply = database.command("listIndexes", name, codec_options=RAW_CODEC)
     except OperationFailure as error:
         if error.code == NAMESPACE_NOT_FOUND:  # dropped since it was listed
             return []
         raise
-    for index in indexes:
-        index.pop("ns", None)  # servers before 4.4 say where it is; mongorestore doesn't want it
-    return list(indexes)
+    # Servers before 4.4 say where an index is; mongorestore doesn't want it.
+    return [
+        {key: value for key, value in index.items() if key != "ns"}
+        for index in reply["cursor"]["firstBatch"]
+    ]
 
 
 def _found(database: Database[Any], listed: Mapping[str, Any]) -> Found:
@@ -100,6 +163,7 @@ def _found(database: Database[Any], listed: Mapping[str, Any]) -> Found:
         name=name,
         type=kind,
         uuid=bytes(uuid).hex() if uuid is not None else None,
-        options=listed.get("options", {}),
-        indexes=[] if kind == "view" else _indexes(database, name),
+        definition=define(
+            listed.get("options", {}), [] if kind == "view" else _indexes(database, name)
+        ),
     )

@@ -390,7 +390,7 @@ def _window_warnings(
 
 def _needed(client: MongoClient[dict[str, Any]], database: str) -> frozenset[str]:
     """Return the names of archives that runs rely on which were not rolled back."""
-    runs = client[database][STATE].find(
+    runs = catalog.lenient(client[database])[STATE].find(
         {"kind": "run", "phase": {"$ne": "rolled_back"}}, {"backup": 1}
     )
     return frozenset(Path(run["backup"]).name for run in runs if isinstance(run.get("backup"), str))

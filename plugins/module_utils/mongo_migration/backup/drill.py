@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from .. import connection
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..ledger.lease import LEASE_ID, Lease
 from ..support.progress import Sink
 from ..support.stop import StopSignal
-from ..values.digest import Digest
-from . import catalog, load, restore
+from . import catalog, compare, load, restore, specs
+from .source import Source
 
 _SUFFIX = "_drill"
-
-
-class _Nobody:
-    """A scratch database needs no lease: nobody else knows its name."""
-
-    def check(self) -> None:
-        """Never lost."""
-
-
-@contextmanager
-def _unheld(_database: Any) -> Iterator[_Nobody]:
-    yield _Nobody()
 
 
 def scratch_name(database: str) -> str:
@@ -39,19 +30,25 @@ def scratch_name(database: str) -> str:
 
 def drill(
     client: MongoClient[dict[str, Any]],
-    source: restore.Source,
+    source: Source,
     *,
     scratch: str,
+    hold: Callable[[Database[dict[str, Any]]], AbstractContextManager[Lease]],
     progress: Sink,
     stop: StopSignal | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Restore *source* into the database *scratch*, compare it, and drop it again.
 
+    A restore in earnest finds a database there. So does this one: collections of the same names and
+    options, and one that the backup doesn't have.
+
     Args:
         client: the deployment of the scratch database; it may be another one than production.
         source: the backup.
         scratch: a database that doesn't exist; it is dropped whatever happens.
+        hold: takes the lease of a database, so that two drills don't meet; its purpose begins
+            with :data:`PURPOSE`.
         progress: told of each batch.
         stop: asks for the end.
         clock: seconds, for the time it took.
@@ -71,26 +68,28 @@ def drill(
             f"The database '{scratch}' exists and isn't a leftover of a drill. Drop it, or name "
             "another one for the drill."
         )
-    client.drop_database(scratch)
-    database[_MARK].insert_one({"_id": "drill", "archive": source.path.name})
-    try:
-        restore.restore(
-            client,
-            source,
-            restore.Settings(
-                database=scratch,
-                source_database=source.manifest.database,
-                confirm=scratch,
-                keep_state=False,
-                keep=frozenset({_MARK}),
-            ),
-            hold=_unheld,
-            progress=progress,
-            stop=stop,
-        )
-        compared = _compare(client, source, scratch)
-    finally:
-        client.drop_database(scratch)
+    with hold(database) as held:
+        _clear(database)
+        try:
+            database.command({"create": _STRAY})
+            _make_present(database, source)
+            restore.restore(
+                client,
+                source,
+                restore.Settings(
+                    database=scratch,
+                    source_database=source.manifest.database,
+                    confirm=scratch,
+                    keep_state=False,
+                ),
+                hold=lambda _database: nullcontext(held),
+                progress=progress,
+                stop=stop,
+            )
+            compared = _compare(client, source, scratch)
+        finally:
+            held.check()
+            client.drop_database(scratch)
     return {
         "archive": str(source.path),
         "scratch": scratch,
@@ -102,15 +101,40 @@ def drill(
     }
 
 
-# Tells a drill's own leftover from a database that somebody needs.
-_MARK = f"{catalog.LOADING}drill"
+#: How the purpose of a drill's lease begins; it tells a drill's leftover from what somebody needs.
+PURPOSE = "drill"
+# A collection that the backup doesn't have.
+_STRAY = "_migrations_drill"
 
 
-def _is_ours(database: Any) -> bool:
-    return database[_MARK].find_one({"_id": "drill"}) is not None
+def _is_ours(database: Database[Any]) -> bool:
+    lease = database[STATE].find_one({"_id": LEASE_ID}, {"purpose": 1}) or {}
+    return str(lease.get("purpose", "")).startswith(PURPOSE)
 
 
-def _compare(client: MongoClient[dict[str, Any]], source: restore.Source, scratch: str) -> int:
+def _clear(database: Database[Any]) -> None:
+    for one in catalog.read(database):
+        if one.name != STATE:
+            load.drop(database, one.name)
+
+
+def _make_present(database: Database[Any], source: Source) -> None:
+    """Make what a restore would find: the backup's own collections, empty."""
+    for entry in source.manifest.collections:
+        if entry.name == STATE:
+            continue
+        options, _indexes = specs.restorable(*entry.exact())
+        try:
+            load.create(database, entry.name, options)
+        except OperationFailure as error:
+            raise ArchiveError(
+                f"The drill can't make the collection {entry.name!r}: {error}. The backup doesn't "
+                "restore on this server.",
+                collection=entry.name,
+            ) from error
+
+
+def _compare(client: MongoClient[dict[str, Any]], source: Source, scratch: str) -> int:
     """Read the restored collections under their own names and compare; return how many."""
     database = client[scratch]
     found = {one.name: one for one in catalog.read(database)}
@@ -125,12 +149,7 @@ def _compare(client: MongoClient[dict[str, Any]], source: restore.Source, scratc
         if entry.name == STATE:
             continue
         digest = load.digest_of(database, stored, read=lambda count: None)
-        if digest != Digest.parse(entry.digest, entry.count):
-            raise ArchiveError(
-                f"After the drill's restore, {entry.name} has {digest.count} documents with digest "
-                f"{digest.hexdigest()}; the manifest says {entry.count} with {entry.digest}.",
-                collection=entry.name,
-            )
+        compare.require_loaded(source, entry, digest)
     return len(source.manifest.collections)
 
 

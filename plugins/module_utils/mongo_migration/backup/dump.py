@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -36,6 +37,8 @@ _CHUNK = 4 << 20
 UNAUTHORIZED = 13
 SNAPSHOT_UNAVAILABLE = 246
 SNAPSHOT_TOO_OLD = 239
+CAPPED_POSITION_LOST = 136
+_OVERTAKEN = 5  # times that writers may overtake the reading of a capped collection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,17 +201,9 @@ def _read(
 ) -> Iterator[tuple[_Source, list[bytes] | None]]:
     """Yield the documents of each collection in lists, then None as its end."""
     for source in sources:
-        stored_in = source.found.stored_in
-        assert stored_in is not None
         try:
-            for documents in raw_batches(
-                database,
-                stored_in,
-                at=time if source.entry.at_snapshot else None,
-                read_concern={"level": "majority"} if time else None,
-                batch_bytes=_CHUNK,
-                comment="mongo_backup",
-            ):
+            reading = _read_capped if source.found.capped else _read_all
+            for documents in reading(database, source, time):
                 yield source, documents
         except OperationFailure as error:
             _explain(error, database, source.entry.name)
@@ -216,6 +211,47 @@ def _read(
         except SnapshotMissedError as error:
             raise _changed(database, source.entry.name) from error
         yield source, None
+
+
+def _read_all(
+    database: Database[Any], source: _Source, time: Timestamp | None
+) -> Iterator[list[bytes]]:
+    stored_in = source.found.stored_in
+    assert stored_in is not None
+    return raw_batches(
+        database,
+        stored_in,
+        at=time if source.entry.at_snapshot else None,
+        read_concern={"level": "majority"} if time else None,
+        batch_bytes=_CHUNK,
+        comment="mongo_backup",
+    )
+
+
+def _read_capped(
+    database: Database[Any], source: _Source, time: Timestamp | None
+) -> Iterator[list[bytes]]:
+    """Yield the documents of a capped collection, which may be written while it is read.
+
+    It ends with more than the collection can hold: whoever runs after new documents would never
+    end. Where the writers overtake the reading, all that was read is gone by now, and what is there
+    is later: the reading goes on with that.
+    """
+    options = source.found.options
+    most, most_bytes = options.get("max") or math.inf, options.get("size") or math.inf
+    for attempt in range(_OVERTAKEN + 1):
+        count = size = 0
+        try:
+            for documents in _read_all(database, source, time):
+                yield documents
+                count, size = count + len(documents), size + sum(map(len, documents))
+                if count > most or size > most_bytes:
+                    return
+        except OperationFailure as error:
+            if error.code != CAPPED_POSITION_LOST or attempt == _OVERTAKEN:
+                raise
+        else:
+            return
 
 
 def _explain(error: OperationFailure, database: Database[Any], collection: str) -> None:
@@ -226,6 +262,12 @@ def _explain(error: OperationFailure, database: Database[Any], collection: str) 
         raise ArchiveError(
             f"This user may not read {where}: grant it the role backup on admin. Without time "
             f"series, the role read on {database.name} is enough.",
+            collection=collection,
+        ) from error
+    if error.code == CAPPED_POSITION_LOST:
+        raise ArchiveError(
+            f"The capped collection {where} is overwritten faster than it can be read. Stop what "
+            "writes to it, or take the backup when less is written.",
             collection=collection,
         ) from error
     if error.code == SNAPSHOT_TOO_OLD:
@@ -247,13 +289,7 @@ def _changed(database: Database[Any], collection: str) -> CatalogChangedError:
 
 
 def _source(found: catalog.Found, what: Snapshot) -> _Source:
-    entry = Collection.describe(
-        name=found.name,
-        kind=found.type,
-        uuid=found.uuid,
-        options=found.options,
-        indexes=found.indexes,
-    )
+    entry = Collection.describe(found)
     entry.at_snapshot = found.type == "view" or (what.time is not None and not found.capped)
     return _Source(entry, found)
 
@@ -298,7 +334,7 @@ def _consistency(what: Snapshot, locked: bool) -> tuple[bool, str | None]:
 def _runs(database: Database[Any]) -> list[dict[str, Any]]:
     """Return the runs that the archive's data has been through, for listing and retention."""
     fields = {"migration": 1, "name": 1, "phase": 1, "backup": 1}
-    runs = database[STATE].find({"kind": "run"}, fields).sort("_id", 1)
+    runs = catalog.lenient(database)[STATE].find({"kind": "run"}, fields).sort("_id", 1)
     return [json.loads(json.dumps({**run, "_id": str(run["_id"])}, default=str)) for run in runs]
 
 

@@ -9,6 +9,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from ..document.collections import STATE
+from . import catalog
 from .manifest import Manifest
 
 _WORDS = {"i": "inserted", "u": "updated", "d": "deleted"}
@@ -118,8 +119,9 @@ def _oplog(
 
 def _runs(database: Database[dict[str, Any]], manifest: Manifest) -> list[dict[str, Any]]:
     """Return the runs that the backup doesn't know, or knows in another phase."""
-    known = {run["_id"]: run.get("phase") for run in manifest.runs}
-    runs = database[STATE].find({"kind": "run"}, {"migration": 1, "phase": 1}).sort("_id", 1)
+    known = {str(run.get("_id")): run.get("phase") for run in manifest.runs}
+    state = catalog.lenient(database)[STATE]
+    runs = state.find({"kind": "run"}, {"migration": 1, "phase": 1}).sort("_id", 1)
     return [
         {"run": str(run["_id"]), "migration": run.get("migration"), "phase": run.get("phase")}
         for run in runs

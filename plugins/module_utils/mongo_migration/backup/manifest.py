@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import bson
 from bson import json_util
 from bson.json_util import JSONMode, JSONOptions
 
-from ..errors import ArchiveError
-from ..values.ejson import CODEC
+from ..values.raw import RAW_CODEC
+from .catalog import Found
 from .footer import FORMAT
 
 NAME = "manifest.json"
 TOOL = "migration-playbooks 1.0.0"
-_DIGESTS_SINCE = 2  # the format that has today's kind
 
 _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True)
 
@@ -50,30 +49,30 @@ class Collection:
     indexes: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def describe(
-        cls,
-        *,
-        name: str,
-        kind: str,
-        uuid: str | None,
-        options: Mapping[str, Any],
-        indexes: list[dict[str, Any]],
-    ) -> Collection:
+    def describe(cls, found: Found) -> Collection:
         """Return the entry of a collection whose documents are still to be written."""
-        raw = bson.encode({"options": options, "indexes": indexes}, codec_options=CODEC)
         return cls(
-            name=name,
-            type=kind,
-            uuid=uuid,
-            definition=base64.b64encode(raw).decode(),
-            options=_canonical(options),
-            indexes=[_canonical(index) for index in indexes],
+            name=found.name,
+            type=found.type,
+            uuid=found.uuid,
+            definition=base64.b64encode(found.definition).decode(),
+            options=_canonical(found.options),
+            indexes=[_canonical(index) for index in found.indexes],
+        )
+
+    def found(self) -> Found:
+        """Return it as it was found on the server."""
+        return Found(
+            name=self.name,
+            type=self.type,
+            uuid=self.uuid,
+            definition=base64.b64decode(self.definition),
         )
 
     def exact(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Return options and indexes as they were."""
-        both = bson.decode(base64.b64decode(self.definition), codec_options=CODEC)
-        return both["options"], both["indexes"]
+        """Return options and indexes as they were; the documents in them are raw."""
+        both = bson.decode(base64.b64decode(self.definition), codec_options=RAW_CODEC)
+        return dict(both["options"].items()), [dict(one.items()) for one in both["indexes"]]
 
     def metadata(self) -> bytes:
         """Return the text of mongodump's ``.metadata.json``."""
@@ -141,32 +140,6 @@ class Manifest:
             for one in whole["collections"]
         ]
         return whole | {"documents": self.documents, "size": self.size}
-
-
-def parse(text: bytes) -> Manifest:
-    """Return the manifest in *text*.
-
-    Raises:
-        ArchiveError: it isn't one, or it is of a newer format.
-    """
-    try:
-        whole = json.loads(text)
-        number = whole["format"]
-        if number > FORMAT:
-            raise ArchiveError(
-                f"The archive has format {number}; this version reads up to {FORMAT}. "
-                "Restore it with the version that made it, or a newer one.",
-                format=number,
-            )
-        whole["collections"] = [Collection(**one) for one in whole["collections"]]
-        if number < _DIGESTS_SINCE:
-            for one in whole["collections"]:
-                one.digest = None
-        whole["files"] = [File(**one) for one in whole["files"]]
-        known = {each.name for each in fields(Manifest)}
-        return Manifest(**{key: value for key, value in whole.items() if key in known})
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(f"The archive's manifest can't be read: {error}.") from error
 
 
 def _canonical(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,10 +31,12 @@ _LEVEL = 3
 _RAW = -15  # deflate without a header of zlib's or gzip's, with the largest window
 
 HEADER = len(_FIXED) + _EXTRA.size
+#: How every archive of ours begins.
+START = _FIXED + _EXTRA.pack(_EXTRA.size - 2, _FIELD, 4, 0)[:-4]
 # A stored block of deflate says its length in 16 bits.
 MOST_STORED = 0xFFFF
-# A chunk of documents is a few MiB, or one document of at most 16 MiB: more means damage.
-_LONGEST = 64 << 20
+# A reply of the server holds 16 MiB at most, and no manifest is longer: more means damage.
+_LONGEST = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,7 @@ def unpack(raw: bytes, offset: int) -> bytes:
     """
     try:
         checksum, size = _TRAILER.unpack_from(raw, len(raw) - _TRAILER.size)
-        content = zlib_ng.decompress(
-            memoryview(raw)[HEADER : -_TRAILER.size], _RAW, max(1, min(size, _LONGEST))
-        )
+        content = _inflate(memoryview(raw)[HEADER : -_TRAILER.size], size)
     except (_ZlibError, ValueError) as error:
         raise ArchiveError(
             f"The archive is damaged: the block at byte {offset} doesn't decompress ({error})."
@@ -105,6 +105,23 @@ def unpack(raw: bytes, offset: int) -> bytes:
         raise ArchiveError(
             f"The archive is damaged: the block at byte {offset} fails its checksum."
         )
+    return content
+
+
+def _inflate(body: memoryview, size: int) -> bytes:
+    """Return *size* bytes of what *body* holds, and never more than one byte more.
+
+    Raises:
+        ValueError: it holds another number of bytes, or more than anything of ours.
+    """
+    if size > _LONGEST:
+        raise ValueError(f"it holds more than {_LONGEST >> 20} MiB")
+    inflated = zlib_ng.decompressobj(_RAW)
+    content: bytes = inflated.decompress(body, size + 1)
+    if not inflated.eof and len(content) <= size:  # what is left is the end alone
+        content += inflated.decompress(inflated.unconsumed_tail, 1)
+    if not inflated.eof or inflated.unused_data:
+        raise ValueError("its length isn't what it says")
     return content
 
 

@@ -8,6 +8,13 @@ from urllib.parse import quote_plus, unquote_plus
 
 ROOT = "dump"
 BUCKETS = "system.buckets."
+# Collections of an unfinished restore: they are never part of a backup, and the next restore
+# removes them.
+LOADING = "_migrations_restore."
+# What the server neither drops nor renames, but keeps documents of the application in.
+SPECIAL = frozenset({"system.js"})
+# The server's own, as in "shop.items".
+_NAMESPACE_BYTES = 255
 
 # The longest name that leaves room for ".metadata.json.gz" in the 255 bytes of a file name.
 _LONGEST = 238
@@ -37,3 +44,27 @@ def data_file(database: str, collection: str, kind: str) -> str:
 def metadata_file(database: str, collection: str) -> str:
     """Return the path of options and indexes."""
     return f"{ROOT}/{database}/{escape(collection)}.metadata.json"
+
+
+def problem(database: str, collection: str, kind: str) -> str | None:
+    """Return why no server would have a collection of this name in *database*; None if it may.
+
+    The rules are those of NamespaceString in the server.
+    """
+    stored = BUCKETS + collection if kind == "timeseries" else collection
+    own = collection.startswith("system.") and collection not in SPECIAL
+    length = len(f"{database}.{stored}".encode(errors="surrogatepass"))
+    rules = (
+        (not collection, "it is empty"),
+        ("\0" in collection, "it holds a NUL"),
+        ("$" in collection, "it holds a $"),
+        (collection.startswith("."), "it begins with a dot"),
+        (own, "it is one of the server's own"),
+        (collection.startswith(LOADING), "a restore uses such names for the time of its work"),
+        (any("\ud800" <= each <= "\udfff" for each in collection), "it isn't text"),
+        (
+            length > _NAMESPACE_BYTES,
+            f"with the database's name, it is longer than {_NAMESPACE_BYTES} bytes",
+        ),
+    )
+    return next((reason for broken, reason in rules if broken), None)

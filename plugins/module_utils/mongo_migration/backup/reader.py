@@ -19,13 +19,15 @@ from ..support.prefetch import ahead
 from ..support.progress import Sink
 from ..values.digest import Digest
 from ..values.raw import split
-from . import footer, manifest, members
+from . import footer, manifest, manifest_format, members
 from .pipeline import in_order
 from .spool import Spool
 
 _THREADS = 2
 _BLOCK = 512
 _SHORT_NAME = 100  # what is left of a long name in the tar header proper
+# A document with the server's own room for a command.
+LONGEST_DOCUMENT = (16 << 20) + (16 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Reader:
 
     def __init__(self, path: Path, file: Spool | None = None) -> None:
         self.path = path
+        self.notes: list[str] = []
         self.encrypted = file is not None
         self._reading = Lock()  # several collections may be read at once
         self._file: BinaryIO | Spool
@@ -79,6 +82,11 @@ class Reader:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 over all of it, which tells it from any other."""
+        return self.footer.hash.hex()
 
     def batches(self, collection: manifest.Collection) -> Generator[list[bytes], None, None]:
         """Yield the documents of *collection* in lists, as they were read from the server."""
@@ -215,7 +223,7 @@ class Reader:
     def _read_manifest(self) -> manifest.Manifest:
         header = self._unpacked(self._member(self.footer.manifest))
         content = self._unpacked(self._member(header.end))
-        return manifest.parse(content.content)
+        return manifest_format.parse(content.content)
 
     def _blocks(
         self,
@@ -257,11 +265,17 @@ class Reader:
 
 def _documents(content: bytes, offset: int) -> list[bytes]:
     try:
-        return split(content)
+        documents = split(content)
     except ValueError as error:
         raise ArchiveError(
             f"The archive is damaged: the block at byte {offset} holds {error}."
         ) from error
+    if max(map(len, documents), default=0) > LONGEST_DOCUMENT:
+        raise ArchiveError(
+            f"The archive is damaged: the block at byte {offset} holds a document that is longer "
+            "than any server takes."
+        )
+    return documents
 
 
 def _is_tar_header(content: bytes, file: manifest.File) -> bool:

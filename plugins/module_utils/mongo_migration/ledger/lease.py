@@ -208,6 +208,7 @@ def _take(
         collection.update_one(
             {"_id": LEASE_ID}, {"$setOnInsert": {"token": 0, "expires": None}}, upsert=True
         )
+    _end_abandoned_transaction(collection, free)
     asked = _now()
     before = collection.find_one_and_update(
         {"_id": LEASE_ID, "$or": free},
@@ -231,6 +232,19 @@ def _take(
     if before["expires"] is not None and "session" in before:
         _end_transaction(collection.database, before["session"])
     return Lease(collection, before["token"] + 1, seconds, session=session, asked=asked)
+
+
+def _end_abandoned_transaction(
+    collection: Collection[dict[str, Any]], free: list[dict[str, Any]]
+) -> None:
+    """End the transaction of a holder whose lease is over: it may hold the lease's own document.
+
+    Until it ended, taking the lease would wait for it.
+    """
+    abandoned = {"_id": LEASE_ID, "expires": {"$ne": None}, "$or": free}
+    found = collection.find_one(abandoned, {"session": 1})
+    if found and "session" in found:
+        _end_transaction(collection.database, found["session"])
 
 
 def _end_transaction(database: Database[dict[str, Any]], session: Any) -> None:
