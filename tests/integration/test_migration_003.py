@@ -395,16 +395,20 @@ def test_a_closed_period_of_this_year_gets_no_entries_unless_allowed(
     assert failed(site.verify("003")) == []
 
 
-def test_two_periods_of_one_year_stop_the_migration(site: Deployment, at: At):
+def test_two_open_periods_of_today_stop_the_migration_and_the_repair_is_named(
+    site: Deployment, at: At
+):
     at(AUTUMN)
     tenant = organization(site)
     twice = {period(site, tenant, 2026), period(site, tenant, 2026)}
     before = site.content()
     with pytest.raises(PlanBlockedError) as caught:
         site.migrate("003")
-    problem = caught.value.details["problems"][0]
-    assert "no organization has two periods of one fiscal year" in problem["what"]
-    assert set(problem["samples"][0]["ids"]) == twice
+    (problem,) = caught.value.details["problems"]
+    assert "no organization has two open periods that contain today" in problem["what"]
+    assert set(problem["samples"][0]) == twice
+    assert (problem["repair"], problem["count"]) == ("duplicate_periods", 1)
+    assert problem["settings"] == {"unclear_periods": ["make", "leave"]}
     assert site.content() == before
 
 
@@ -496,14 +500,30 @@ def test_what_is_no_period_is_replaced_and_comes_back(site: Deployment, value: A
     assert site.content() == before
 
 
-def test_an_entry_in_another_organizations_period_fails_verification(site: Deployment, at: At):
+@pytest.mark.parametrize("policy", ["replace", "skip"])
+def test_an_entry_in_another_organizations_period_is_told_by_the_plan(
+    site: Deployment, at: At, policy: str
+):
     at(AUTUMN)
     one, other = organization(site), organization(site)
-    entry(site, one, financialPeriod=period(site, other, 2026))
-    site.migrate("003")
-    assert failed(site.verify("003")) == [
-        "every journal entry's period belongs to its own organization"
-    ]
+    theirs = period(site, other, 2026)
+    wrong = entry(site, one, financialPeriod=theirs)
+    right = entry(site, other, financialPeriod=theirs)
+    before = site.content()
+    with pytest.raises(PlanBlockedError) as caught:
+        site.migrate("003")
+    (problem,) = caught.value.details["problems"]
+    assert (problem["count"], problem["samples"]) == (1, [wrong])
+    assert problem["policy"] == "when_contradicted: fail"
+    assert problem["settings"] == {"contradicting_entries": ["replace", "skip"]}
+    site.migrate("003", contradicting_entries=policy)
+    (mine,) = periods(site, one)
+    assert period_of(site, wrong) == (mine["_id"] if policy == "replace" else theirs)
+    assert period_of(site, right) == theirs
+    assert failed(site.verify("003")) == []
+    site.roll_back("003")
+    assert failed(site.verify("003", "rolled_back")) == []
+    assert site.content() == before
 
 
 # -- entries of nobody -----------------------------------------------------------------------

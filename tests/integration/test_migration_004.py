@@ -131,18 +131,29 @@ def test_values_of_equal_look_come_back_with_their_own_type(site: Deployment, co
 # -- what is right already -------------------------------------------------------------------
 
 
-def test_a_valid_organization_is_kept_even_if_it_is_not_the_owners(
-    site: Deployment, company: Tenants
+@pytest.mark.parametrize("policy", ["replace", "skip"])
+def test_a_valid_organization_that_is_not_the_owners_stops_unless_a_policy_says_which_is_right(
+    site: Deployment, company: Tenants, policy: str
 ):
     one, other = company.organizations[:2]
-    kept = company.add("bills", company.users[one], other)
+    wrong = company.add("bills", company.users[one], other)
+    right = company.add("bills", company.users[other], other)
     ours = company.add("bills", company.users[one])
-    site.migrate("004")
-    assert company.value("bills", kept) == other
+    orphan = company.add("bills", ABSENT, other)
+    before = site.content()
+    with pytest.raises(PlanBlockedError) as caught:
+        site.migrate("004")
+    (problem,) = caught.value.details["problems"]
+    assert (problem["count"], problem["samples"]) == (1, [wrong])
+    assert site.content() == before
+    site.batch_size = 1
+    site.migrate("004", contradicting_documents=policy)
+    assert company.value("bills", wrong) == (one if policy == "replace" else other)
+    assert company.value("bills", right) == company.value("bills", orphan) == other
     assert company.value("bills", ours) == one
+    assert failed(site.verify("004")) == []
     site.roll_back("004")
-    assert company.value("bills", kept) == other
-    assert company.value("bills", ours) is ABSENT
+    assert site.content() == before
 
 
 # -- text that contradicts -------------------------------------------------------------------

@@ -13,8 +13,11 @@ _FIELD = {
     "description": "a top-level field other than _id",
 }
 _FILTER = {"type": "object"}
+# Of playbooks/repairs, as `repair=` names it.
+_REPAIR = {"type": "string", "pattern": "^[a-z]+(_[a-z]+)*$"}
 _TYPES = [
     "objectId", "string", "int", "long", "double", "decimal", "bool", "date", "object", "array",
+    "binData",
 ]  # fmt: skip
 
 _REFERENCE: dict[str, Any] = {
@@ -79,6 +82,8 @@ _SET_FIELD: dict[str, Any] = {
         "when_invalid": {"enum": ["replace", "keep", "fail"]},
         "when_contradicted": {"enum": ["fail", "replace", "skip"]},
         "when_unresolved": {"enum": ["fail", "skip"]},
+        "when_unclear": {"enum": ["fail", "skip"]},
+        "repair_text": _REPAIR,
     },
 }
 
@@ -123,6 +128,8 @@ _INSERT_FOR_EACH: dict[str, Any] = {
                 "from": _NAME,
                 "to": _NAME,
                 "containing": {},
+                "boundaries": {},
+                "when_gap": {"enum": ["fail", "fit", "leave"]},
             },
         },
         "referenced_by": {"type": "object", "additionalProperties": _NAME},
@@ -167,6 +174,12 @@ _MERGE_DUPLICATES: dict[str, Any] = {
         "where": _FILTER,
         "keep": {"enum": ["most_referenced", "oldest", "newest"]},
         "referenced_by": {"type": "object", "minProperties": 1, "additionalProperties": _FIELD},
+        "overlapping": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["from", "to"],
+            "properties": {"from": _NAME, "to": _NAME},
+        },
         "same": {"type": "array", "uniqueItems": True, "items": _NAME},
         "when_different": {"enum": ["fail", "skip", "merge"]},
     },
@@ -221,6 +234,7 @@ _CHECK: dict[str, Any] = {
         "fix": {"type": "string"},
         "when": {"type": ["boolean", "string"]},
         "severity": {"enum": ["error", "warning"]},
+        "repair": _REPAIR,
         "none": {
             "type": "object",
             "additionalProperties": False,

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import bson
+from pymongo.cursor import Cursor
 
 from ..errors import DefinitionError
-from ..values import ejson
-from ..values.compare import bind_now
+from ..support.chunks import chunks
+from ..values import compare, ejson
+from ..values.compare import bind_now, hashable
 from .collections import Collections
 
 # Keys that a batch brings are looked up together; this many results are remembered.
@@ -32,6 +34,16 @@ class Unresolved:
     """No value: the reason, the same for all documents that fail alike."""
 
     reason: str
+    unclear: bool = False  # there are documents to choose from, and none or several fit
+    is_text: bool = False  # all that is wrong is that an id is stored as text
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Whether a value that a document holds agrees with what it is found by."""
+
+    agrees: bool
+    source: str
 
 
 Resolution = Found | Unresolved
@@ -42,12 +54,16 @@ class Source(Protocol):
     """Finds the value for a document from a key: the values of :attr:`inputs` in it."""
 
     inputs: list[Any]  # aggregation expressions over the document
+    judges: bool  # whether it ever knows that a value is wrong
 
     def prepare(self, keys: Iterable[Key]) -> None:
         """Look up at once what a batch of keys needs."""
 
     def resolve(self, key: Key) -> Resolution:
         """Return the value for *key*, which was prepared."""
+
+    def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
+        """Return, for each key and a value held beside it, whether they agree; None: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +101,7 @@ class Constant:
     """The same value for every document."""
 
     def __init__(self, value: Any) -> None:
+        self.judges = False
         self.inputs: list[Any] = []
         self._found = Found(value, "value")
 
@@ -95,11 +112,16 @@ class Constant:
         """Return the value."""
         return self._found
 
+    def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
+        """Any value may stand in place of a constant."""
+        return [None] * len(pairs)
+
 
 class Expression:
     """An aggregation expression over the document, evaluated by the server."""
 
     def __init__(self, expression: Any) -> None:
+        self.judges = False
         self.inputs: list[Any] = [expression]
 
     def prepare(self, keys: Iterable[Key]) -> None:
@@ -111,11 +133,16 @@ class Expression:
             return Unresolved("the expression gives no value")
         return Found(key[0], "expression")
 
+    def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
+        """Any value may stand in place of a computed one."""
+        return [None] * len(pairs)
+
 
 class Unique:
     """The one document that matches. None, or several, is no answer."""
 
     def __init__(self, spec: dict[str, Any], scope: Scope) -> None:
+        self.judges = False
         self.inputs: list[Any] = []
         self._spec = spec
         self._scope = scope
@@ -131,6 +158,10 @@ class Unique:
         if self._answer is None:
             self._answer = self._find()
         return self._answer
+
+    def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
+        """Any value may stand in place of the one for all."""
+        return [None] * len(pairs)
 
     def _find(self) -> Resolution:
         name, take = self._spec["from"], self._spec["take"]
@@ -154,6 +185,7 @@ class Reference:
     """The document that another collection holds for this one, looked up batch by batch."""
 
     def __init__(self, spec: dict[str, Any], scope: Scope) -> None:
+        self.judges = True
         self._spec = spec
         self._scope = scope
         self._within = spec.get("within")
@@ -167,6 +199,7 @@ class Reference:
         if self._within:
             self._taken += [self._within["from"], self._within["to"]]
         self._cache: dict[bytes, list[dict[str, Any]]] = {}
+        self._unfit: dict[bytes, bool] = {}
 
     def prepare(self, keys: Iterable[Key]) -> None:
         """Read the documents for all keys that aren't known yet, in one query a thousand keys."""
@@ -199,20 +232,100 @@ class Reference:
                 outside = not inside
             else:
                 matches = inside
-        return self._one(matches, outside)
+        return self._one(matches, outside, equal)
 
-    def _one(self, matches: list[dict[str, Any]], outside: bool) -> Resolution:
+    def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
+        """Compare each value with what there is to take for its key, whatever `where` says.
+
+        Where the value names a document of the collection itself, that document is asked.
+        """
+        judged: list[Agreement | None] = []
+        for some in chunks(pairs, 1000):
+            known = self._owners(some) if self._spec["take"] == "_id" else self._takes(some)
+            for key, value in some:
+                equal = _token(key[: len(self._targets)])
+                there = known.get(hashable(value) if self._spec["take"] == "_id" else equal)
+                agrees = None
+                if there:
+                    agrees = (equal if self._spec["take"] == "_id" else hashable(value)) in there
+                judged.append(None if agrees is None else Agreement(agrees, self._label))
+        return judged
+
+    def _owners(self, pairs: Sequence[tuple[Key, Any]]) -> dict[bytes, set[bytes]]:
+        """Return, by the _id of the document that a value names, the key that it has itself."""
+        values = list({hashable(value): value for _, value in pairs}.values())
+        return {
+            hashable(row["_id"]): {_token([row.get(target) for target in self._targets])}
+            for row in self._all({"_id": {"$in": values}})
+        }
+
+    def _takes(self, pairs: Sequence[tuple[Key, Any]]) -> dict[bytes, set[bytes]]:
+        """Return, by the key, what there is to take for it."""
+        keys = {_token(key): key for key, _ in self._equals(pairs) if None not in key}
+        if not keys:
+            return {}
+        found: dict[bytes, set[bytes]] = {}
+        for row in self._all(self._selector(keys.values())):
+            if (value := row.get(self._spec["take"])) not in (None, ""):
+                token = _token([row.get(target) for target in self._targets])
+                found.setdefault(token, set()).add(hashable(value))
+        return found
+
+    def _equals(self, pairs: Sequence[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
+        return [(key[: len(self._targets)], value) for key, value in pairs]
+
+    def _all(self, selector: dict[str, Any]) -> Cursor[dict[str, Any]]:
+        return self._scope.collections.target(self._spec["from"]).find(
+            selector,
+            dict.fromkeys((*self._targets, self._spec["take"]), 1),
+            comment=self._scope.comment,
+        )
+
+    def _one(self, matches: list[dict[str, Any]], outside: bool, equal: Key) -> Resolution:
         name, take = self._spec["from"], self._spec["take"]
+        if not matches and (typed := self._typed(equal)) is not None:
+            return typed
         if not matches:
-            return Unresolved(f"no document in {name} with {self._by()}{self._conditions()}")
+            return Unresolved(
+                f"no document in {name} with {self._by()}{self._conditions()}",
+                unclear=self._exists(equal),
+            )
         if len(matches) > 1:
             return Unresolved(
-                f"more than one document in {name} with {self._by()}{self._conditions()}"
+                f"more than one document in {name} with {self._by()}{self._conditions()}",
+                unclear=True,
             )
         value = matches[0].get(take)
         if value is None or value == "":
             return Unresolved(f"{name}.{take} is empty where {self._by()}")
         return Found(value, self._label, outside)
+
+    def _typed(self, equal: Key) -> Unresolved | None:
+        """Return what to say where the key is text and, as an id, would find the value."""
+        if len(equal) != 1 or not isinstance(equal[0], str):
+            return None
+        for identity in compare.ids_in(equal[0]):
+            found = self._cached([identity])
+            if len(found) == 1 and found[0].get(self._spec["take"]) not in (None, ""):
+                what = f"the id of a document in {self._spec['from']}, but as text"
+                return Unresolved(f"{_label(self._expressions[0])} is {what}", is_text=True)
+        return None
+
+    def _cached(self, equal: Key) -> list[dict[str, Any]]:
+        if (token := _token(equal)) not in self._cache:
+            self._fetch({token: equal})
+        return self._cache[token]
+
+    def _exists(self, equal: Key) -> bool:
+        """Return whether any document has the key, though none that fits."""
+        if not self._within and not self._spec.get("where"):
+            return False
+        token = _token(equal)
+        if token not in self._unfit:
+            if len(self._unfit) > _CACHE_LIMIT:
+                self._unfit.clear()
+            self._unfit[token] = any(True for _ in self._all(self._selector([equal])).limit(1))
+        return self._unfit[token]
 
     def _by(self) -> str:
         match = self._spec["match"]
@@ -242,18 +355,18 @@ class Reference:
         for token in wanted:
             self._cache[token] = []
         where = bind_now(self._spec.get("where", {}), self._scope.now)
-        if len(self._targets) == 1:
-            selector: dict[str, Any] = {self._targets[0]: {"$in": [k[0] for k in wanted.values()]}}
-        else:
-            selector = {
-                "$or": [dict(zip(self._targets, key, strict=True)) for key in wanted.values()]
-            }
+        selector = self._selector(wanted.values())
         fields = sorted({*self._targets, *self._taken})
         for document in self._rows({"$and": [selector, where]}, wanted, fields):
             token = _token([document.get(target) for target in self._targets])
             if token in self._cache:
                 # There are many of them: without what the token says already.
                 self._cache[token].append({name: document.get(name) for name in self._taken})
+
+    def _selector(self, keys: Iterable[Key]) -> dict[str, Any]:
+        if len(self._targets) == 1:
+            return {self._targets[0]: {"$in": [key[0] for key in keys]}}
+        return {"$or": [dict(zip(self._targets, key, strict=True)) for key in keys]}
 
     def _rows(
         self, selector: dict[str, Any], wanted: dict[bytes, Key], fields: list[str]
@@ -283,6 +396,7 @@ class FirstOf:
 
     def __init__(self, sources: list[Source]) -> None:
         self._sources = sources
+        self.judges = any(source.judges for source in sources)
         self.inputs: list[Any] = []
         self._slices: list[slice] = []
         for source in sources:
@@ -300,13 +414,27 @@ class FirstOf:
 
     def resolve(self, key: Key) -> Resolution:
         """Return the first value found, or all the reasons."""
-        reasons = []
+        reasons, unclear, is_text = [], False, False
         for source, part in zip(self._sources, self._slices, strict=True):
             answer = source.resolve(key[part])
             if isinstance(answer, Found):
                 return answer
             reasons.append(answer.reason)
-        return Unresolved("; and ".join(reasons))
+            unclear = unclear or answer.unclear
+            is_text = is_text or answer.is_text
+        return Unresolved("; and ".join(reasons), unclear, is_text)
+
+    def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
+        """A value that one of the sources agrees with is right; else the first to know counts."""
+        columns = [
+            source.judge([(key[part], value) for key, value in pairs])
+            for source, part in zip(self._sources, self._slices, strict=True)
+        ]
+        judged = []
+        for row in zip(*columns, strict=True):
+            known = [item for item in row if item is not None]
+            judged.append(next((item for item in known if item.agrees), next(iter(known), None)))
+        return judged
 
 
 def _own(tree: Any, owner: str | None) -> Any:

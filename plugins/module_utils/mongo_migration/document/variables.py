@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import Collector, DefinitionError
@@ -92,6 +92,14 @@ def render(tree: Any, values: Mapping[str, Any], *, source: str, keep: frozenset
         return node
 
     return walk(tree, "")
+
+
+def named_in(templates: Iterable[str]) -> set[str]:
+    """Return the variables that *templates* name."""
+    found: set[str] = set()
+    for text in templates:
+        found |= meta.find_undeclared_variables(_ENVIRONMENT.parse(text))
+    return found
 
 
 def condition(when: bool | str, values: Mapping[str, Any], *, where: str) -> bool:

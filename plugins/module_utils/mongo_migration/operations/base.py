@@ -25,6 +25,17 @@ class Plan:
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    # What is needed to foresee the postconditions, and no part of the plan that people read.
+    changed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    settled: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def change(self, collection: str, selector: dict[str, Any]) -> None:
+        """Note that documents of *selector* in *collection* are written, or complained of."""
+        self.changed.setdefault(collection, []).append(selector)
+
+    def settle(self, name: str, documents: list[dict[str, Any]]) -> None:
+        """Note what *name* (the document's) also holds once the problems are settled."""
+        self.settled.setdefault(name, []).extend(documents)
 
 
 @dataclass(kw_only=True)
@@ -155,9 +166,11 @@ def problem(
     samples: list[Any],
     policy: str,
     fix: str,
+    repair: str | None = None,
 ) -> dict[str, Any]:
-    """Return a problem of a plan."""
+    """Return a problem of a plan; *repair* is the one that settles it, as `repair=` names it."""
     return {
+        **({"repair": repair} if repair else {}),
         "step": step,
         "collection": collection,
         "what": what,

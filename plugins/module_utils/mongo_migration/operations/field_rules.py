@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ class Rules:
     when_invalid: str
     when_contradicted: str
     when_unresolved: str
+    when_unclear: str  # of several documents to take the value from, or where none of them fits
 
     @classmethod
     def of(cls, options: Mapping[str, Any], now: Any) -> Rules:
@@ -44,12 +45,21 @@ class Rules:
             when_invalid=options.get("when_invalid", "replace"),
             when_contradicted=options.get("when_contradicted", "fail"),
             when_unresolved=options.get("when_unresolved", "fail"),
+            when_unclear=options.get("when_unclear", options.get("when_unresolved", "fail")),
         )
 
-    def candidates(self, referents: Referents) -> dict[str, Any]:
-        """Return a filter for the documents that lack a value."""
+    def candidates(self, referents: Referents, also: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return a filter for the documents that lack a value, or hold one of *also*."""
         keep = self.when_invalid == "keep"
         mine = compare.candidate(self.field, self.kind, referents.ids, keep)
+        if also:
+            mine = {"$or": [mine, {self.field: {"$in": list(also)}}]}
+        return {"$and": [mine, self.where]} if self.where else mine
+
+    def others(self, referents: Referents) -> dict[str, Any]:
+        """Return a filter for the documents whose value is of the right kind."""
+        lacking = compare.candidate(self.field, self.kind, referents.ids, keep_invalid=False)
+        mine = {"$nor": [lacking]}
         return {"$and": [mine, self.where]} if self.where else mine
 
     def answer(self, source: Source, key: Key, referents: Referents) -> Resolution:
@@ -57,22 +67,47 @@ class Rules:
         answer = source.resolve(key)
         if not isinstance(answer, Found):
             return answer
+        if self._counts_as_missing(answer.value):
+            held = ejson.short(answer.value)
+            return Unresolved(f"{answer.source} gives {held}, which itself counts as missing")
         if not referents.has(answer.value):
+            if referents.named_by(answer.value) is not None:
+                what = f"the id of a document in {referents.name}, but as text"
+                return Unresolved(f"{answer.source} gives {what}", is_text=True)
             return Unresolved(f"{answer.source} gives a value that isn't in {referents.name}")
         kind = compare.bson_type(answer.value)
         if self.kind is not None and kind != self.kind:
             return Unresolved(f"{answer.source} gives a value of type {kind}, not {self.kind}")
         return answer
 
+    def _counts_as_missing(self, value: Any) -> bool:
+        """Return whether a document with *value* would be a candidate again."""
+        if value == "" and isinstance(value, str):
+            return not (self.kind == "string" and self.when_invalid == "keep")
+        return value is None
+
+    def policy(self, answer: Unresolved) -> str:
+        """Return the name of the policy for documents that get no value."""
+        return "unclear" if answer.unclear else "unresolved"
+
     def objection(
-        self, before: Any, answer: Resolution, referents: Referents
+        self, before: Any, answer: Resolution, referents: Referents, *, contradicts: bool = False
     ) -> tuple[str, str] | None:
-        """Return the policy and the reason why a document can't just be written."""
+        """Return the policy and the reason why a document can't just be written.
+
+        Args:
+            before: what it holds.
+            answer: what it should hold.
+            referents: what a value may name.
+            contradicts: what it holds exists, but isn't what belongs to it.
+        """
         empty = before is ABSENT or before is None or before == ""
-        if not empty and self.when_invalid == "fail":
+        if compare.is_encrypted(before):
+            return "fail", f"its {self.field} is encrypted on the client"
+        if not empty and not contradicts and self.when_invalid == "fail":
             return "fail", f"its {self.field} is {ejson.short(before)}"
         if not isinstance(answer, Found):
-            return self.when_unresolved, answer.reason
+            return (self.when_unclear if answer.unclear else self.when_unresolved), answer.reason
         if self.when_contradicted != "replace" and referents.names_another(before, answer.value):
             reason = f"its {self.field} names another one than {answer.source} gives"
             return self.when_contradicted, reason

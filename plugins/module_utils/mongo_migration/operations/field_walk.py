@@ -15,7 +15,7 @@ from ..ledger.batches import StaleBatchError, Write, Writer
 from ..values import compare, ejson
 from ..values.digest import Digest
 from ..values.raw import raw_documents
-from . import candidates, statements
+from . import candidates, contradictions, statements
 from .candidates import Page
 from .current_values import holding
 from .field_rules import Rules, Target
@@ -76,6 +76,8 @@ class Walk:
         self._referents = referents
         self._writer = writer
         self._grouping = Grouping(rules, target, referents)
+        # Held where they don't belong, if those are to be replaced. Which ones, each page tells.
+        self._wrong = contradictions.values(rules, target, referents, comment=writer.comment)
         self._most = _most_documents(target.collection)
         # Each batch has to prove itself where the whole collections won't be compared.
         compared = writer.settings.frozen and "baseline" in writer.run.document
@@ -142,7 +144,7 @@ class Walk:
         page = candidates.read(
             self._target,
             self._rules.field,
-            where=self._rules.candidates(self._referents),
+            where=self._rules.candidates(self._referents, self._wrong),
             position=position,
             limit=min(self._most, max(size, _PAGE)) if proving else size,
             rest=proving,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import bson
-from bson.objectid import ObjectId
 
 from ..document.value_sources import Found
 from ..errors import PlanBlockedError
-from ..values import ejson
+from ..values import compare, ejson
 from ..values.compare import ABSENT
 from .candidates import Page, Token
 from .field_rules import Rules, Target
@@ -66,6 +65,8 @@ class Grouping:
         # that get the same share the answer.
         self._settled: dict[Token, _Shape] = {}
         self._shapes: dict[bytes, _Shape] = {}
+        # Of the page that was prepared: what exists, but isn't what belongs to its document.
+        self._wrong: set[Token] = set()
         self._bytes = 0
 
     @property
@@ -78,8 +79,21 @@ class Grouping:
         # What a value names may have been created since the step began: an application that
         # already writes the field must never be overwritten.
         held = [meaning.get("before") for meaning in page.meanings.values()]
-        self._referents.refresh([value for value in held if isinstance(value, ObjectId)])
+        self._referents.refresh([value for value in held if self._is_id(value)])
         self._target.source.prepare([meaning.get("key", []) for meaning in page.meanings.values()])
+        self._wrong = self._contradicting(page)
+
+    def _contradicting(self, page: Page) -> set[Token]:
+        """Return the tokens of documents whose value exists, but isn't what belongs to them."""
+        if self._rules.when_contradicted != "replace":
+            return set()
+        good = {t: m for t, m in page.meanings.items() if self._is_good(m.get("before"))}
+        judged = self._target.source.judge([(m.get("key", []), m["before"]) for m in good.values()])
+        return {
+            token
+            for token, found in zip(good, judged, strict=True)
+            if found is not None and not found.agrees
+        }
 
     def of(self, page: Page) -> Grouped:
         """Return the documents by (value to write, value before).
@@ -99,9 +113,10 @@ class Grouping:
             group["ids"].append(identity)
         for token, alike in unsettled.items():
             meaning = page.meaning(token)
-            if self._is_good(meaning.get("before")):
+            contradicts = token in self._wrong
+            if self._is_good(meaning.get("before")) and not contradicts:
                 continue
-            if (shape := self._shape(meaning, alike[0])) is None:
+            if (shape := self._shape(meaning, alike[0], contradicts=contradicts)) is None:
                 skipped += len(alike)
                 continue
             self._remember(token, shape)
@@ -110,14 +125,24 @@ class Grouping:
 
     def _is_good(self, before: Any) -> bool:
         """Return whether *before* names something that exists by now."""
-        names = isinstance(before, ObjectId) and self._referents.ids is not None
+        names = self._is_id(before) and self._referents.ids is not None
         return names and self._referents.has(before)
 
-    def _shape(self, meaning: Mapping[str, Any], identity: Any) -> _Shape | None:
+    def _is_id(self, value: Any) -> bool:
+        """Return whether *value* is of the type that the field's ids have."""
+        if value is None or self._referents.name is None:
+            return False
+        return compare.bson_type(value) == self._rules.kind
+
+    def _shape(
+        self, meaning: Mapping[str, Any], identity: Any, *, contradicts: bool
+    ) -> _Shape | None:
         """Return what is to be written into candidates like *identity*; None leaves them alone."""
         before = meaning.get("before", ABSENT)
         answer = self._rules.answer(self._target.source, meaning.get("key", []), self._referents)
-        if (why := self._rules.objection(before, answer, self._referents)) is None:
+        if (
+            why := self._rules.objection(before, answer, self._referents, contradicts=contradicts)
+        ) is None:
             assert isinstance(answer, Found)
             return _Shape.of(answer.value, before)
         policy, reason = why

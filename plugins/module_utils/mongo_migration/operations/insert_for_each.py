@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import bson
@@ -19,6 +21,7 @@ from ..support.chunks import chunks
 from ..values import compare, ejson
 from ..values.compare import hashable
 from .base import Check, Plan, Touched, Undone, problem
+from .spans import Spans
 from .validators import Validator
 
 KIND = "insert_for_each"
@@ -28,6 +31,31 @@ _SAMPLES = 5
 _UNKNOWN_TIMEZONE = 40485
 # More distinct settings than the world has timezones are a sign of a wrong path.
 _MOST_TIMEZONES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Computed:
+    """A document that should exist, and what it should contain."""
+
+    document: dict[str, Any]
+    instants: list[Any]
+    boundaries: list[Any]
+
+
+@dataclass(kw_only=True)
+class _Sorted:
+    """What should exist, by whether it does."""
+
+    new: list[dict[str, Any]] = field(default_factory=list)
+    existing: int = 0
+    # With the existing one that it overlaps.
+    overlapping: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    # None contains what they should contain, and something is in the way: with the ones that are
+    # there, and what would fit between them.
+    gaps: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] = field(
+        default_factory=list
+    )
+    beside: int = 0  # of the new ones, those that join others, none of which contains the instant
 
 
 class InsertForEach:
@@ -48,6 +76,8 @@ class InsertForEach:
         self._key: list[str] = options["key"]
         self._inputs: dict[str, dict[str, Any]] = options.get("inputs", {})
         self._span: dict[str, Any] | None = options.get("not_overlapping")
+        self._spans = Spans(first=self._span["from"], last=self._span["to"]) if self._span else None
+        self._when_gap: str = (self._span or {}).get("when_gap", "fail")
         if not set(self._key) <= set(options["document"]):
             raise DefinitionError(
                 f"steps[{step.index}].{KIND}.key: {', '.join(self._key)} must all be fields of "
@@ -63,20 +93,19 @@ class InsertForEach:
         """Count what would be inserted and what exists, and find invalid inputs."""
         plan = Plan()
         self._plan_inputs(plan)
-        useless: list[dict[str, Any]] = []
-        new, existing, overlapping = self._sort_out(self._computed(), useless)
-        self._plan_useless(plan, useless)
+        found = self._sort_out(self._computed())
+        self._plan_gaps(plan, found)
         planned = self._scope.planned.setdefault(self._into_name, [])
-        planned += new
-        self._plan_refused(plan, new)
-        for document, other in overlapping[:_SAMPLES]:
+        planned += found.new
+        self._plan_refused(plan, found.new)
+        for document, other in found.overlapping[:_SAMPLES]:
             plan.warnings.append(
                 f"{self._into_name}: kept {ejson.short(other['_id'])}, which overlaps what "
                 f"{self._label(document)} would get"
             )
-        if len(overlapping) > _SAMPLES:
+        if len(found.overlapping) > _SAMPLES:
             plan.warnings.append(
-                f"{self._into_name}: {len(overlapping):,} existing documents overlap new ones"
+                f"{self._into_name}: {len(found.overlapping):,} existing documents overlap new ones"
             )
         plan.rows.append(
             {
@@ -85,11 +114,12 @@ class InsertForEach:
                 "collection": self._into_name,
                 "real_name": self._into.name,
                 "documents": self._into.count_documents({}, comment=self._scope.comment),
-                "candidates": len(new),
-                "to_insert": len(new),
-                "existing": existing + len(overlapping),
-                "overlapping": len(overlapping),
-                "samples": [{key: item[key] for key in self._key} for item in new[:_SAMPLES]],
+                "candidates": len(found.new),
+                "to_insert": len(found.new),
+                "existing": found.existing + len(found.overlapping),
+                "overlapping": len(found.overlapping),
+                "gaps": len(found.gaps),
+                "samples": [{key: item[key] for key in self._key} for item in found.new[:_SAMPLES]],
             }
         )
         return plan
@@ -116,7 +146,7 @@ class InsertForEach:
         here = {"step": self._step.index}
         created = not self._scope.collections.exists(self._into_name)
         for computed in chunks(self._computed(), _BATCH):
-            new, _existing, _overlapping = self._sort_out(computed)
+            new = self._sort_out(computed).new
             if not new:
                 continue
             entry = {
@@ -149,14 +179,17 @@ class InsertForEach:
     def check(self) -> Iterator[Check]:
         """Compute anew what should exist and look for it."""
         computed = list(self._computed())
-        new, existing, overlapping = self._sort_out(computed)
+        found = self._sort_out(computed)
+        new, gaps = found.new, len(found.gaps)
+        left = gaps if self._when_gap == "leave" else 0
         yield Check(
             name=f"{self._into_name}: one for each of {self._options['from']} "
             f"({', '.join(self._key)})",
-            passed=not new,
-            expected=len(computed),
-            observed=existing + len(overlapping),
+            passed=not new and left == gaps,
+            expected=len(computed) - left,
+            observed=found.existing + len(found.overlapping),
             examined=len(computed),
+            detail=f"{left} gaps left by policy" if left else "",
             samples=[{key: item[key] for key in self._key} for item in new[:_SAMPLES]],
         )
 
@@ -172,9 +205,14 @@ class InsertForEach:
         if self._from is not None:
             yield from self._from.aggregate(stages, allowDiskUse=True, comment=self._scope.comment)
 
-    def _computed(self) -> Iterator[dict[str, Any]]:
+    def _computed(self) -> Iterator[_Computed]:
         """Yield the documents that should exist, each key once, in the order of the keys."""
-        body: Any = self._options["document"]
+        span = self._span or {}
+        body: Any = {
+            "document": self._options["document"],
+            "instants": span.get("containing"),
+            "boundaries": span.get("boundaries"),
+        }
         if each := self._options.get("for_each"):
             body = {"$map": {"input": each["in"], "as": each["as"], "in": body}}
         # Each `let` may use the ones above it: one nested in the other.
@@ -183,50 +221,89 @@ class InsertForEach:
         if self._inputs:
             known = {name: self._input(rule) for name, rule in self._inputs.items()}
             body = {"$let": {"vars": known, "in": body}}
-        stages = [*self._source_stages(), {"$project": {"_id": 0, "document": body}}]
+        stages = [*self._source_stages(), {"$project": {"_id": 0, "made": body}}]
         if each:
-            stages.append({"$unwind": "$document"})
+            stages.append({"$unwind": "$made"})
         stages += [
             {
                 "$group": {
-                    "_id": [f"$document.{key}" for key in self._key],
-                    "document": {"$first": "$document"},
+                    "_id": [f"$made.document.{key}" for key in self._key],
+                    "document": {"$first": "$made.document"},
+                    "instants": {"$push": "$made.instants"},
+                    "boundaries": {"$first": "$made.boundaries"},
                 }
             },
             {"$sort": {"_id": 1}},
         ]
         for row in self._rows(stages):
-            yield {"_id": ObjectId(), **row["document"]}
+            yield _Computed(
+                document={"_id": ObjectId(), **row["document"]},
+                instants=list(_flat(row["instants"])),
+                boundaries=row["boundaries"] or [],
+            )
 
-    def _sort_out(
-        self, computed: Iterable[dict[str, Any]], useless: list[dict[str, Any]] | None = None
-    ) -> tuple[list[dict[str, Any]], int, list[tuple[dict[str, Any], dict[str, Any]]]]:
-        """Return what is new, how many exist, and those that an existing one overlaps.
-
-        What is kept without serving the purpose is added to *useless*.
-        """
-        new: list[dict[str, Any]] = []
-        existing = 0
-        overlapping = []
+    def _sort_out(self, computed: Iterable[_Computed]) -> _Sorted:
+        """Tell what is new from what exists."""
+        found = _Sorted()
         for chunk in chunks(computed, _BATCH):
             by = self._span["within"] if self._span else self._key
             present: dict[bytes, list[dict[str, Any]]] = {}
-            for item in self._present(chunk, by):
+            for item in self._present([one.document for one in chunk], by):
                 present.setdefault(_token(item, by), []).append(item)
-            for document in chunk:
-                others = present.get(_token(document, by), [])
-                key = _token(document, self._key)
-                same = [other for other in others if _token(other, self._key) == key]
-                if same:
-                    existing += 1
-                elif other := next((o for o in others if self._overlaps(document, o)), None):
-                    overlapping.append((document, other))
-                else:
-                    new.append(document)
-                    continue
-                if useless is not None and not self._serves(document, others):
-                    useless.append(same[0] if same else overlapping[-1][1])
-        return new, existing, overlapping
+            # In the order of the keys, what belongs together may lie in two chunks.
+            for item in found.new[-_BATCH:]:
+                present.setdefault(_token(item, by), []).append(item)
+            for one in chunk:
+                self._sort_one(found, one, present.setdefault(_token(one.document, by), []))
+        return found
+
+    def _sort_one(self, found: _Sorted, one: _Computed, others: list[dict[str, Any]]) -> None:
+        """Sort out one document; what is new is added to *others*, which are there."""
+        document, spans = one.document, self._spans
+        key = _token(document, self._key)
+        same = [other for other in others if _token(other, self._key) == key]
+        over = [other for other in others if spans and spans.overlap(document, other)]
+        if spans and self._span and "containing" in self._span and others:
+            instants = [
+                instant
+                for instant in one.instants
+                if spans.contains(document, instant)
+                and not any(spans.contains(other, instant) for other in others)
+            ]
+            if instants:
+                self._fill(found, replace(one, instants=instants), others, whole=not (same or over))
+                return
+        if same:
+            found.existing += 1
+        elif over:
+            found.overlapping.append((document, over[0]))
+        else:
+            found.new.append(document)
+            others.append(document)
+
+    def _fill(
+        self, found: _Sorted, one: _Computed, others: list[dict[str, Any]], *, whole: bool
+    ) -> None:
+        """Sort out a document that would contain *instants*, which none of *others* does."""
+        spans, document = self._spans, one.document
+        assert spans is not None
+        longest = max(map(spans.length, others))
+        if whole and (not longest or longest * 2 > spans.length(document)):
+            # Nothing is in its way, and what is there isn't of another kind, such as months.
+            found.beside += 1
+            found.new.append(document)
+            others.append(document)
+            return
+        pieces: list[dict[str, Any]] = []
+        for instant in one.instants:
+            if not any(spans.contains(piece, instant) for piece in pieces):
+                piece = spans.fit(document, [*others, *pieces], instant, one.boundaries)
+                pieces.append({**piece, "_id": ObjectId()})
+        if self._when_gap == "fit":
+            found.new += pieces
+            others += pieces
+        else:
+            found.gaps.append((document, list(others), pieces))
 
     def _present(self, chunk: list[dict[str, Any]], by: list[str]) -> Iterator[dict[str, Any]]:
         wanted = {
@@ -238,51 +315,45 @@ class InsertForEach:
         yield from self._into.find(
             {"$or": list(wanted.values())},
             dict.fromkeys(fields, 1),
+            sort=[("_id", 1)],
             comment=self._scope.comment,
         )
         for document in self._scope.planned.get(self._into_name, ()):
             if _token(document, by) in wanted:
                 yield document
 
-    def _overlaps(self, document: dict[str, Any], other: dict[str, Any]) -> bool:
+    def _plan_gaps(self, plan: Plan, found: _Sorted) -> None:
         if not self._span:
-            return False
-        first, last = self._span["from"], self._span["to"]
-        try:
-            return bool(document[first] <= other[last] and other[first] <= document[last])
-        except (KeyError, TypeError):
-            return False  # no dates, no overlap: the key alone tells
-
-    def _serves(self, document: dict[str, Any], others: list[dict[str, Any]]) -> bool:
-        """Return whether the ones that are kept contain what *document* would have contained."""
-        if not self._span or "containing" not in self._span:
-            return True
-        instant = self._span["containing"]
-        return not self._contains(document, instant) or any(
-            self._contains(other, instant) for other in others
-        )
-
-    def _contains(self, document: dict[str, Any], instant: Any) -> bool:
-        assert self._span is not None
-        try:
-            return bool(document[self._span["from"]] <= instant <= document[self._span["to"]])
-        except (KeyError, TypeError):
-            return False
-
-    def _plan_useless(self, plan: Plan, useless: list[dict[str, Any]]) -> None:
-        if not useless or not self._span:
             return
-        first, last, instant = (self._span[key] for key in ("from", "to", "containing"))
+        words = f"none of which contains {_named(self._span.get('containing'))}"
+        within = ", ".join(self._span["within"])
+        if found.beside:
+            plan.warnings.append(
+                f"{self._into_name}: {found.beside:,} of the documents to insert join others of "
+                f"the same {within}, {words}"
+            )
+        if not found.gaps:
+            return
+        what = (
+            f"there are documents of the same {within}, {words}, and a new one "
+            f"({', '.join(self._key)}) would lie over them or be of another length"
+        )
+        if self._when_gap == "leave":
+            count = len(found.gaps)
+            plan.warnings.append(f"{self._into_name}: {count:,} left alone by policy: {what}")
+            return
+        # As if it were settled: what it leads to is no problem of its own.
+        plan.settle(self._into_name, [piece for *_, pieces in found.gaps for piece in pieces])
         plan.problems.append(
             problem(
                 step=self._step.index,
                 collection=self._into_name,
-                what=f"exists in place of a new one ({', '.join(self._key)}), but its {first} and "
-                f"{last} don't contain {ejson.short(instant)}",
-                count=len(useless),
-                samples=[item["_id"] for item in useless[:_SAMPLES]],
-                policy="what exists is kept",
-                fix=f"correct its {first} and {last}, or what is wrong of {', '.join(self._key)}",
+                what=what,
+                count=len(found.gaps),
+                samples=[others[-1]["_id"] for _, others, _ in found.gaps[:_SAMPLES]],
+                policy="when_gap: fail",
+                fix=f"correct their {self._span['from']} and {self._span['to']}, or choose to make "
+                "one that fits between them, or to leave it so",
             )
         )
 
@@ -441,6 +512,19 @@ def _referred(
         )
         found |= {hashable(row["_id"]) for row in rows}
     return found
+
+
+def _flat(values: list[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from value
+        elif value is not None:
+            yield value
+
+
+def _named(instant: Any) -> str:
+    """Return how a message calls what should be contained: the same for all, or each its own."""
+    return ejson.short(instant) if isinstance(instant, datetime) else "what it should"
 
 
 _NO_VALUE = ["missing", "null", "undefined"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..document.value_sources import Found
@@ -9,6 +10,8 @@ from ..values import compare
 from .base import Plan, problem
 
 _SAMPLES = 5
+# A reason to be a candidate only where a policy says so.
+_REPLACED = ("contradicting",)
 
 _FIXES = {
     "unresolved": (
@@ -18,9 +21,16 @@ _FIXES = {
     "contradicted": "correct {field} in these documents, or choose which of the two is right",
     "invalid": "correct {field} in these documents, or choose to replace it",
     "old_type": "unset or correct {field} in these documents",
+    "unclear": (
+        "correct what these documents could take their {field} from, or choose to leave them alone"
+    ),
+    "encrypted": "leave these documents out with `where`, or let the application set {field}",
 }
 
-_POLICIES = {"old_type": "a rollback is exact"}
+_POLICIES = {
+    "old_type": "a rollback is exact",
+    "encrypted": "what a client encrypted is never overwritten",
+}
 
 
 class Tally:
@@ -32,12 +42,21 @@ class Tally:
         self._kind = kind
         self._name = name
         self._field = field
-        self._categories: dict[str, int] = dict.fromkeys((*compare.EMPTY, *compare.INVALID), 0)
+        self._categories: dict[str, int] = dict.fromkeys(
+            (*compare.EMPTY, *compare.INVALID, *_REPLACED), 0
+        )
         self._resolved: dict[str, int] = {}
         self._problems: dict[tuple[str, str], dict[str, Any]] = {}
         self._outside = 0
+        self.contradicting = 0  # hold what belongs to another
+        self.excused = 0  # of these, the ones that are to be replaced and get nothing
         self._samples: list[Any] = []
         self.example: Any = compare.ABSENT  # a value that some candidate gets
+
+    @property
+    def candidates(self) -> int:
+        """Return how many documents are to be set."""
+        return sum(self._categories.values())
 
     def category(self, why: str, count: int) -> None:
         """Count candidates by why they are one."""
@@ -52,14 +71,27 @@ class Tally:
         if len(self._samples) < _SAMPLES:
             self._samples.append(sample)
 
-    def problem(self, policy: str, what: str, count: int, sample: Any) -> None:
-        """Count candidates that fall under a policy."""
+    def problem(
+        self, policy: str, what: str, count: int, sample: Any, *, repair: str | None = None
+    ) -> None:
+        """Count candidates that fall under a policy, and that *repair* would settle."""
         entry = self._problems.setdefault(
             (policy, what), {"policy": policy, "what": what, "count": 0, "samples": []}
         )
+        if repair:
+            entry["repair"] = repair
         entry["count"] += count
         if len(entry["samples"]) < _SAMPLES:
             entry["samples"].append(sample)
+
+    def left(self, policies: Mapping[str, str]) -> list[Any]:
+        """Return some of the documents that *policies* leave alone."""
+        return [
+            sample
+            for item in self._problems.values()
+            if policies[item["policy"]] != "fail"
+            for sample in item["samples"]
+        ]
 
     def refused(self, count: int, samples: list[Any]) -> None:
         """Note the candidates that the collection's validator refuses once they are written."""
@@ -99,7 +131,6 @@ class Tally:
 
     def finish(self, *, documents: int, real: str, policies: dict[str, str]) -> None:
         """Add the collection's row, problems and warnings to the plan."""
-        candidates = sum(self._categories.values())
         skipped = 0
         for item in self._problems.values():
             policy = policies[item["policy"]]
@@ -113,6 +144,7 @@ class Tally:
                         samples=item["samples"],
                         policy=_POLICIES.get(item["policy"], f"when_{item['policy']}: fail"),
                         fix=_FIXES[item["policy"]].format(field=self._field),
+                        repair=item.get("repair"),
                     )
                 )
             else:
@@ -132,10 +164,12 @@ class Tally:
                 "real_name": real,
                 "field": self._field,
                 "documents": documents,
-                "candidates": candidates,
+                "candidates": self.candidates,
                 "to_change": sum(self._resolved.values()),
                 "empty": {key: self._categories[key] for key in compare.EMPTY},
                 "invalid": {key: self._categories[key] for key in compare.INVALID},
+                "contradicting": self.contradicting,
+                "excused": self.excused,
                 "resolved": self._resolved,
                 "unresolved": list(self._problems.values()),
                 "outside": self._outside,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bson.errors import InvalidId
-from bson.objectid import ObjectId
-
 from ..document.value_sources import Scope
+from ..values import compare
 from ..values.compare import hashable
 
 # As many ids as fit a query comfortably; beyond, dangling references aren't looked for.
@@ -36,15 +34,16 @@ class Referents:
         """Return whether *value* exists, as far as can be told."""
         return self._known is None or hashable(value) in self._known
 
+    def named_by(self, text: Any) -> Any:
+        """Return the existing id for which *text* stands; None where it stands for none."""
+        if self._known is None or not isinstance(text, str):
+            return None
+        return next((found for found in compare.ids_in(text) if self.has(found)), None)
+
     def names_another(self, text: Any, value: Any) -> bool:
         """Return whether *text*, held where an id belongs, is the id of another existing one."""
-        if self._known is None or not isinstance(text, str):
-            return False
-        try:
-            other = ObjectId(text)
-        except InvalidId:
-            return False
-        return other != value and self.has(other)
+        other = self.named_by(text)
+        return other is not None and not compare.same(other, value)
 
     def refresh(self, values: list[Any]) -> None:
         """Look again for those of *values* that weren't there when the step began."""

@@ -7,12 +7,13 @@ from typing import Any
 
 from ..document import value_sources
 from ..document.definition import Step
-from ..document.value_sources import Found, Scope, Source
+from ..document.value_sources import Found, Scope, Source, Unresolved
 from ..errors import DefinitionError
 from ..ledger.batches import Writer
 from ..support.chunks import chunks
 from ..values import compare
 from ..values.compare import ABSENT
+from . import contradictions
 from .base import Check, Plan, Touched
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
@@ -125,7 +126,21 @@ class SetField:
                 observed=wrong,
                 **facts,
             )
+            if target.source.judges and self._references:
+                yield self._agreement(target, row)
             yield self._sample(target, excused)
+
+    def _agreement(self, target: Target, row: dict[str, Any]) -> Check:
+        found = row["contradicting"]
+        allowed = found if self._rules.when_contradicted == "skip" else row["excused"]
+        return Check(
+            name=f"{target.name}: no {self._rules.field} contradicts its document",
+            passed=found <= allowed,
+            expected=f"at most {allowed}" if allowed else 0,
+            observed=found,
+            examined=row["documents"],
+            detail=f"{allowed} left alone by policy" if allowed else "",
+        )
 
     def _sample(self, target: Target, excused: int) -> Check:
         rows = list(
@@ -162,7 +177,8 @@ class SetField:
 
     def _plan_one(self, plan: Plan, target: Target, referents: Referents) -> None:
         path = f"${self._rules.field}"
-        text = {"$cond": [{"$eq": [{"$type": path}, "string"]}, path, None]}
+        # What a candidate holds matters where it is text or binary data.
+        held = {"$cond": [{"$in": [{"$type": path}, ["string", "binData"]]}, path, None]}
         # Documents that are alike in all that matters are judged together.
         groups = target.collection.aggregate(
             [
@@ -172,7 +188,7 @@ class SetField:
                         "_id": {
                             "why": compare.category(self._rules.field, self._rules.kind),
                             "key": target.source.inputs,
-                            "text": text,
+                            "held": held,
                         },
                         "count": {"$sum": 1},
                         "sample": {"$first": "$_id"},
@@ -189,18 +205,76 @@ class SetField:
             target.source.prepare([row["_id"].get("key", []) for row in batch])
             for row in batch:
                 self._judge(tally, row, target.source, referents)
+        wrong = self._plan_contradicted(tally, target, referents)
+        mine = self._rules.candidates(referents, wrong)
         if tally.example is not ABSENT:
-            self._foresee_refusals(tally, target, self._rules.candidates(referents))
+            self._foresee_refusals(tally, target, mine)
+        self._warn_of_expressions(plan, target, tally)
+        policies = {
+            "unresolved": self._rules.when_unresolved,
+            "unclear": self._rules.when_unclear,
+            "contradicted": self._rules.when_contradicted,
+            "invalid": self._rules.when_invalid,
+            "encrypted": "fail",
+            "old_type": "fail",
+        }
         tally.finish(
             documents=target.collection.count_documents({}, comment=self._scope.comment),
             real=target.collection.name,
-            policies={
-                "unresolved": self._rules.when_unresolved,
-                "contradicted": self._rules.when_contradicted,
-                "invalid": self._rules.when_invalid,
-                "old_type": "fail",
-            },
+            policies=policies,
         )
+        # Some that a policy leaves alone are known: nothing mends what is wrong with them.
+        plan.change(
+            target.collection.name, {"$and": [mine, {"_id": {"$nin": tally.left(policies)}}]}
+        )
+
+    def _plan_contradicted(self, tally: Tally, target: Target, referents: Referents) -> list[Any]:
+        """Find documents whose value exists, but isn't what belongs to them.
+
+        Returns:
+            The values that are to be replaced, or complained of, in some documents.
+        """
+        policy, values = self._rules.when_contradicted, dict[bytes, Any]()
+        if self._references is None:
+            return []
+        for key, value, count, sample, source in contradictions.find(
+            self._rules, target, referents, comment=self._scope.comment
+        ):
+            tally.contradicting += count
+            if policy != "skip":
+                values[compare.hashable(value)] = value
+            tally.category("contradicting", count)
+            if policy != "replace":
+                what = f"{self._rules.field} exists, but isn't what {source} gives"
+                tally.problem("contradicted", what, count, sample)
+                continue
+            answer = self._rules.answer(target.source, key, referents)
+            if isinstance(answer, Found):
+                tally.found(answer, count, sample)
+            else:
+                self._unresolved(tally, answer, count, sample)
+                tally.excused += count
+        return list(values.values())
+
+    def _unresolved(self, tally: Tally, answer: Unresolved, count: int, sample: Any) -> None:
+        repair = self._step.options.get("repair_text") if answer.is_text else None
+        tally.problem(self._rules.policy(answer), answer.reason, count, sample, repair=repair)
+
+    def _warn_of_expressions(self, plan: Plan, target: Target, tally: Tally) -> None:
+        """Say that what is fine by its type isn't computed anew."""
+        itself = any(name in str(target.source.inputs) for name in (f"${self._rules.field}",))
+        if not isinstance(target.source, value_sources.Expression) or self._rules.where:
+            return
+        if tally.candidates and not itself:
+            return
+        if fine := target.collection.count_documents(
+            {self._rules.field: {"$ne": None}}, comment=self._scope.comment
+        ):
+            plan.warnings.append(
+                f"{target.name}: the expression is not evaluated for documents that hold a "
+                f"{self._rules.kind or 'value'} in {self._rules.field} already (about {fine:,}): "
+                "set_field sets what is missing or of another type"
+            )
 
     def _foresee_refusals(self, tally: Tally, target: Target, candidates: dict[str, Any]) -> None:
         comment, what = self._scope.comment, (candidates, self._rules.field, tally.example)
@@ -220,14 +294,18 @@ class SetField:
             tally.problem("old_type", what, count, sample)
             return
         tally.category(why, count)
+        if compare.is_encrypted(row["_id"].get("held")):
+            what = f"{self._rules.field} is encrypted on the client: nobody else knows its type"
+            tally.problem("encrypted", what, count, sample)
+            return
         if why in compare.INVALID and self._rules.when_invalid == "fail":
             tally.problem("invalid", f"{self._rules.field} {_WORDS[why]}", count, sample)
             return
         answer = self._rules.answer(source, row["_id"].get("key", []), referents)
         if not isinstance(answer, Found):
-            tally.problem("unresolved", answer.reason, count, sample)
+            self._unresolved(tally, answer, count, sample)
         elif self._rules.when_contradicted != "replace" and referents.names_another(
-            row["_id"].get("text"), answer.value
+            row["_id"].get("held"), answer.value
         ):
             what = (
                 f"{self._rules.field} is, as text, the id of another one than {answer.source} gives"

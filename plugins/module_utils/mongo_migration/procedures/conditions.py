@@ -44,8 +44,7 @@ def evaluate(
         if not template.condition(spec.get("when", True), values, where=f"{where}[{index}]"):
             yield spec, "its condition doesn't hold"
             continue
-        kind = next(kind for kind in _KINDS if kind in spec)
-        body = bind_now(spec[kind], scope.now)
+        kind, body = body_of(spec, scope.now)
         name = body["in"]
         if scope.collections.absent(name):
             yield spec, f"the inventory maps {name} to null"
@@ -53,23 +52,54 @@ def evaluate(
         if name in to_come and not scope.collections.exists(name):
             yield spec, f"{name} doesn't exist yet"
             continue
-        severity = spec.get("severity", "error")
         try:
             check = _RUN[kind](spec["name"], body, scope)
         except DefinitionError as error:
-            check = Check(
-                name=spec["name"],
-                passed=False,
-                expected="the collection exists",
-                observed="it doesn't",
-                examined=0,
-                detail=error.message,
-            )
-        check.severity = severity
+            check = missing(spec, error)
+        check.severity = spec.get("severity", "error")
         if check.passed and not check.examined and before.get(name, 0):
             check.passed = False
             check.detail = f"{name} is empty, but had {before[name]:,} documents before"
         yield spec, check
+
+
+def missing(spec: Mapping[str, Any], error: DefinitionError) -> Check:
+    """Return what *spec* comes to where it looks at a collection that isn't there."""
+    return Check(
+        name=spec["name"],
+        passed=False,
+        expected="the collection exists",
+        observed="it doesn't exist",
+        examined=0,
+        detail=error.message,
+        severity=spec.get("severity", "error"),
+    )
+
+
+def body_of(spec: Mapping[str, Any], now: Any) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a check, and what it says at the instant *now*."""
+    kind = next(kind for kind in _KINDS if kind in spec)
+    return kind, bind_now(spec[kind], now)
+
+
+def pipeline_of(kind: str, body: Mapping[str, Any], scope: Scope) -> list[dict[str, Any]]:
+    """Return stages whose rows a check of *kind* doesn't want: all but ``count``."""
+    if kind == "none":
+        return [{"$match": body["where"]}, {"$project": {"_id": 1}}]
+    if kind == "no_rows":
+        return scope.collections.map_pipeline(body["pipeline"])
+    return [
+        {"$match": body.get("where", {})},
+        {
+            "$group": {
+                "_id": {field: f"${field}" for field in body["by"]},
+                "count": {"$sum": 1},
+                "ids": {"$push": "$_id"},
+            }
+        },
+        {"$match": {"count": {"$gt": 1}}},
+        {"$set": {"ids": {"$slice": ["$ids", _SAMPLES]}}},
+    ]
 
 
 def names(checks: Iterable[dict[str, Any]]) -> set[str]:
@@ -118,23 +148,11 @@ def _count(name: str, body: dict[str, Any], scope: Scope) -> Check:
 
 
 def _unique(name: str, body: dict[str, Any], scope: Scope) -> Check:
-    pipeline = [
-        {"$match": body.get("where", {})},
-        {
-            "$group": {
-                "_id": {field: f"${field}" for field in body["by"]},
-                "count": {"$sum": 1},
-                "ids": {"$push": "$_id"},
-            }
-        },
-        {"$match": {"count": {"$gt": 1}}},
-        {"$set": {"ids": {"$slice": ["$ids", _SAMPLES]}}},
-    ]
-    return _rows(name, body["in"], pipeline, scope)
+    return _rows(name, body["in"], pipeline_of("unique", body, scope), scope)
 
 
 def _no_rows(name: str, body: dict[str, Any], scope: Scope) -> Check:
-    return _rows(name, body["in"], scope.collections.map_pipeline(body["pipeline"]), scope)
+    return _rows(name, body["in"], pipeline_of("no_rows", body, scope), scope)
 
 
 def _rows(name: str, where: str, pipeline: list[dict[str, Any]], scope: Scope) -> Check:

@@ -18,7 +18,8 @@ from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
 from ..operations import Operation, build
-from . import conditions
+from ..operations.base import Check
+from . import conditions, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
 # and several indexes; docs/benchmarks.md says how. A rehearsal on staging replaces them.
@@ -94,24 +95,18 @@ def survey(
         if check.severity == "warning":
             warnings.append(f"{check.name}: found {check.observed} ({check.detail})")
             continue
-        problems.append(
-            {
-                "step": None,
-                "collection": conditions.names([spec]).pop(),
-                "what": f"{check.name}: expected {check.expected}, found {check.observed}"
-                + (f" ({check.detail})" if check.detail else ""),
-                "count": check.observed if isinstance(check.observed, int) else 1,
-                "samples": check.samples,
-                "policy": "precondition",
-                "fix": spec.get("fix", "make it hold, then run the same command again"),
-            }
-        )
+        problems.append(_failed(spec, check))
+    future = foresight.Future()
     for step, operation in active(definition, scope, before):
         made = operation.plan()
+        future.add(made, operation.touches())
         operations.append((step, operation))
         rows += made.rows
         problems += made.problems
         warnings += made.warnings
+    foreseen, more = foresight.judge(definition, scope, future, before=before)
+    problems += foreseen
+    warnings += more
     facts = {
         "migration": definition.id,
         "name": definition.name,
@@ -123,11 +118,27 @@ def survey(
         "steps": rows,
         "before": before,
         "totals": _totals(rows),
-        "problems": problems,
+        "problems": [remedies.explain(item, definition) for item in problems],
+        "repairs": remedies.repairs(problems),
         "warnings": warnings,
     }
     facts["estimate"] = _estimate(facts)
     return Survey(scope=scope, operations=operations, facts=facts)
+
+
+def _failed(spec: dict[str, Any], check: Check) -> dict[str, Any]:
+    """Return a precondition that doesn't hold as a problem."""
+    return {
+        "step": None,
+        "collection": conditions.names([spec]).pop(),
+        "what": f"{check.name}: expected {check.expected}, found {check.observed}"
+        + (f" ({check.detail})" if check.detail else ""),
+        "count": check.observed if isinstance(check.observed, int) else 1,
+        "samples": check.samples,
+        "policy": "precondition",
+        "fix": spec.get("fix", "make it hold, then run the same command again"),
+        **({"repair": spec["repair"]} if "repair" in spec else {}),
+    }
 
 
 def active(

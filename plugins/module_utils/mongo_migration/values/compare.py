@@ -6,9 +6,17 @@ finds arrays that hold it, and ``1`` also finds ``1.0``. Undoing a change must n
 
 from __future__ import annotations
 
+import math
+import uuid
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any, Final
 
 import bson
+from bson.binary import Binary, UuidRepresentation
+from bson.decimal128 import Decimal128
+from bson.errors import InvalidId
+from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 EMPTY: Final = ("missing", "null", "empty_string")
@@ -38,6 +46,9 @@ _NULLISH: Final = ["missing", "null"]
 # Deprecated, and read by drivers as another type: what was read can't be written back.
 OLD_TYPE: Final = "old_type"
 _OLD_TYPES: Final = ["undefined", "symbol", "dbPointer"]
+_ENCRYPTED: Final = 6  # a subtype of binary data
+_LONG: Final = 1 << 63
+_MOST_DIGITS: Final = 19  # a long has no more
 
 
 class _Absent:
@@ -124,6 +135,33 @@ def category(field: str, kind: str | None) -> dict[str, Any]:
     if kind is not None:
         branches.append({"case": {"$ne": [{"$type": path}, kind]}, "then": "wrong_type"})
     return {"$switch": {"branches": branches, "default": "dangling"}}
+
+
+def ids_in(text: str) -> list[Any]:
+    """Return the ids that *text* may stand for: an ObjectId, a UUID, a number."""
+    found: list[Any] = []
+    with suppress(InvalidId):
+        found.append(ObjectId(text))
+    with suppress(ValueError):
+        found.append(Binary.from_uuid(uuid.UUID(text), UuidRepresentation.STANDARD))
+    if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS:
+        found.append(int(text))
+    return found
+
+
+def equal_token(value: Any) -> bytes:
+    """Return *value* so that what the server calls equal is: 1, 1.0 and a decimal 1.00."""
+    number = value.to_decimal() if isinstance(value, Decimal128) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float, Decimal)):
+        return hashable(value)
+    if math.isfinite(number) and number == int(number) and -_LONG < int(number) < _LONG:
+        return hashable(Int64(int(number)))
+    return hashable(float(number))
+
+
+def is_encrypted(value: Any) -> bool:
+    """Return whether *value* was encrypted by a client, so that only a client can judge it."""
+    return isinstance(value, Binary) and value.subtype == _ENCRYPTED
 
 
 def bind_now(tree: Any, now: Any) -> Any:
