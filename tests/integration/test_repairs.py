@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import Decimal128, Int64, ObjectId
 from mongo_migration.errors import PlanBlockedError
+from mongo_migration.procedures import plan_text
 
 from tests.support.migrations import Deployment, failed, named
 from tests.support.snapshot import differences
@@ -82,8 +84,10 @@ def test_of_duplicate_periods_the_one_with_most_entries_stays(deployment: Deploy
     one, two, other = made.organizations
     old, used, third = (period(deployment, one) for _ in range(3))
     kept = period(deployment, two)
-    period(deployment, other, fiscalYear=2025)
-    period(deployment, other, fiscalYear=2026)
+    # Two of one fiscal year that don't overlap: halves of it.
+    half = START + timedelta(days=100)
+    period(deployment, other, endDate=half - timedelta(milliseconds=1))
+    period(deployment, other, startDate=half)
     entries = [entry(deployment, one, which) for which in (old, used, used, third)]
     apart = entry(deployment, two, kept)
 
@@ -122,6 +126,81 @@ def test_duplicates_that_differ_are_refused_unless_a_policy_says_what_to_do(
     assert set(data["financialperiods"]) == {first}
     data, _verified = repair_and_undo(deployment, "R01", differing_periods="skip")
     assert len(data["financialperiods"]) == 2
+
+
+def test_what_a_merge_of_differing_periods_would_remove_is_told_one_by_one(
+    deployment: Deployment,
+):
+    tenant = company(deployment).organizations[0]
+    months = [START + timedelta(days=30 * number) for number in range(4)]
+    parts = [
+        period(deployment, tenant, startDate=first, endDate=last - timedelta(milliseconds=1))
+        for first, last in pairwise(months)
+    ]
+    assert deployment.plan("R01")["totals"]["to_remove"] == 0
+    year = period(deployment, tenant)
+    entry(deployment, tenant, year)
+    entry(deployment, tenant, year)
+    booked = entry(deployment, tenant, parts[1])
+    plan = deployment.plan("R01")
+    (problem,) = plan["problems"]
+    assert "differ in endDate, startDate" in problem["what"]
+    assert problem["settings"] == {"differing_periods": ["skip", "merge"]}
+    told = {row["remove"]: row for row in plan["steps"][0]["removals"]}
+    assert set(told) == set(parts)
+    assert told[parts[1]]["keep"] == year
+    assert (told[parts[0]]["references"], told[parts[1]]["references"]) == (0, 1)
+    text = plan_text.table(plan)
+    assert all(f"{part}" in text for part in parts)
+    data, _verified = repair_and_undo(deployment, "R01", differing_periods="merge")
+    assert set(data["financialperiods"]) == {year}
+    assert data["journalentries"][booked]["financialPeriod"] == year
+
+
+def test_periods_that_only_touch_are_no_duplicates(deployment: Deployment):
+    tenant = company(deployment).organizations[0]
+    middle = START + timedelta(days=30)
+    period(deployment, tenant, endDate=middle)
+    period(deployment, tenant, startDate=middle)
+    assert deployment.plan("R01")["steps"][0]["groups"] == 0
+
+
+TAGS = """
+id: "900"
+name: merge-tags
+summary: One of each.
+after: []
+downtime: required
+steps:
+  - name: Merge
+    merge_duplicates:
+      in: tags
+      by: [name]
+      keep: oldest
+      referenced_by: {posts: tag}
+postconditions: []
+"""
+
+
+@pytest.mark.parametrize("ids", [(1, 2), (1.0, 2), (Int64(1), Decimal128("2.0"))], ids=str)
+@pytest.mark.parametrize("frozen", [False, True], ids=["live", "frozen"])
+def test_a_reference_of_another_number_type_is_moved_too(
+    deployment: Deployment, ids: tuple[Any, Any], frozen: bool
+):
+    tags, posts = deployment.data["tags"], deployment.data["posts"]
+    tags.insert_many([{"_id": one, "name": "a"} for one in ids])
+    held: list[Any] = [2, 2.0, Int64(2), Decimal128("2.00"), Decimal128("2"), 1, 1.0, 3]
+    posts.insert_many([{"_id": number, "tag": value} for number, value in enumerate(held)])
+    before = deployment.content()
+    assert deployment.plan((TAGS, "900.yml"))["steps"][0]["to_repoint"] == 5
+    if frozen:
+        deployment.maintenance("on")
+    deployment.migrate((TAGS, "900.yml"), frozen=frozen)
+    assert [row["name"] for row in tags.find()] == ["a"]
+    assert posts.count_documents({"tag": 1}) == 7
+    assert failed(deployment.verify((TAGS, "900.yml"))) == []
+    deployment.roll_back("900")
+    assert deployment.content() == before
 
 
 def test_a_period_made_in_the_place_of_a_removed_one_is_a_conflict(deployment: Deployment):

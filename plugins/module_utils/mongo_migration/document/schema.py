@@ -178,7 +178,11 @@ _MERGE_DUPLICATES: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "required": ["from", "to"],
-            "properties": {"from": _NAME, "to": _NAME},
+            "properties": {
+                "from": _NAME,
+                "to": _NAME,
+                "otherwise": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+            },
         },
         "same": {"type": "array", "uniqueItems": True, "items": _NAME},
         "when_different": {"enum": ["fail", "skip", "merge"]},

@@ -24,16 +24,19 @@ from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
 from ..support.chunks import chunks
 from ..values import compare, ejson
-from ..values.compare import hashable
+from ..values.compare import ABSENT, equal_token, hashable
 from ..values.digest import Digest
 from ..values.raw import raw_documents
 from .base import Check, Plan, Touched, Undone, problem
+from .spans import Spans
 
 KIND = "merge_duplicates"
 # Undone like a set_field: that is what such a batch is.
 REPOINT_KIND = "merge_duplicates_references"
 
 _SAMPLES = 5
+# Removals that a plan lists one by one.
+_MOST_SHOWN = 1000
 # Of one journal entry, which is one document of at most 16 MiB.
 _MOST_BYTES = 4 << 20
 # Writers may go on making duplicates, or references to one; this often is enough.
@@ -47,8 +50,26 @@ class _Group:
     key: dict[str, Any]
     keep: Any  # the _id of the one that stays
     remove: list[Any]
-    references: int  # to those that go
+    counts: dict[bytes, int]  # references, by the _id that they name
     differing: list[str]  # fields in which they don't agree
+    values: dict[bytes, dict[str, Any]]  # what a person tells them apart by, by the _id
+
+    @property
+    def references(self) -> int:
+        """Return how many references name one that goes."""
+        return sum(self.counts.get(equal_token(identity), 0) for identity in self.remove)
+
+    def removals(self) -> list[dict[str, Any]]:
+        """Return the documents that go, one by one, with what they are and where they go."""
+        return [
+            {
+                "remove": identity,
+                "keep": self.keep,
+                "references": self.counts.get(equal_token(identity), 0),
+                **self.values[hashable(identity)],
+            }
+            for identity in self.remove
+        ]
 
 
 class MergeDuplicates:
@@ -64,6 +85,9 @@ class MergeDuplicates:
         self._where: dict[str, Any] = compare.bind_now(options.get("where", {}), scope.now)
         self._keep: str = options["keep"]
         self._same: list[str] = options.get("same", [])
+        span = options.get("overlapping")
+        self._spans = Spans(first=span["from"], last=span["to"]) if span else None
+        self._otherwise: list[str] = span.get("otherwise", []) if span else []
         self._when_different: str = options.get("when_different", "fail")
         self._referenced = [
             (names.get(name, write=True), field)
@@ -81,7 +105,7 @@ class MergeDuplicates:
     def plan(self) -> Plan:
         """Count what would go and which references would be pointed elsewhere."""
         plan = Plan()
-        merged = list(self._groups())
+        found = merged = list(self._groups())
         self._plan_differing(plan, [group for group in merged if group.differing])
         if self._when_different != "merge":
             merged = [group for group in merged if not group.differing]
@@ -99,12 +123,22 @@ class MergeDuplicates:
                 "to_repoint": sum(group.references for group in merged),
                 "groups": len(merged),
                 "keep": self._keep,
+                # Each of them, also those that a policy of `merge` would remove.
+                "removals": [
+                    {**item, "differs": bool(group.differing)}
+                    for group in found
+                    for item in group.removals()
+                ][:_MOST_SHOWN],
                 "samples": [
                     {**group.key, "keep": group.keep, "remove": group.remove[:_SAMPLES]}
                     for group in merged[:_SAMPLES]
                 ],
             }
         )
+        ids = [identity for group in merged for identity in (group.keep, *group.remove)]
+        plan.change(self._collection.name, {"_id": {"$in": ids}})
+        for collection, field in self._referenced:
+            plan.change(collection.name, {field: {"$in": ids}})
         return plan
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
@@ -131,7 +165,7 @@ class MergeDuplicates:
         left = [g for g in groups if self._when_different != "skip" or not g.differing]
         excused = len(groups) - len(left)
         yield Check(
-            name=f"{self._name}: no two of the same {', '.join(self._by)}",
+            name=f"{self._name}: no two {self._words()}",
             passed=not left,
             expected=0,
             observed=len(left),
@@ -142,7 +176,14 @@ class MergeDuplicates:
 
     # -- finding -----------------------------------------------------------------------------
 
+    def _words(self) -> str:
+        overlap = f" overlap in {self._spans.first} to {self._spans.last}" if self._spans else ""
+        return f"of the same {', '.join(self._by)}{overlap}"
+
     def _groups(self) -> Iterator[_Group]:
+        told = {*self._by, *self._same}
+        if self._spans:
+            told |= {self._spans.first, self._spans.last, *self._otherwise}
         stages: list[dict[str, Any]] = [
             # What lacks a part of the key is no duplicate of anything.
             {"$match": {"$and": [{field: {"$ne": None}} for field in self._by]}},
@@ -151,42 +192,69 @@ class MergeDuplicates:
             {
                 "$group": {
                     "_id": {field: f"${field}" for field in self._by},
-                    "ids": {"$push": "$_id"},
-                    "values": {"$push": {field: f"${field}" for field in self._same}},
+                    "documents": {"$push": {field: f"${field}" for field in ("_id", *told)}},
                 }
             },
-            {"$match": {"ids.1": {"$exists": True}}},
+            {"$match": {"documents.1": {"$exists": True}}},
             {"$sort": {"_id": 1}},
         ]
         rows = self._collection.aggregate(stages, allowDiskUse=True, comment=self._scope.comment)
         for some in chunks(rows, 500):
-            counts = self._references([identity for row in some for identity in row["ids"]])
+            counts = self._references([d["_id"] for row in some for d in row["documents"]])
             for row in some:
-                yield self._group(row, counts)
+                yield from self._split(row, counts)
 
-    def _group(self, row: dict[str, Any], counts: dict[bytes, int]) -> _Group:
-        ids = row["ids"]  # the oldest first
+    def _split(self, row: dict[str, Any], counts: dict[bytes, int]) -> Iterator[_Group]:
+        """Yield the documents of one key that should be one: all, or what overlaps one of them."""
+        left = row["documents"]  # the oldest first
+        while len(left) > 1:
+            keep = self._stays(left, counts)
+            others = [d for d in left if d is not keep]
+            if self._spans:
+                others = [d for d in others if self._doubles(keep, d)]
+            if others:
+                yield self._group(row["_id"], keep, others, counts)
+            left = [d for d in left if d is not keep and all(d is not other for other in others)]
+
+    def _doubles(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        """Return whether two documents of one key should be one."""
+        assert self._spans is not None
+        if not self._otherwise or self._spans.length(one) or self._spans.length(other):
+            return self._spans.overlap(one, other)
+        # Neither says when it is.
+        return all(
+            one.get(field) is not None and not _differ(one[field], other.get(field, ABSENT))
+            for field in self._otherwise
+        )
+
+    def _stays(self, documents: list[dict[str, Any]], counts: dict[bytes, int]) -> dict[str, Any]:
         if self._keep == "most_referenced":
-            keep = max(ids, key=lambda identity: counts.get(hashable(identity), 0))
-        else:
-            keep = ids[0 if self._keep == "oldest" else -1]
-        remove = [identity for identity in ids if not compare.same(identity, keep)]
-        first = row["values"][0]
+            return max(documents, key=lambda found: counts.get(equal_token(found["_id"]), 0))
+        return documents[0 if self._keep == "oldest" else -1]
+
+    def _group(
+        self,
+        key: dict[str, Any],
+        keep: dict[str, Any],
+        others: list[dict[str, Any]],
+        counts: dict[bytes, int],
+    ) -> _Group:
         return _Group(
-            key=row["_id"],
-            keep=keep,
-            remove=remove,
-            references=sum(counts.get(hashable(identity), 0) for identity in remove),
+            key=key,
+            keep=keep["_id"],
+            remove=[other["_id"] for other in others],
+            counts=counts,
             differing=[
                 field
                 for field in self._same
                 if any(
-                    not compare.same(
-                        value.get(field, compare.ABSENT), first.get(field, compare.ABSENT)
-                    )
-                    for value in row["values"]
+                    _differ(other.get(field, ABSENT), keep.get(field, ABSENT)) for other in others
                 )
             ],
+            values={
+                hashable(found["_id"]): {k: v for k, v in found.items() if k != "_id"}
+                for found in others
+            },
         )
 
     def _references(self, ids: list[Any]) -> dict[bytes, int]:
@@ -201,7 +269,7 @@ class MergeDuplicates:
                 comment=self._scope.comment,
             )
             for row in rows:
-                token = hashable(row["_id"])
+                token = equal_token(row["_id"])
                 counts[token] = counts.get(token, 0) + row["count"]
         return counts
 
@@ -211,7 +279,7 @@ class MergeDuplicates:
         if not groups:
             return
         fields = ", ".join(sorted({field for group in groups for field in group.differing}))
-        what = f"duplicates of the same {', '.join(self._by)} differ in {fields}"
+        what = f"duplicates {self._words()} differ in {fields}"
         if self._when_different == "fail":
             plan.problems.append(
                 problem(
@@ -221,7 +289,8 @@ class MergeDuplicates:
                     count=len(groups),
                     samples=[[group.keep, *group.remove] for group in groups[:_SAMPLES]],
                     policy="when_different: fail",
-                    fix="make them agree, or choose to merge or to skip such",
+                    fix="make them agree, or choose to merge or to skip such; the plan lists each "
+                    "that merging would remove",
                 )
             )
             return
@@ -293,20 +362,21 @@ class MergeDuplicates:
 
     def _repoint(self, writer: Writer, keep: Any, identity: Any, here: dict[str, Any]) -> None:
         for collection, field in self._referenced:
-            # `holds` may be an expression, which no index serves: the value narrows it down.
-            selector = {"$and": [{field: identity}, compare.holds(field, identity)]}
+            # Whatever the server calls equal names it: 1.0 also names 1.
+            selector = {field: {"$eq": identity, "$not": {"$type": "array"}}}
             while rows := list(
-                collection.find(selector, {"_id": 1}, comment=writer.comment).limit(
+                collection.find(selector, {field: 1}, comment=writer.comment).limit(
                     writer.settings.batch_size
                 )
             ):
-                ids = [row["_id"] for row in rows]
+                before = rows[0][field]
+                ids = [row["_id"] for row in rows if compare.same(row[field], before)]
                 entry = {
                     "kind": REPOINT_KIND,
                     "step": self._step.index,
                     "collection": collection.name,
                     "field": field,
-                    "groups": [{"value": keep, "before": identity, "ids": ids}],
+                    "groups": [{"value": keep, "before": before, "ids": ids}],
                 }
                 try:
                     writer.commit(entry, self._update(writer, collection, entry), position=here)
@@ -421,6 +491,12 @@ class MergeDuplicates:
         writer.meter.advance(
             count, step=self._step.index, kind=KIND, collection=collection, batch=count
         )
+
+
+def _differ(one: Any, other: Any) -> bool:
+    if one is ABSENT or other is ABSENT:
+        return one is not other
+    return equal_token(one) != equal_token(other)
 
 
 def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:

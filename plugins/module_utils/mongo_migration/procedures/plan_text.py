@@ -51,6 +51,7 @@ def table(plan: Mapping[str, Any]) -> str:
         _fields(plan["steps"]),
         _inserts(plan["steps"]),
         _merges(plan["steps"]),
+        _removals(plan["steps"]),
         _commands(plan["steps"]),
         _indexes(plan["steps"]),
         _cost(plan),
@@ -194,6 +195,21 @@ def _merges(steps: Iterable[Row]) -> list[str]:
         ],
         numeric_from=1,
     )
+
+
+def _removals(steps: Iterable[Row]) -> list[str]:
+    """Return each document that goes, or would by the policy `merge`, with what it is."""
+    lines = []
+    known = ("remove", "keep", "references", "differs")
+    for row in steps:
+        shown = row.get("removals", ())
+        for item in shown:
+            what = ", ".join(f"{k} {ejson.short(v)}" for k, v in item.items() if k not in known)
+            lines.append(
+                f"  {ejson.short(item['remove'])} ({what}; {item['references']:,} references) "
+                f"for {ejson.short(item['keep'])}" + (", differing" if item["differs"] else "")
+            )
+    return ["Removes, or would if differing ones were merged", *lines] if lines else []
 
 
 def _commands(steps: Iterable[Row]) -> list[str]:

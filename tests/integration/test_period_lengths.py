@@ -1,0 +1,273 @@
+"""003 among periods of every length: months and quarters, gaps, overlaps, closed ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from mongo_migration.errors import PlanBlockedError
+
+from embedded.company import OWNER_FIELDS
+from tests.integration.test_migration_003 import (
+    AUTUMN,
+    MILLISECOND,
+    At,
+    at,
+    entry,
+    midnight,
+    organization,
+    period,
+    period_of,
+    periods,
+    site,
+)
+from tests.support.migrations import Deployment, failed
+
+__all__ = ["at", "site"]
+
+ZONES = [
+    (4, "Asia/Kolkata"),
+    (1, "America/St_Johns"),
+    (7, "Australia/Lord_Howe"),
+    (8, "Pacific/Chatham"),
+]
+
+
+def parts(
+    site: Deployment, tenant: ObjectId, size: int, *, month: int = 4, zone: str = "Asia/Kolkata"
+) -> list[ObjectId]:
+    """Store the periods of the fiscal year of autumn 2026, *size* months each; return their ids."""
+    first = 2026 if month <= 10 else 2025
+    starts = [midnight(first, month, zone)]
+    for number in range(month + size, month + 13, size):
+        starts.append(midnight(first + (number - 1) // 12, (number - 1) % 12 + 1, zone))
+    return [
+        period(
+            site,
+            tenant,
+            first,
+            startDate=start,
+            endDate=end - MILLISECOND,
+            status="open" if start <= AUTUMN < end else "closed" if end <= AUTUMN else "future",
+        )
+        for start, end in pairwise(starts)
+    ]
+
+
+def drop(site: Deployment, identifier: ObjectId) -> dict[str, Any]:
+    gone = site.data["financialperiods"].find_one_and_delete({"_id": identifier})
+    assert gone is not None
+    return dict(gone)
+
+
+def round_trip(site: Deployment, **variables: Any) -> dict[str, Any]:
+    """Migrate and verify; return the plan. The caller undoes it by `undo`."""
+    plan = site.plan("003", **variables)
+    assert plan["problems"] == []
+    site.migrate("003", **variables)
+    assert failed(site.verify("003")) == []
+    return plan
+
+
+def undo(site: Deployment, before: Any) -> None:
+    site.roll_back("003")
+    assert failed(site.verify("003", "rolled_back")) == []
+    assert site.content() == before
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_an_organization_with_shorter_periods_keeps_them_and_gets_none(
+    site: Deployment, at: At, size: int
+):
+    at(AUTUMN)
+    made = {}
+    for month, zone in ZONES:
+        tenant = organization(site, {"fiscalYearStart": month, "timezone": zone})
+        made[tenant] = parts(site, tenant, size, month=month, zone=zone)
+        entry(site, tenant, AUTUMN - timedelta(days=90))
+    before = site.content()
+    round_trip(site)
+    for tenant, ids in made.items():
+        assert [row["_id"] for row in periods(site, tenant)] == ids
+        (booked,) = site.data["journalentries"].find({"organization": tenant})
+        today = site.data["financialperiods"].find_one({"_id": booked["financialPeriod"]})
+        assert today is not None and today["startDate"] <= AUTUMN <= today["endDate"]
+    undo(site, before)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_entries_go_to_the_shorter_period_that_contains_their_date(
+    site: Deployment, at: At, size: int
+):
+    at(AUTUMN)
+    entries = {}
+    for month, zone in ZONES:
+        tenant = organization(site, {"fiscalYearStart": month, "timezone": zone})
+        for identifier in parts(site, tenant, size, month=month, zone=zone):
+            there = site.data["financialperiods"].find_one({"_id": identifier})
+            assert there is not None
+            for date in (there["startDate"], there["endDate"]):
+                entries[entry(site, tenant, date)] = identifier
+    before = site.content()
+    plan = round_trip(site, fiscal_years="per_fiscal_year")
+    assert plan["totals"]["to_insert"] == 0
+    assert {identifier: period_of(site, identifier) for identifier in entries} == entries
+    undo(site, before)
+
+
+def test_a_gap_among_months_is_told_with_its_choices(site: Deployment, at: At):
+    at(AUTUMN)
+    tenant = organization(site)
+    ids = parts(site, tenant, 1)
+    drop(site, ids[6])  # October
+    booked = entry(site, tenant)
+    other = organization(site)  # has none at all: gets its year whatever is chosen
+    before = site.content()
+    with pytest.raises(PlanBlockedError) as caught:
+        site.migrate("003")
+    gap, entries = caught.value.details["problems"]
+    assert (gap["collection"], gap["count"], gap["policy"]) == (
+        "financialPeriods",
+        1,
+        "when_gap: fail",
+    )
+    assert gap["settings"] == {"unclear_periods": ["make", "leave"]}
+    assert (entries["count"], entries["samples"]) == (1, [booked])
+    assert "unclear_periods" in entries["settings"]
+    assert site.content() == before
+
+    round_trip(site, unclear_periods="leave")
+    assert [row["_id"] for row in periods(site, tenant)] == [i for i in ids if i != ids[6]]
+    assert period_of(site, booked) is None
+    assert len(periods(site, other)) == 1
+    undo(site, before)
+
+
+@pytest.mark.parametrize(("month", "zone"), ZONES)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_period_that_is_made_fits_the_gap_and_is_no_longer_than_its_neighbours(
+    site: Deployment, at: At, month: int, zone: str, size: int
+):
+    at(AUTUMN)
+    tenant = organization(site, {"fiscalYearStart": month, "timezone": zone})
+    ids = parts(site, tenant, size, month=month, zone=zone)
+    today = next(
+        row for row in periods(site, tenant) if row["startDate"] <= AUTUMN <= row["endDate"]
+    )
+    gone = [drop(site, identifier) for identifier in ids if identifier >= today["_id"]]
+    booked = entry(site, tenant)
+    before = site.content()
+    round_trip(site, unclear_periods="make")
+    (made,) = [row for row in periods(site, tenant) if row["_id"] not in ids]
+    assert (made["startDate"], made["endDate"]) == (gone[0]["startDate"], gone[0]["endDate"])
+    assert made["status"] == "open"
+    assert period_of(site, booked) == made["_id"]
+    undo(site, before)
+
+
+def test_a_made_period_ends_where_its_neighbours_begin(site: Deployment, at: At):
+    at(AUTUMN)
+    tenant = organization(site)
+    last = datetime(2026, 10, 20, 7, 30, tzinfo=UTC)
+    period(site, tenant, 2026, endDate=last)
+    following = datetime(2026, 12, 24, tzinfo=UTC)
+    period(site, tenant, 2026, startDate=following)
+    round_trip(site, unclear_periods="make")
+    made = periods(site, tenant)[1]
+    assert (made["startDate"], made["endDate"]) == (last + MILLISECOND, following - MILLISECOND)
+
+
+def test_entries_in_gaps_of_the_past_get_periods_that_fit(site: Deployment, at: At):
+    at(AUTUMN)
+    tenant = organization(site)
+    ids = parts(site, tenant, 1)
+    gone = {drop(site, ids[number])["startDate"]: number for number in (1, 2, 6)}
+    dates = [start + timedelta(days=day) for start in gone for day in (0, 9)]
+    ages = datetime(2019, 5, 1, tzinfo=UTC)  # another fiscal year, in which there is none
+    entries = {entry(site, tenant, date): date for date in (*dates, ages)}
+    before = site.content()
+    with pytest.raises(PlanBlockedError):
+        site.migrate("003", fiscal_years="per_fiscal_year")
+    plan = round_trip(site, fiscal_years="per_fiscal_year", unclear_periods="make")
+    assert plan["totals"]["to_insert"] == len(gone) + 1
+    rows = periods(site, tenant)
+    for one, following in pairwise(rows):
+        assert one["endDate"] < following["startDate"]
+    by_id = {row["_id"]: row for row in rows}
+    for identifier, date in entries.items():
+        where = by_id[period_of(site, identifier)]
+        assert where["startDate"] <= date <= where["endDate"]
+    undo(site, before)
+
+
+def test_months_of_last_year_alone_are_a_gap_too(site: Deployment, at: At):
+    at(midnight(2027, 5, "Asia/Kolkata"))
+    tenant = organization(site)
+    parts(site, tenant, 1)
+    with pytest.raises(PlanBlockedError):
+        site.migrate("003")
+    round_trip(site, unclear_periods="make")
+    made = periods(site, tenant)[-1]
+    assert made["startDate"] == midnight(2027, 5, "Asia/Kolkata")
+    assert made["endDate"] == midnight(2027, 6, "Asia/Kolkata") - MILLISECOND
+
+
+def test_a_free_year_among_whole_years_gets_its_period_and_the_plan_says_so(
+    site: Deployment, at: At
+):
+    at(AUTUMN)
+    tenant = organization(site)
+    period(site, tenant, 2025, status="locked")
+    period(site, tenant, 2027, status="future")
+    plan = round_trip(site)
+    assert any("1 of the documents to insert join others" in line for line in plan["warnings"])
+    assert [row["fiscalYear"] for row in periods(site, tenant)] == [2025, 2026, 2027]
+
+
+@pytest.mark.parametrize("fields", [{}, {"endDate": AUTUMN + timedelta(days=5)}], ids=str)
+def test_organizations_with_two_open_periods_of_today_can_be_left(
+    site: Deployment, at: At, fields: dict[str, Any]
+):
+    at(AUTUMN)
+    tenant, other = organization(site), organization(site)
+    twice = {period(site, tenant, 2026), period(site, tenant, 2026, **fields)}
+    left, booked = entry(site, tenant), entry(site, other)
+    before = site.content()
+    plan = round_trip(site, unclear_periods="leave")
+    assert any("two open periods" in line for line in plan["warnings"])
+    assert {row["_id"] for row in periods(site, tenant)} == twice
+    assert period_of(site, left) is None
+    assert period_of(site, booked) == periods(site, other)[0]["_id"]
+    undo(site, before)
+
+
+def test_after_the_repair_that_the_plan_names_the_migration_runs(site: Deployment, at: At):
+    at(AUTUMN)
+    tenant = organization(site)
+    first = period(site, tenant, 2026)
+    period(site, tenant, 2026)
+    booked = entry(site, tenant)
+    assert site.plan("003")["repairs"] == {"duplicate_periods": 1}
+    site.migrate("R01")
+    round_trip(site)
+    assert period_of(site, booked) == first
+
+
+def test_an_organization_as_text_is_told_with_the_repair_that_settles_it(site: Deployment, at: At):
+    at(AUTUMN)
+    for name in ("users", *OWNER_FIELDS):
+        site.data.create_collection(name)
+    tenant = organization(site)
+    present = period(site, tenant, 2026)
+    wrong = [entry(site, str(tenant)) for _ in range(3)]
+    plan = site.plan("003")
+    (problem,) = plan["problems"]
+    assert "as text" in problem["what"]
+    assert problem["repair"] == "wrong_types"
+    assert plan["repairs"] == {"wrong_types": 3}
+    site.migrate("R04")
+    round_trip(site)
+    assert {period_of(site, identifier) for identifier in wrong} == {present}
