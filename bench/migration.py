@@ -168,6 +168,7 @@ class Bench:
                 client=self.client,
                 database=DATABASE,
                 migration=MIGRATION,
+                definition=self.definition(None),
                 settings=runner.Settings(),
                 change={},
                 operator={"user": "bench", "host": "localhost", "pid": 0},

@@ -14,9 +14,20 @@ description:
     alone unless O(on_conflict) says otherwise.
   - A document that the run inserted is deleted only if it is unchanged and nothing refers to it.
     An index is dropped only if the run built it.
-  - It names the migration, and so never undoes another one. It needs no migration document, since
-    the run holds all that it needs, also for a run that was interrupted or failed.
+  - It names the migration, and so never undoes another one. What may be undone, and what is run
+    to undo a command, is said by the migration document on the controller; the run's own record
+    in the database only says what documents held before.
 options:
+  definition:
+    description:
+      - The text of the migration document that the run was made with. Its digest must be the run's.
+    type: str
+    required: false
+  without_document:
+    description:
+      - The name of the run, where its document isn't at hand any more. Then what is exact data is
+        undone without it; a run with a command is refused.
+    type: str
   migration:
     description:
       - The id of the migration, in quotes, for example V("004").
@@ -37,6 +48,7 @@ options:
     default: keep
 extends_documentation_fragment:
   - mongo_connection
+  - mongo_definition
   - mongo_run
   - mongo_run.change
 attributes:
@@ -67,6 +79,8 @@ EXAMPLES = r"""
     uri: "{{ mongo_uri }}"
     database: bizzai
     migration: "004"
+    definition: "{{ lookup('ansible.builtin.file', document) }}"
+    definition_name: "{{ document }}"
   check_mode: true
   register: rollback
 
@@ -75,6 +89,8 @@ EXAMPLES = r"""
     uri: "{{ mongo_uri }}"
     database: bizzai
     migration: "004"
+    definition: "{{ lookup('ansible.builtin.file', document) }}"
+    definition_name: "{{ document }}"
     change:
       ticket: CHG-1042
       operator: a.rao
@@ -178,11 +194,12 @@ from ansible.module_utils.mongo_migration import module_runner
 from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
+    DEFINITION_OPTIONS,
     RUN_OPTIONS,
 )
 
 
-def roll_back(client: Any, module: AnsibleModule) -> dict[str, Any]:
+def roll_back(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.procedures import migrate, rollback
     from ansible.module_utils.mongo_migration.support import progress, stop
 
@@ -191,6 +208,8 @@ def roll_back(client: Any, module: AnsibleModule) -> dict[str, Any]:
         "client": client,
         "database": p["database"],
         "migration": p["migration"],
+        "definition": definition,
+        "without_document": p["without_document"],
         "run": p["run"],
         "on_conflict": p["on_conflict"],
     }
@@ -210,7 +229,10 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CONNECTION_OPTIONS,
+            **DEFINITION_OPTIONS,
+            "definition": {"type": "str"},
             **RUN_OPTIONS,
+            "without_document": {"type": "str"},
             "migration": {"type": "str", "required": True},
             "run": {"type": "str"},
             "on_conflict": {
@@ -222,7 +244,7 @@ def main() -> None:
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    module_runner.run(module, roll_back)
+    module_runner.run(module, roll_back, before=module_runner.load_definition)
 
 
 if __name__ == "__main__":

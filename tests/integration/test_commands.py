@@ -81,6 +81,7 @@ class Tool:
         return json.dumps(document), "701-old-tool.yml"
 
     def migrate(self, document: tuple[str, str], *, stop: StopSignal | None = None) -> Any:
+        self.last = document
         return runner.migrate(
             client=self.site.client,
             database=self.site.data.name,
@@ -92,11 +93,12 @@ class Tool:
             stop=stop or StopSignal(),
         )
 
-    def roll_back(self, on_conflict: str = "keep") -> Any:
+    def roll_back(self, on_conflict: str = "keep", document: tuple[str, str] | None = None) -> Any:
         return rollback.roll_back(
             client=self.site.client,
             database=self.site.data.name,
             migration="701",
+            definition=definition.load(*(document or self.last)),
             settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
             change={},
             operator=ANNA,

@@ -92,6 +92,7 @@ def rolling_back(deployment: Deployment) -> AtWork:
             client=deployment.client,
             database=deployment.data.name,
             migration="001",
+            definition=deployment.known["001"],
             settings=SETTINGS,
             change={},
             operator=HERE,

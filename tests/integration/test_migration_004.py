@@ -9,7 +9,7 @@ import pytest
 from bson import Int64, ObjectId
 from bson.decimal128 import Decimal128
 from mongo_migration.document import definition
-from mongo_migration.errors import DefinitionError, PlanBlockedError
+from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
 from mongo_migration.procedures import plan
 
 from tests.support.migrations import Deployment, failed, named, text_of
@@ -178,7 +178,7 @@ def test_the_text_of_another_organizations_id_stops_unless_a_policy_says_which_i
     assert result["skipped"] == 1
     checked = site.verify("004")
     assert failed(checked) == []
-    assert "1 left alone by policy" in named(checked, "invoices: every organizationId")["detail"]
+    assert "1 left alone by policy" in named(checked, "every organizationId is of type")["detail"]
 
 
 # -- documents of nobody ---------------------------------------------------------------------
@@ -446,6 +446,10 @@ def test_a_changed_document_of_an_applied_migration_is_refused(site: Deployment,
         site.migrate(changed)
     assert "An applied migration is never changed" in str(caught.value)
     assert site.everything() == before
+    with pytest.raises(MigrationError, match="check out the revision"):
+        site.roll_back("004")  # by the changed document
+    assert site.everything() == before
+    site.load("004")
     site.roll_back("004")
     assert site.migrate(changed)["changed"] is True
 

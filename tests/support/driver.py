@@ -160,7 +160,9 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
     what = definition.load(job.text, "torture.yml")
     _announce({"phase": "ready"})
     if job.action == "rollback":
-        return rollback.roll_back(migration=what.id, on_conflict=job.on_conflict, **common)
+        return rollback.roll_back(
+            migration=what.id, definition=what, on_conflict=job.on_conflict, **common
+        )
     return migrate.migrate(definition=what, **common)
 
 

@@ -56,11 +56,13 @@ class Deployment:
     batch_size: int = 1000
     # Migrations that count as applied, for a document that builds on them.
     assumed: Sequence[str] = ()
+    # The document of each migration that was loaded last, as it lies on the controller.
+    known: dict[str, Definition] = field(default_factory=dict)
 
     def load(self, migration: str | tuple[str, str], **variables: Any) -> Definition:
         """Return a definition: by its id, or from a text and its file name."""
         text, source = text_of(migration) if isinstance(migration, str) else migration
-        return definition.load(
+        loaded = definition.load(
             text,
             source,
             variables=variables,
@@ -71,6 +73,8 @@ class Deployment:
                 *(["003"] if '"004"' in text and not self.applied("003") else []),
             ],
         )
+        self.known[loaded.id] = loaded
+        return loaded
 
     def applied(self, migration: str) -> bool:
         """Return whether a run of it stands in the changelog."""
@@ -111,6 +115,7 @@ class Deployment:
             client=self.client,
             database=self.data.name,
             migration=migration,
+            definition=self.known.get(migration),
             settings=self._settings(frozen=False),
             change={},
             operator=ANNA,

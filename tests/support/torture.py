@@ -127,6 +127,7 @@ def roll_back(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, 
     """Roll back in this process."""
     return rollback.roll_back(
         migration=DEFINITION.id,
+        definition=DEFINITION,
         on_conflict=more.pop("on_conflict", "keep"),
         settings=settings(**more),
         **_common(db, stop, progress),

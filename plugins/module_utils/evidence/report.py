@@ -157,6 +157,18 @@ def _checks(verification: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "passed": passed, "failed": failed, "other": len(rows) - passed - failed}
 
 
+def _planned(step: Mapping[str, Any], name: str, real: str) -> int:
+    """Return how many documents of a collection a step was to write."""
+    amounts = _mapping(step.get("amounts"))
+    # What a step changes elsewhere than in its own collection stands beside it.
+    also = _mapping(step.get("also"))
+    elsewhere = int(also.get(real) or 0)
+    if step.get("collection") != name:
+        return elsewhere
+    changes = 0 if also else int(amounts.get("changes") or 0)
+    return elsewhere + changes + int(amounts.get("inserts") or 0) + int(amounts.get("removes") or 0)
+
+
 def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return for each collection what there was, what was to be written, and what there is."""
     before = _mapping(plan.get("before"))
@@ -167,11 +179,7 @@ def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[di
     }
     rows = []
     for name in names:
-        planned = sum(
-            int(step.get("to_change") or step.get("to_insert") or 0)
-            for step in plan.get("steps") or []
-            if step.get("collection") == name and step.get("kind") != "create_index"
-        )
+        planned = sum(_planned(step, name, str(real.get(name))) for step in plan.get("steps") or [])
         batches = [
             row
             for row in journal.get("batches") or []

@@ -166,7 +166,7 @@ def _refuse_chains(steps: Sequence[Step], source: str) -> None:
     """Refuse a value made from what an earlier step writes: no plan can say what it would be."""
     setting = [step for step in steps if step.kind == "set_field"]
     for number, later in enumerate(setting):
-        reads = _fields_in(later.options["value"]) | _fields_of(later.options.get("where", {}))
+        reads = fields_in(later.options["value"]) | _fields_of(later.options.get("where", {}))
         owners = later.options["collections"]
         if isinstance(owners, dict):
             reads |= {str(owner).split(".")[0] for owner in owners.values()}
@@ -181,12 +181,12 @@ def _refuse_chains(steps: Sequence[Step], source: str) -> None:
                 )
 
 
-def _fields_in(tree: Any) -> set[str]:
+def fields_in(tree: Any) -> set[str]:
     """Return the fields of the document itself that expressions read."""
     if isinstance(tree, dict):
-        return set().union(*map(_fields_in, tree.values()))
+        return set().union(*map(fields_in, tree.values()))
     if isinstance(tree, list):
-        return set().union(*map(_fields_in, tree))
+        return set().union(*map(fields_in, tree))
     if isinstance(tree, str) and tree.startswith("$") and not tree.startswith("$$"):
         return {tree[1:].split(".")[0]}
     return set()
@@ -196,7 +196,7 @@ def _fields_of(selector: Any) -> set[str]:
     """Return the fields that a filter looks at."""
     if isinstance(selector, dict):
         names = {key.split(".")[0] for key in selector if not key.startswith("$")}
-        return names.union(*map(_fields_of, selector.values()), _fields_in(selector))
+        return names.union(*map(_fields_of, selector.values()), fields_in(selector))
     return set().union(*map(_fields_of, selector)) if isinstance(selector, list) else set()
 
 

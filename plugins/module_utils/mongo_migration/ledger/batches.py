@@ -111,6 +111,8 @@ class Writer:
     meter: Meter
     pacer: Pacer
     sleep: Callable[[float], None] = time.sleep
+    #: Collections whose validator may refuse what was right when it was written.
+    validated: frozenset[str] = frozenset()
     seq: int = field(default=0)
     _agreed: float = field(default=float("-inf"), init=False)
 
@@ -121,6 +123,14 @@ class Writer:
     def comment(self) -> str:
         """What server operations carry, so that they can be found and killed."""
         return f"migration-playbooks {self.run.id}"
+
+    def unvalidated(self, collection: str) -> dict[str, Any]:
+        """Return the options of a write that puts back what was there, whatever a validator says.
+
+        What a migration has written may be what a validator demands by now, and the state before it
+        what the validator refuses: the way back must not depend on that.
+        """
+        return {"bypass_document_validation": True} if collection in self.validated else {}
 
     def commit(
         self,

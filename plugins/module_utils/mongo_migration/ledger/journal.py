@@ -4,6 +4,9 @@ An entry is written in the same transaction as the batch it describes; on a stan
 which has none, before it. Undoing compares with what the entry says was written, so an entry
 whose batch never happened undoes nothing.
 
+Entries are numbered without a hole: a run whose ``seq`` is 7 has exactly the entries 1 to 7, and
+more only where a process died without transactions. Each is checked as it is read.
+
 A ``set_field`` entry holds ``groups``: documents that had the same value before (none at all: the
 group has no ``before``) and got the same value. That is one ``_id`` for a document, in each way
 one statement for a group.
@@ -12,7 +15,7 @@ one statement for a group.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
@@ -22,14 +25,30 @@ from pymongo.write_concern import WriteConcern
 
 from ..document.collections import JOURNAL
 from .runs import MAJORITY
+from .state_format import FORMAT
+
+# What became of an entry whose step wasn't begun; nothing is to be undone.
+VOID = "void"
+
+Entry = dict[str, Any]
 
 
 class Journal:
-    """The journal of one run."""
+    """The journal of one run.
 
-    def __init__(self, database: Database[dict[str, Any]], run: str) -> None:
+    Args:
+        database: the migrated database.
+        run: the run's id.
+        read: returns an entry that may be relied on, or raises an error; see
+            :func:`..operations.registry.open_journal`.
+    """
+
+    def __init__(
+        self, database: Database[dict[str, Any]], run: str, *, read: Callable[[Entry], Entry]
+    ) -> None:
         self._collection = database[JOURNAL].with_options(write_concern=MAJORITY)
         self._run = run
+        self._read = read
 
     def prepare(self) -> None:
         """Make the collection and its index, which a transaction must not have to."""
@@ -37,15 +56,12 @@ class Journal:
             [("run", ASCENDING), ("seq", ASCENDING)], unique=True, name="run_seq"
         )
 
-    def newest_seq(self) -> int:
-        """Return the number of the newest entry, 0 if there is none.
-
-        It can be ahead of the checkpoint where a batch was written without a transaction.
-        """
-        newest = self._collection.find_one(
-            {"run": self._run}, {"seq": 1}, sort=[("seq", DESCENDING)]
+    def missing(self, seq: int) -> int:
+        """Return how many of the entries 1 to *seq* aren't there."""
+        rows = self._collection.find(
+            {"run": self._run, "seq": {"$gte": 1, "$lte": seq}}, {"_id": 0, "seq": 1}
         )
-        return int(newest["seq"]) if newest else 0
+        return seq - len({row["seq"] for row in rows})
 
     def write(self, entry: dict[str, Any], session: ClientSession | None) -> None:
         """Write one entry."""
@@ -54,15 +70,25 @@ class Journal:
             collection = collection.with_options(write_concern=WriteConcern())
         # `at` is for people: the evidence shows from it how fast the batches followed each other.
         now = datetime.datetime.now(datetime.UTC)
-        collection.insert_one({"run": self._run, "at": now, **entry}, session=session)
+        collection.insert_one(
+            {"run": self._run, "format": FORMAT, "at": now, **entry}, session=session
+        )
 
     def amend(self, seq: int, **changes: Any) -> None:
         """Correct an entry whose batch, without a transaction, did less than was intended."""
         self._collection.update_one({"run": self._run, "seq": seq}, {"$set": changes})
 
     def discard(self, seq: int) -> None:
-        """Remove an entry of something that was never begun."""
+        """Remove an entry that no checkpoint covers, of something that was never begun."""
         self._collection.delete_one({"run": self._run, "seq": seq})
+
+    def void(self, entry: Entry) -> None:
+        """Keep the number of an entry of something that was never begun, and nothing else of it."""
+        names = ("run", "seq", "step", "collection", "at")
+        kept = {key: entry[key] for key in names if key in entry}
+        self._collection.replace_one(
+            {"run": self._run, "seq": entry["seq"]}, {**kept, "format": FORMAT, "kind": VOID}
+        )
 
     def mark_reverted(self, seq: int, session: ClientSession | None, **facts: Any) -> None:
         """Note that an entry was undone."""
@@ -85,11 +111,16 @@ class Journal:
                 return
             # Without this bound, each search would pass by all that is undone already.
             selector["seq"] = {"$lt": entry["seq"]}
-            yield entry
+            yield self._read(entry)
 
     def entries(self, **selector: Any) -> Iterator[dict[str, Any]]:
         """Yield the entries that match *selector*, in their order."""
         # One a reply: the driver decodes whole replies, and an entry may be large.
-        yield from self._collection.find(
+        rows = self._collection.find(
             {"run": self._run, **selector}, sort=[("seq", ASCENDING)], batch_size=1
         )
+        yield from map(self._read, rows)
+
+    def pending(self) -> int:
+        """Return how many entries weren't undone yet."""
+        return self._collection.count_documents({"run": self._run, "reverted": {"$exists": False}})

@@ -2,12 +2,14 @@
 
 ``_migrations`` holds one document ``{_id: "lease"}``. It is taken and renewed in single statements
 that compare with the server's clock (``$$NOW``), so clocks of controllers don't matter. Each taking
-increments the fencing token; every checkpoint must match it (see :mod:`runs`). A process that
-was paused and lost its lease therefore finds its next transaction refused.
+increments the fencing token; every checkpoint must match it (see :mod:`runs`), and taking it also
+takes every unfinished run from whoever had it. A process that was paused and lost its lease
+therefore finds its next transaction refused, whatever the new holder works at.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import threading
 import time
@@ -26,10 +28,23 @@ from pymongo.write_concern import WriteConcern
 
 from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
+from . import runs, state_format
 
 LEASE_ID = "lease"
 # The classic ratio: two renewals may fail before the lease is lost.
 _RENEWALS_PER_LIFE = 3
+_LONGEST = 24 * 3600  # seconds
+# What the lease is; a longer one isn't ours, and would keep everybody out.
+_SHAPE: state_format.Shape = {
+    "token": state_format.count,
+    "expires": state_format.optional(datetime.datetime),
+    "since": state_format.optional(datetime.datetime),
+    "seconds": state_format.optional(lambda value: 0 < value <= _LONGEST),
+    "holder": state_format.optional(
+        lambda value: isinstance(value, dict) and isinstance(value.get("pid", 0), int)
+    ),
+    "purpose": state_format.optional(str),
+}
 # Giving the lease back is a courtesy: it isn't worth waiting for a primary.
 _RELEASE_SECONDS = 5
 
@@ -40,19 +55,31 @@ def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
         database[STATE].aggregate(
             [
                 {"$match": {"_id": LEASE_ID}},
-                {"$set": {"live": {"$gt": ["$expires", "$$NOW"]}}},
-                {"$match": {"live": True}},
-                {"$unset": ["live"]},
+                {"$match": {"$nor": [{"expires": None}, {"$expr": _is_over()}]}},
             ]
         )
     )
-    return rows[0] if rows and not _is_dead_here(rows[0]["holder"]) else None
+    held = _checked(database[STATE], rows[0] if rows else None)
+    return held if held and not _is_dead_here(held["holder"]) else None
 
 
 def last_token(database: Database[dict[str, Any]]) -> int:
-    """Return the token of the newest taking; the next one's is greater by one."""
-    newest = database[STATE].find_one({"_id": LEASE_ID}, {"token": 1})
+    """Return the token of the newest taking; the next one's is greater by one.
+
+    Raises:
+        StateError: what is there isn't the lease as we write it.
+    """
+    newest = _checked(database[STATE], database[STATE].find_one({"_id": LEASE_ID}))
     return int(newest["token"]) if newest else 0
+
+
+def _checked(
+    state: Collection[dict[str, Any]], found: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    held = state_format.checked(
+        found, _SHAPE, place=f"{state.database.name}.{STATE}", what="a lease"
+    )
+    return held and {"holder": {}, "purpose": "something unnamed", **held}
 
 
 class Lease:
@@ -97,6 +124,20 @@ class Lease:
                 token=self.token,
                 next="ansible-playbook status.yml",
             )
+
+    def prove(self, session: ClientSession) -> None:
+        """Make a transaction stand only if the lease is still ours when it is committed.
+
+        Raises:
+            LeaseLostError: it isn't.
+        """
+        # A write, so that another one's taking conflicts with it; without the concern of the
+        # collection, which must not be given inside a transaction.
+        state = self._collection.with_options(write_concern=WriteConcern())
+        mine = {"_id": LEASE_ID, "token": self.token}
+        if not state.update_one(mine, {"$inc": {"proofs": 1}}, session=session).matched_count:
+            self._lost = True
+            self.check()
 
     def release(self) -> None:
         """Give the lease back; the next taker doesn't have to wait."""
@@ -159,11 +200,13 @@ def hold(
         identity = {**holder, **_machine()}
         return _take(collection, purpose, identity, seconds, evict=evict, session=session)
 
+    last_token(database)  # refused here if it isn't a lease: the taking would fail in the server
     with database.client.start_session() as session:
         held = take(None)
         if isinstance(held, dict):
             held = _wait_or_refuse(held, take, seconds, sleep)
         try:
+            _take_unfinished_runs(collection, held.token)
             yield held
         finally:
             held.release()
@@ -199,7 +242,7 @@ def _take(
     """Try once; return the lease or the document of who holds it."""
     free: list[dict[str, Any]] = [
         {"expires": None},
-        {"$expr": {"$lte": ["$expires", "$$NOW"]}},
+        {"$expr": _is_over()},
     ]
     if evict is not None:
         free.append({"token": evict})
@@ -228,7 +271,8 @@ def _take(
         return_document=ReturnDocument.BEFORE,
     )
     if before is None:
-        return collection.find_one({"_id": LEASE_ID}) or {"token": 0, "holder": {}, "expires": None}
+        held = _checked(collection, collection.find_one({"_id": LEASE_ID}))
+        return held or {"token": 0, "holder": {}, "expires": None}
     if before["expires"] is not None and "session" in before:
         _end_transaction(collection.database, before["session"])
     return Lease(collection, before["token"] + 1, seconds, session=session, asked=asked)
@@ -247,6 +291,19 @@ def _end_abandoned_transaction(
         _end_transaction(collection.database, found["session"])
 
 
+def _take_unfinished_runs(collection: Collection[dict[str, Any]], token: int) -> None:
+    """Take every unfinished run from whoever had it; whoever works at one next adopts it."""
+    nobody = 0
+    collection.update_many(
+        {
+            "kind": "run",
+            "phase": {"$in": ["planned", *runs.UNFINISHED, runs.ROLLING_BACK]},
+            "token": {"$gt": nobody, "$lt": token},
+        },
+        {"$set": {"token": nobody}},
+    )
+
+
 def _end_transaction(database: Database[dict[str, Any]], session: Any) -> None:
     """End what a holder that didn't give its lease back may have left open.
 
@@ -260,6 +317,11 @@ def _end_transaction(database: Database[dict[str, Any]], session: Any) -> None:
 def _now() -> float:
     """Return seconds that also pass while the machine sleeps, where the system can tell them."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _is_over() -> dict[str, Any]:
+    """Return an expression: the lease has run out, or runs for longer than any that we take."""
+    return {"$or": [{"$lte": ["$expires", "$$NOW"]}, {"$gt": ["$expires", _after(_LONGEST)]}]}
 
 
 def _after(seconds: float) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""Run documents in ``_migrations``: the changelog, the checkpoint and the fence in one place."""
+"""Run documents in ``_migrations``: the changelog, the checkpoint and the fence in one place.
+
+Each write is conditional on what was read: on the fencing token, so that a process that lost its
+lease writes nothing, and on the document's ``revision``, so that nothing that a failover took back
+is built upon. A phase follows from another one only as :data:`TRANSITIONS` says.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +12,46 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from pymongo import DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
+from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 from pymongo.write_concern import WriteConcern
 
 from ..document.collections import STATE
 from ..document.definition import Definition
 from ..errors import LeaseLostError, MigrationError
+from . import state_format
 
 UNFINISHED = ("running", "interrupted", "failed")
 DONE = ("applied", "verified")
 ROLLING_BACK = "rolling_back"
 ROLLED_BACK = "rolled_back"
 
+# Which phase may follow which, and nothing else may.
+TRANSITIONS: Mapping[str, tuple[str, ...]] = {
+    "planned": ("running", "interrupted", "failed", ROLLING_BACK),
+    "running": ("interrupted", "failed", "applied", ROLLING_BACK),
+    "interrupted": ("running", "interrupted", "failed", ROLLING_BACK),
+    "failed": ("running", "interrupted", "failed", ROLLING_BACK),
+    "applied": ("verified", ROLLING_BACK),
+    "verified": (ROLLING_BACK,),
+    ROLLING_BACK: (ROLLED_BACK,),
+    ROLLED_BACK: (),
+}
+
 MAJORITY = WriteConcern("majority")
+_INDEX = "run_number"
+# The index is there, under another name or with other options.
+_INDEX_CONFLICT = (85, 86)
+_LONG = ("definition", "baseline", "variables", "collections", "plan.steps", "plan.problems")
+
+
+class StaleRunError(AutoReconnect):
+    """The run's document isn't as this process wrote it last: a failover took something back.
+
+    For the retries it is a lost connection: what the database says is read, and work goes on there.
+    """
 
 
 def latest(
@@ -31,26 +61,35 @@ def latest(
 
     Raises:
         MigrationError: *run* was given and isn't a run of this migration.
+        StateError: what is there isn't a run that we wrote.
     """
     selector: dict[str, Any] = {"kind": "run", "migration": migration}
     if run is not None:
         selector["_id"] = run
     found = database[STATE].find_one(selector, sort=[("number", DESCENDING)])
-    if run is not None and found is None:
+    if found is None:
+        if run is None:
+            return None
         raise MigrationError(
             f"There is no run '{run}' of migration {migration} in database '{database.name}'; "
             "status.yml lists the runs."
         )
-    return found
+    return state_format.read_run(found, place=_place(database))
 
 
 def changelog(database: Database[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return all runs, the newest first, without their plans and texts."""
-    long = ("definition", "baseline", "variables", "collections", "plan.steps", "plan.problems")
-    hidden = dict.fromkeys(long, 0)
-    return list(
-        database[STATE].find({"kind": "run"}, hidden, sort=[("number", DESCENDING)]),
-    )
+    """Return all runs, the newest first, without their plans and texts.
+
+    Raises:
+        StateError: one of them isn't a run that we wrote.
+    """
+    hidden = dict.fromkeys(_LONG, 0)
+    rows = database[STATE].find({"kind": "run"}, hidden, sort=[("number", DESCENDING)])
+    return [state_format.read_run(row, place=_place(database), short=True) for row in rows]
+
+
+def _place(database: Database[dict[str, Any]]) -> str:
+    return f"{database.name}.{STATE}"
 
 
 def is_applied(database: Database[dict[str, Any]], migration: str) -> bool:
@@ -79,6 +118,7 @@ class Run:
         self, database: Database[dict[str, Any]], document: dict[str, Any], token: int
     ) -> None:
         self._collection = database[STATE].with_options(write_concern=MAJORITY)
+        self._place = _place(database)
         self.document = document
         self.token = token
 
@@ -90,18 +130,41 @@ class Run:
         *,
         token: int,
         facts: Mapping[str, Any],
+        session: ClientSession | None = None,
     ) -> Run:
-        """Write a new run in phase ``planned``."""
+        """Write a new run in phase ``planned``; its number is the fencing token.
+
+        So the newest run is always that of the newest lease, and what a process writes that slept
+        past the end of its own can hide nobody's.
+
+        Args:
+            database: the migrated database.
+            definition: what is run.
+            token: of the lease.
+            facts: what else the document holds.
+            session: of a transaction that also matches the lease.
+
+        Raises:
+            LeaseLostError: there is a run of this number, or a newer one, already.
+        """
         now = server_now(database)
-        newest = database[STATE].find_one({"kind": "run"}, sort=[("number", DESCENDING)])
+        newest = database[STATE].find_one(
+            {"kind": "run"}, sort=[("number", DESCENDING)], session=session
+        )
+        if newest is not None and newest["number"] >= token:
+            raise _lost(str(newest["_id"]), token)
         document = {
             "_id": f"{definition.id}-{now:%Y%m%d%H%M%S}-{secrets.token_hex(2)}",
             "kind": "run",
-            "number": (newest["number"] if newest else 0) + 1,
+            "format": state_format.FORMAT,
+            "engine": state_format.ENGINE,
+            "revision": 0,
+            "number": token,
             "migration": definition.id,
             "name": definition.name,
             "digest": definition.digest,
             "after": list(definition.after),
+            # For people, and to find the revision again. Nothing is ever run by it.
             "definition": {"source": definition.source, "text": definition.text},
             "variables": definition.variables,
             "collections": [
@@ -119,20 +182,56 @@ class Run:
             **facts,
         }
         run = cls(database, document, token)
-        run._collection.insert_one(document)
+        concern = MAJORITY if session is None else WriteConcern()
+        try:
+            database[STATE].with_options(write_concern=concern).insert_one(
+                document, session=session
+            )
+        except DuplicateKeyError as error:
+            raise _lost(run.id, token) from error
         return run
+
+    @staticmethod
+    def prepare(database: Database[dict[str, Any]]) -> None:
+        """Make sure that no two runs can have one number."""
+        try:
+            database[STATE].with_options(write_concern=MAJORITY).create_index(
+                [("number", ASCENDING)],
+                name=_INDEX,
+                unique=True,
+                partialFilterExpression={"kind": "run"},
+            )
+        except OperationFailure as error:
+            if error.code in _INDEX_CONFLICT:
+                return
+            if isinstance(error, DuplicateKeyError):
+                raise MigrationError(
+                    f"Two runs in {_place(database)} have one number, which we never write: "
+                    "someone else did. Look who may write there (docs/privileges.md), and remove "
+                    "what isn't a run of ours."
+                ) from error
+            raise
 
     @classmethod
     def adopt(cls, database: Database[dict[str, Any]], document: dict[str, Any], token: int) -> Run:
-        """Take an unfinished run over: from now on its former owner's checkpoints don't match."""
+        """Take a run over as it was read: from now on its former owner's checkpoints don't match.
+
+        Raises:
+            LeaseLostError: it isn't any more as *document* says, or is a newer process's.
+        """
         run = cls(database, document, token)
-        run.document = run._must(
-            run._collection.find_one_and_update(
-                {"_id": document["_id"], "token": {"$lte": token}},
-                {"$set": {"token": token}, "$unset": {"control": ""}},
-                return_document=ReturnDocument.AFTER,
-            )
+        found = run._collection.find_one_and_update(
+            {
+                "_id": document["_id"],
+                "token": {"$lte": token},
+                "phase": document["phase"],
+            },
+            {"$set": {"token": token}, "$unset": {"control": ""}, "$inc": {"revision": 1}},
+            return_document=ReturnDocument.AFTER,
         )
+        if found is None:
+            raise _lost(run.id, token)
+        run.document = state_format.read_run(found, place=run._place)
         return run
 
     @property
@@ -152,13 +251,14 @@ class Run:
         know yet that it is no longer the primary, or overtake our own last transaction; the write
         waits for what is open on this document, and whatever wasn't committed by then fails.
         """
-        self.document = self._must(
-            self._collection.find_one_and_update(
-                {"_id": self.id, "token": self.token},
-                {"$inc": {"recoveries": 1}},
-                return_document=ReturnDocument.AFTER,
-            )
+        found = self._collection.find_one_and_update(
+            {"_id": self.id, "token": self.token},
+            {"$inc": {"recoveries": 1, "revision": 1}},
+            return_document=ReturnDocument.AFTER,
         )
+        if found is None:
+            raise _lost(self.id, self.token)
+        self.document = state_format.read_run(found, place=self._place)
 
     def covers(self, seq: int) -> bool:
         """Return whether a checkpoint, of whichever process, covers the journal up to *seq*."""
@@ -171,32 +271,31 @@ class Run:
         Raises:
             LeaseLostError: another process took the run over.
         """
-        return self._must(
-            self._collection.find_one(
-                {"_id": self.id, "token": self.token}, {"control": 1, "limits": 1}
-            )
+        found = self._collection.find_one(
+            {"_id": self.id, "token": self.token}, {"control": 1, "limits": 1}
         )
+        if found is None:
+            raise _lost(self.id, self.token)
+        return found
 
     def enter(self, phase: str, **facts: Any) -> None:
-        """Move to *phase* and keep *facts* with it."""
-        self.document = self._must(
-            self._collection.find_one_and_update(
-                {"_id": self.id, "token": self.token},
-                [
-                    {
-                        "$set": {
-                            "phase": phase,
-                            "updated": "$$NOW",
-                            "history": {
-                                "$concatArrays": ["$history", [{"phase": phase, "at": "$$NOW"}]]
-                            },
-                            **{key: {"$literal": value} for key, value in facts.items()},
-                        }
-                    }
-                ],
-                return_document=ReturnDocument.AFTER,
+        """Move to *phase* and keep *facts* with it.
+
+        Raises:
+            MigrationError: that phase can't follow the present one.
+        """
+        if phase not in TRANSITIONS[self.phase]:
+            raise MigrationError(
+                f"Run {self.id} is {self.phase}: it can't become {phase}.", run=self.id
             )
-        )
+        change = {
+            "phase": phase,
+            "updated": "$$NOW",
+            "history": {"$concatArrays": ["$history", [{"phase": phase, "at": "$$NOW"}]]},
+            "revision": self.document["revision"] + 1,
+            **{key: {"$literal": value} for key, value in facts.items()},
+        }
+        self.document = self._write([{"$set": change}])
 
     def checkpoint(
         self,
@@ -219,25 +318,16 @@ class Run:
 
         Raises:
             LeaseLostError: another process took the run over.
+            StaleRunError: the document isn't as we wrote it last.
         """
-        # The collection's write concern must not be given inside a transaction.
-        collection = (
-            self._collection
-            if session is None
-            else self._collection.with_options(write_concern=WriteConcern())
-        )
-        return self._must(
-            collection.find_one_and_update(
-                {"_id": self.id, "token": self.token},
-                {
-                    "$set": {"position": dict(position), "seq": seq},
-                    "$inc": {f"counts.{key}": value for key, value in counts.items()},
-                    "$currentDate": {"updated": True},
-                },
-                return_document=ReturnDocument.AFTER,
-                projection={"definition": 0, "plan": 0, "baseline": 0},
-                session=session,
-            )
+        return self._write(
+            {
+                "$set": {"position": dict(position), "seq": seq},
+                "$inc": {"revision": 1, **{f"counts.{key}": n for key, n in counts.items()}},
+                "$currentDate": {"updated": True},
+            },
+            projection={"definition": 0, "plan": 0, "baseline": 0},
+            session=session,
         )
 
     def accept(self, document: Mapping[str, Any]) -> None:
@@ -246,21 +336,43 @@ class Run:
 
     def keep(self, **facts: Any) -> None:
         """Store *facts* in the run document."""
-        self.document = self._must(
-            self._collection.find_one_and_update(
-                {"_id": self.id, "token": self.token},
-                {"$set": facts},
-                return_document=ReturnDocument.AFTER,
-            )
-        )
+        self.document = self._write({"$set": facts, "$inc": {"revision": 1}})
 
-    def _must(self, document: dict[str, Any] | None) -> dict[str, Any]:
-        if document is None:
-            raise LeaseLostError(
-                f"Run {self.document['_id']} was taken over by another process; this one stopped "
-                "before its next write. status.yml shows who works now.",
-                run=self.document["_id"],
-                token=self.token,
-                next="ansible-playbook status.yml",
-            )
-        return document
+    def _write(
+        self,
+        change: dict[str, Any] | list[dict[str, Any]],
+        *,
+        projection: dict[str, int] | None = None,
+        session: ClientSession | None = None,
+    ) -> dict[str, Any]:
+        """Change the document if it is ours, and as we know it."""
+        # The collection's write concern must not be given inside a transaction.
+        collection = self._collection
+        if session is not None:
+            collection = collection.with_options(write_concern=WriteConcern())
+        # One from before there were revisions has none.
+        revision = self.document["revision"]
+        known: Any = revision if revision else {"$in": [0, None]}
+        found: dict[str, Any] | None = collection.find_one_and_update(
+            {"_id": self.id, "token": self.token, "phase": self.phase, "revision": known},
+            change,
+            return_document=ReturnDocument.AFTER,
+            projection=projection,
+            session=session,
+        )
+        if found is not None:
+            return found
+        ours = {"_id": self.id, "token": self.token}
+        if collection.find_one(ours, {"_id": 1}, session=session) is None:
+            raise _lost(self.id, self.token)
+        raise StaleRunError(f"run {self.id} isn't as this process wrote it last")
+
+
+def _lost(run: str, token: int) -> LeaseLostError:
+    return LeaseLostError(
+        f"Run {run} was taken over or changed by another process; this one stopped before its "
+        "next write. status.yml shows who works now and in what state things are.",
+        run=run,
+        token=token,
+        next="ansible-playbook status.yml",
+    )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
-from pymongo.client_session import ClientSession
-
+from ..document.collections import Collections
+from ..document.definition import Step
 from ..document.value_sources import Scope
-from ..errors import MigrationError
 from ..ledger.batches import Writer
-from ..values import ejson
+
+# A row of a plan.
+Row = Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
 class Plan:
     """What a step would do.
 
-    ``rows`` hold one dict per collection; ``problems`` are data for which no stated policy says
-    what to do: one is enough to refuse.
+    ``rows`` hold one dict per collection: ``step``, ``kind``, ``collection``, ``real_name``,
+    ``documents``, ``candidates``, ``amounts`` (see :func:`amounts`) and what the kind itself adds.
+    ``problems`` are data for which no stated policy says what to do: one is enough to refuse.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -73,88 +76,95 @@ class Touched:
     field: str | None = None  # only this field of documents
     inserts: bool = False  # whole documents
     removes: bool = False  # whole documents
+    index: str | None = None  # the index of this name
+    command: bool = False  # whatever a foreign program does
+    nothing: bool = False  # an entry of what was never begun
 
 
-class Operation(Protocol):
-    """One step of a migration. How it is undone: :mod:`..procedures.rollback`."""
+class Operation(ABC):
+    """One kind of step, and one step of that kind. Everybody else loops over the registry.
 
+    An operation is built on a database that has the collections which it names. What is asked of it
+    without that, of a finished run for example, it answers from the step and the names alone.
+    """
+
+    KIND: ClassVar[str]
+
+    def __init__(self, step: Step, scope: Scope) -> None:
+        """Bind *step* to a database.
+
+        Raises (those of the kinds do):
+            DefinitionError: it names a collection that doesn't exist, or can't be worked on.
+        """
+        self._step = step
+        self._scope = scope
+
+    @staticmethod
+    @abstractmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections that a step with *options* names, as the document calls them."""
+
+    @staticmethod
+    @abstractmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
+        """Return all that *step* may write to, whether or not it exists (any more)."""
+
+    @staticmethod
+    @abstractmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return rows of a plan, all of this kind, as aligned text for people."""
+
+    @staticmethod
+    @abstractmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return a row of a plan as lines before and after, which differ where something would."""
+
+    @abstractmethod
     def plan(self) -> Plan:
         """Say what would be done; read only."""
 
     def touches(self) -> list[Touched]:
-        """Return what is written to."""
+        """Return what is written to in this database."""
+        return self.reach(self._step, self._scope.collections)
 
+    @abstractmethod
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Do it, batch by batch, from *position* on."""
 
+    @abstractmethod
     def check(self) -> Iterator[Check]:
         """Check that it was done, by reading the data anew."""
 
+    def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
+        """Return those of *ids* whose values don't follow from where the document takes them.
 
-class Undone:
-    """What the undoing of one journal entry did, and met."""
-
-    _MOST_SAMPLES = 100
-
-    def __init__(self, writer: Writer, entry: dict[str, Any], verb: str) -> None:
-        self._writer = writer
-        self._entry = entry
-        self._verb = verb
-        self.count = 0
-        self.conflicts: list[dict[str, Any]] = []
-
-    @property
-    def comment(self) -> str:
-        """What server operations carry."""
-        return self._writer.comment
-
-    def reset(self) -> None:
-        """Forget an attempt: a transaction may run its body more than once."""
-        self.count = 0
-        self.conflicts = []
-
-    def conflict(self, identity: Any, expected: Any, observed: Any, reason: str) -> None:
-        """Note a document that doesn't hold what we wrote."""
-        self.conflicts.append(
-            {
-                "collection": self._entry["collection"],
-                "_id": identity,
-                "expected": expected,
-                "observed": observed,
-                "reason": reason,
-            }
-        )
-
-    def refuse_if(self, wanted: bool) -> None:
-        """Stop before anything of the entry is written, if there is a conflict and it is *wanted*.
-
-        Raises:
-            MigrationError: there is a conflict.
+        Args:
+            collection: its real name; one of those that the step touches.
+            ids: of documents that the step wrote.
         """
-        if wanted and self.conflicts:
-            first = self.conflicts[0]
-            raise MigrationError(
-                f"{first['collection']} {ejson.short(first['_id'])}: {first['reason']}. Nothing of "
-                "this batch was undone. Choose on_conflict keep (leave such documents alone) or "
-                "restore (overwrite them).",
-                conflicts=self.conflicts[: self._MOST_SAMPLES],
-            )
+        del collection, ids
+        return []
 
-    def commit(self, write: Callable[[ClientSession | None], None]) -> None:
-        """Do *write* and mark the entry, together."""
 
-        def counted(session: ClientSession | None) -> dict[str, int]:
-            write(session)
-            return {self._verb: self.count, "conflicts": len(self.conflicts)}
+def amounts(
+    *, changes: int = 0, inserts: int = 0, removes: int = 0, builds: int = 0, drops: int = 0
+) -> dict[str, int]:
+    """Return what a row of a plan would do in numbers, the same for every kind of step.
 
-        self._writer.revert(
-            self._entry,
-            counted,
-            facts=lambda: {
-                "conflicts": self.conflicts[: self._MOST_SAMPLES],
-                "kept": [item["_id"] for item in self.conflicts],
-            },
-        )
+    Args:
+        changes: documents that are changed.
+        inserts: documents that are inserted.
+        removes: documents that are removed.
+        builds: indexes, collections and the like that are made.
+        drops: those that are dropped or set aside.
+    """
+    return {
+        "changes": changes,
+        "inserts": inserts,
+        "removes": removes,
+        "builds": builds,
+        "drops": drops,
+    }
 
 
 def problem(
@@ -181,4 +191,4 @@ def problem(
     }
 
 
-__all__ = ["Check", "Operation", "Plan", "Scope", "Touched", "Undone", "problem"]
+__all__ = ["Check", "Operation", "Plan", "Row", "Scope", "Touched", "amounts", "problem"]

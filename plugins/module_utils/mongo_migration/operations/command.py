@@ -10,30 +10,38 @@ can say (``rerun``).
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import InterruptedRunError, LeaseLostError, MigrationError
-from ..ledger import runs
+from ..ledger import runs, state_format
 from ..ledger.batches import Writer
+from ..ledger.journal import Entry
+from ..ledger.state_format import Shape
 from ..support import processes, retry
-from .base import Check, Plan, Touched, Undone, problem
+from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .entries import EntryKind, Remaining, Revert
 
 KIND = "command"
 
 
-class Command:
+class Command(Operation):
     """See the module. Options are those of the schema's ``command``."""
 
+    KIND = KIND
+
     def __init__(self, step: Step, scope: Scope) -> None:
-        self._step = step
+        super().__init__(step, scope)
         self._options: dict[str, Any] = step.options
         self._line = processes.line(step.options["argv"])
         # They may be made by the command itself.
@@ -43,9 +51,33 @@ class Command:
             if not scope.collections.absent(name)
         ]
 
-    def touches(self) -> list[Touched]:
-        """What a foreign program writes to is known by name alone: see ``writes`` in verify."""
-        return []
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections that it writes to."""
+        return set(options["writes"])
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
+        """Return that a command is run; what it writes to is known by name alone."""
+        del step, names
+        return [Touched(collection="", command=True)]
+
+    @staticmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return what would be run, and what would undo it."""
+        lines = []
+        for row in rows:
+            lines += [
+                f"Runs     {row['command']} (at most {row['timeout_seconds']} s; writes to "
+                f"{row['real_name']})",
+                f"Undo     {row['down'] or 'none: only a restore of the backup'}",
+            ]
+        return lines
+
+    @staticmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return whether it is run."""
+        return [f"command not run: {row['command']}"], [f"command run: {row['command']}"]
 
     def plan(self) -> Plan:
         """Say what would be run, and that it can't be undone exactly."""
@@ -80,7 +112,8 @@ class Command:
                 "command": self._line,
                 "down": processes.line(down) if down else None,
                 "timeout_seconds": self._options["timeout_seconds"],
-                "writes": self._writes,
+                "foreign": self._writes,
+                "amounts": amounts(),
             }
         )
         return plan
@@ -96,10 +129,10 @@ class Command:
                 "kind": KIND,
                 "step": self._step.index,
                 "collection": self._writes[0] if self._writes else "",
-                "command": {
-                    key: self._options[key]
-                    for key in ("argv", "cwd", "env", "secrets", "down", "timeout_seconds", "rerun")
-                    if key in self._options
+                "lines": {
+                    which: processes.line(self._options[which])
+                    for which in ("argv", "down")
+                    if which in self._options
                 },
                 "host": socket.gethostname(),
             }
@@ -220,33 +253,91 @@ def _keep(writer: Writer, entry: Mapping[str, Any], key: str, outcome: dict[str,
     )
 
 
-def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
-    """Run the command that undoes *entry*, if there is one; say what else is to be done."""
-    options = entry["command"]
-    line = processes.line(options["argv"])
-    if "down" not in options:
-        raise MigrationError(
-            f"`{line}` was run ({_said(entry.get('outcome'))}) and has no `down`: no rollback can "
-            "undo it. Restore the backup that was made before it: "
-            f"ansible-playbook restore.yml -e archive={writer.run.document.get('backup') or '…'}"
+class RanCommand(EntryKind):
+    """A command was run. What undoes it stands in the migration document and nowhere else."""
+
+    kind = KIND
+    # What was run, in words: for people, and never run by it.
+    shape: ClassVar[Shape] = {
+        "lines": state_format.optional(dict),
+        "command": state_format.optional(dict),
+        "outcome": state_format.optional(dict),
+        "down_outcome": state_format.optional(dict),
+    }
+    needs_document = True
+
+    def touched(self, entry: Entry) -> Touched:
+        """Return that a command did it."""
+        del entry
+        return Touched(collection="", command=True)
+
+    def ids(self, entry: Entry) -> list[Any]:
+        """Nobody knows what it wrote."""
+        del entry
+        return []
+
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """Return what would be run, in words."""
+        line, down = _line(entry), _line(entry, "down")
+        said = (
+            f"`{line}` is undone by `{down}`, and as well as that does"
+            if down
+            else f"`{line}` can't be undone: it has no down; restore the backup"
         )
-    undone = Undone(writer, entry, "restored")
-    down = processes.line(options["down"])
-    if entry.get("down_began") and not options.get("rerun") and on_conflict != "restore":
-        raise MigrationError(
-            f"`{down}` was begun by an earlier rollback and {_said(entry.get('down_outcome'))}. "
-            "It is not run again by itself, since the document doesn't say that this is harmless. "
-            "See with its own tools how far it came; then either run it again (on_conflict "
-            "restore) or restore the backup: "
-            f"ansible-playbook restore.yml -e archive={writer.run.document.get('backup') or '…'}"
+        return {"commands": [said]}
+
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """A command is started only after the checkpoint of its entry: this one wasn't begun."""
+        writer.journal.void(entry)
+        return {}
+
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Return that it can't be told."""
+        del database
+        return Remaining(
+            what=f"nothing is left of `{_line(entry)}`",
+            unknown="no journal knows what it wrote; the digests, where there are any, do",
         )
-    environment = environment_of(options, writer.settings.secrets)
-    writer.lease.check()
-    writer.journal.amend(entry["seq"], down_began=runs.server_now(writer.database))
-    outcome = run(writer, options["down"], options, environment, entry=entry, key="down_outcome")
-    if outcome["exit_code"] != 0:
-        raise MigrationError(_failure(down, outcome), command=outcome)
-    undone.commit(lambda _session: None)
+
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Run the command that undoes this one, if there is one; say what else is to be done."""
+        assert step is not None  # needs_document
+        options = step.options
+        line = processes.line(options["argv"])
+        backup = writer.run.document.get("backup") or "…"
+        if "down" not in options:
+            raise MigrationError(
+                f"`{line}` was run ({_said(entry.get('outcome'))}) and has no `down`: no rollback "
+                "can undo it. Restore the backup that was made before it: "
+                f"ansible-playbook restore.yml -e {shlex.quote(f'archive={backup}')}"
+            )
+        undone = Revert(writer, entry, "restored")
+        down = processes.line(options["down"])
+        if entry.get("down_began") and not options.get("rerun") and on_conflict != "restore":
+            raise MigrationError(
+                f"`{down}` was begun by an earlier rollback and "
+                f"{_said(entry.get('down_outcome'))}. It is not run again by itself, since the "
+                "document doesn't say that this is harmless. See with its own tools how far it "
+                "came; then either run it again (on_conflict restore) or restore the backup: "
+                f"ansible-playbook restore.yml -e {shlex.quote(f'archive={backup}')}"
+            )
+        environment = environment_of(options, writer.settings.secrets)
+        writer.lease.check()
+        writer.journal.amend(entry["seq"], down_began=runs.server_now(writer.database))
+        outcome = run(
+            writer, options["down"], options, environment, entry=entry, key="down_outcome"
+        )
+        if outcome["exit_code"] != 0:
+            raise MigrationError(_failure(down, outcome), command=outcome)
+        undone.commit(lambda _session: None)
+
+
+def _line(entry: Entry, which: str = "argv") -> str:
+    """Return what was run, or undoes it, for people; an entry of 1.0 holds it in parts."""
+    if "lines" in entry:
+        return str(entry["lines"].get(which, ""))
+    argv = (entry.get("command") or {}).get(which)
+    return processes.line([str(word) for word in argv]) if isinstance(argv, list) else ""
 
 
 def _ended(writer: Writer, key: str) -> str:

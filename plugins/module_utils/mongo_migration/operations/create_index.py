@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
+from typing import Any, ClassVar
 
 from bson import SON
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import OperationFailure, WriteConcernError
 
-from ..document.collections import NAMESPACE_NOT_FOUND
+from ..document.collections import NAMESPACE_NOT_FOUND, Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import Writer
+from ..ledger.journal import Entry
+from ..ledger.state_format import Shape
 from ..support import retry
+from ..support.tables import WIDTH, place
 from ..values import ejson
 from . import building
-from .base import Check, Plan, Touched, Undone, problem
+from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .entries import EntryKind, Remaining, Revert
 
 KIND = "create_index"
 
@@ -26,17 +32,16 @@ MISSING, PRESENT, BUILDING, DIFFERENT = "missing", "present", "building", "diffe
 _OWN = {"v", "ns", "key", "name", "background"}
 
 
-class CreateIndex:
+class CreateIndex(Operation):
     """See the module. Options are those of the schema's ``create_index``."""
 
+    KIND = KIND
+
     def __init__(self, step: Step, scope: Scope) -> None:
-        self._step = step
-        self._scope = scope
+        super().__init__(step, scope)
         self._keys: dict[str, Any] = step.options["keys"]
         self._extra: dict[str, Any] = step.options.get("options", {})
-        self._name = step.options.get("name") or "_".join(
-            f"{field}_{direction}" for field, direction in self._keys.items()
-        )
+        self._name = _default_name(step.options)
         names = scope.collections
         self._targets = [
             (name, names.get(name))
@@ -44,9 +49,49 @@ class CreateIndex:
             if not names.absent(name)
         ]
 
-    def touches(self) -> list[Touched]:
-        """An index changes no document."""
-        return []
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections that get the index."""
+        return set(options["collections"])
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
+        """Return the index on each collection."""
+        name = _default_name(step.options)
+        return [
+            Touched(collection=names.real_name(each), index=name)
+            for each in step.options["collections"]
+            if not names.absent(each)
+        ]
+
+    @staticmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return a paragraph for each index and state: an index is mostly on many collections."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            for index in row["indexes"]:
+                groups.setdefault((index["name"], index["state"]), []).append(place(row))
+        said = {MISSING: "to build on", PRESENT: "exists on", DIFFERENT: "IN THE WAY on"}
+        lines = ["Indexes"]
+        for (name, state), collections in groups.items():
+            count = f"{len(collections)} collections: " if len(collections) > 1 else ""
+            lines += wrap(
+                f"{name} {said.get(state, state)} {count}{', '.join(collections)}",
+                width=WIDTH,
+                initial_indent="  ",
+                subsequent_indent="    ",
+            )
+        return lines
+
+    @staticmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return whether each index is there."""
+        before, after = [], []
+        for index in row["indexes"]:
+            label = f"{row['real_name']}: index {index['name']} {{}}"
+            before.append(label.format(index["state"]))
+            after.append(label.format(PRESENT if index["state"] == MISSING else index["state"]))
+        return before, after
 
     def plan(self) -> Plan:
         """Say which indexes exist, which would be built, and which are in the way."""
@@ -74,6 +119,7 @@ class CreateIndex:
                     "real_name": collection.name,
                     "documents": collection.estimated_document_count(comment=self._scope.comment),
                     "candidates": 0,
+                    "amounts": amounts(builds=int(state == MISSING)),
                     "indexes": [{"name": self._name, "keys": self._keys, "state": state}],
                 }
             )
@@ -158,24 +204,81 @@ class CreateIndex:
             raise
 
 
-def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
-    """Drop the index of *entry*, which we built, if it is still as we built it."""
-    collection = writer.database[entry["collection"]]
-    spec = entry["spec"]
-    undone = Undone(writer, entry, "dropped")
-    state, there = state_of(collection, spec)
-    if there is not None and there["name"] != spec["name"]:
-        state, there = MISSING, None  # another one, made since; ours is gone already
-    if state == DIFFERENT and on_conflict != "restore":
-        undone.conflict(spec["name"], spec, there, "the index was changed since the migration")
-        undone.refuse_if(on_conflict == "fail")
-    elif there is not None:
-        # Also ends a build that is under way. Not possible in a transaction: done first, so that
-        # a repetition finds no index and has nothing left to do.
-        writer.lease.check()
-        collection.drop_index(there["name"], comment=writer.comment)
-    undone.count = int(state != MISSING and not undone.conflicts)
-    undone.commit(lambda _session: None)
+class BuiltIndex(EntryKind):
+    """An index was built."""
+
+    kind = KIND
+    shape: ClassVar[Shape] = {
+        "spec": lambda value: (
+            isinstance(value, dict)
+            and isinstance(value.get("name"), str)
+            and isinstance(value.get("key"), dict)
+        )
+    }
+
+    def touched(self, entry: Entry) -> Touched:
+        """Return the index."""
+        return Touched(collection=entry["collection"], index=entry["spec"]["name"])
+
+    def ids(self, entry: Entry) -> list[Any]:
+        """An index is about no document."""
+        del entry
+        return []
+
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """It is dropped."""
+        return {"drop": [_label(entry)]}
+
+    def outcome(self, entry: Entry) -> dict[str, Any]:
+        """Return it, if it was dropped."""
+        return {"dropped": [] if entry.get("conflicts") else [_label(entry)]}
+
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """An index is built only after the checkpoint of its entry: this one wasn't begun."""
+        writer.journal.void(entry)
+        return {}
+
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Return it, if there still is one of its name."""
+        name = entry["spec"]["name"]
+        return Remaining(
+            what=f"{entry['collection']}: nothing is left of {KIND} {name}",
+            examined=1,
+            left=[name for i in _indexes(database[entry["collection"]]) if _name(i) == name],
+        )
+
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Drop the index, if it is still as we built it."""
+        del step
+        collection = writer.database[entry["collection"]]
+        spec = entry["spec"]
+        undone = Revert(writer, entry, "dropped")
+        state, there = state_of(collection, spec)
+        if there is not None and there["name"] != spec["name"]:
+            state, there = MISSING, None  # another one, made since; ours is gone already
+        if state == DIFFERENT and on_conflict != "restore":
+            undone.conflict(spec["name"], spec, there, "the index was changed since the migration")
+            undone.refuse_if(on_conflict == "fail")
+        elif there is not None:
+            # Also ends a build that is under way. Not possible in a transaction: done first, so
+            # that a repetition finds no index and has nothing left to do.
+            writer.lease.check()
+            collection.drop_index(there["name"], comment=writer.comment)
+        undone.count = int(state != MISSING and not undone.conflicts)
+        undone.commit(lambda _session: None)
+
+
+def _label(entry: Entry) -> str:
+    return f"{entry['collection']}.{entry['spec']['name']}"
+
+
+def _name(index: Mapping[str, Any]) -> str:
+    """Return the name of an index, also of one that is being built."""
+    return str(index.get("spec", index)["name"])
+
+
+def _default_name(options: Mapping[str, Any]) -> str:
+    return options.get("name") or "_".join(f"{f}_{d}" for f, d in options["keys"].items())
 
 
 def state_of(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
+from ..document import definition
 from ..document.value_sources import Found, Key, Resolution, Source, Unresolved
 from ..values import compare, ejson
 from ..values.compare import ABSENT
@@ -47,6 +48,10 @@ class Rules:
             when_unresolved=options.get("when_unresolved", "fail"),
             when_unclear=options.get("when_unclear", options.get("when_unresolved", "fail")),
         )
+
+    def reads_itself(self, source: Source) -> bool:
+        """Return whether *source* finds the value in what the field held before."""
+        return self.field.partition(".")[0] in definition.fields_in(source.inputs)
 
     def candidates(self, referents: Referents, also: Sequence[Any] = ()) -> dict[str, Any]:
         """Return a filter for the documents that lack a value, or hold one of *also*."""

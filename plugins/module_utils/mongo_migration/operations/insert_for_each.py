@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -13,14 +13,15 @@ from pymongo import InsertOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
+from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
 from ..ledger.batches import Write, Writer
 from ..support.chunks import chunks
+from ..support.tables import aligned, number, place
 from ..values import compare, ejson
-from ..values.compare import hashable
-from .base import Check, Plan, Touched, Undone, problem
+from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .spans import Spans
 from .validators import Validator
 
@@ -58,12 +59,13 @@ class _Sorted:
     beside: int = 0  # of the new ones, those that join others, none of which contains the instant
 
 
-class InsertForEach:
+class InsertForEach(Operation):
     """See the module. Options are those of the schema's ``insert_for_each``."""
 
+    KIND = KIND
+
     def __init__(self, step: Step, scope: Scope) -> None:
-        self._step = step
-        self._scope = scope
+        super().__init__(step, scope)
         options: dict[str, Any] = compare.bind_now(step.options, scope.now)
         self._options = options
         self._from = (
@@ -85,9 +87,30 @@ class InsertForEach:
             )
         self._timezones: dict[str, list[str]] = {}
 
-    def touches(self) -> list[Touched]:
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return where documents come from and where they go."""
+        return {options["from"], options["into"]}
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
         """Return the collection that documents are inserted into."""
-        return [Touched(collection=self._into.name, inserts=True)]
+        return [Touched(collection=names.real_name(step.options["into"]), inserts=True)]
+
+    @staticmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return how many documents would be inserted."""
+        heads = ["inserts into", "to insert", "kept as they are"]
+        body = [
+            [place(row), number(row["to_insert"]), number(row.get("existing", 0))] for row in rows
+        ]
+        return aligned([heads, *body], numeric_from=1)
+
+    @staticmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return how many documents the collection has."""
+        label, total = f"{row['real_name']}: {{:,}} documents", row["documents"]
+        return [label.format(total)], [label.format(total + row["to_insert"])]
 
     def plan(self) -> Plan:
         """Count what would be inserted and what exists, and find invalid inputs."""
@@ -116,6 +139,7 @@ class InsertForEach:
                 "documents": self._into.count_documents({}, comment=self._scope.comment),
                 "candidates": len(found.new),
                 "to_insert": len(found.new),
+                "amounts": amounts(inserts=len(found.new)),
                 "existing": found.existing + len(found.overlapping),
                 "overlapping": len(found.overlapping),
                 "gaps": len(found.gaps),
@@ -467,51 +491,6 @@ class InsertForEach:
 
     def _label(self, document: dict[str, Any]) -> str:
         return ", ".join(f"{key} {ejson.short(document.get(key))}" for key in self._key)
-
-
-def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
-    """Delete the documents of *entry* that are as we inserted them and that nothing refers to."""
-    collection = writer.database[entry["collection"]]
-    inserted = {hashable(document["_id"]): document for document in entry["documents"]}
-    undone = Undone(writer, entry, "removed")
-
-    def write(session: ClientSession | None) -> None:
-        undone.reset()
-        ids = [document["_id"] for document in entry["documents"]]
-        referred = _referred(writer, entry, ids, session)
-        remove = []
-        for there in collection.find({"_id": {"$in": ids}}, session=session):
-            was = inserted[hashable(there["_id"])]
-            if hashable(there["_id"]) in referred:
-                undone.conflict(there["_id"], was, there, "referred to by documents written since")
-            elif not compare.same(there, was) and on_conflict != "restore":
-                undone.conflict(there["_id"], was, there, "changed since the migration")
-            else:
-                remove.append(there["_id"])
-        undone.refuse_if(on_conflict == "fail")
-        if remove:
-            undone.count = collection.delete_many(
-                {"_id": {"$in": remove}}, session=session, comment=writer.comment
-            ).deleted_count
-
-    undone.commit(write)
-
-
-def _referred(
-    writer: Writer, entry: dict[str, Any], ids: list[Any], session: ClientSession | None
-) -> set[bytes]:
-    found: set[bytes] = set()
-    for item in entry["referenced_by"]:
-        rows = writer.database[item["collection"]].aggregate(
-            [
-                {"$match": {item["field"]: {"$in": ids}}},
-                {"$group": {"_id": f"${item['field']}"}},
-            ],
-            session=session,
-            comment=writer.comment,
-        )
-        found |= {hashable(row["_id"]) for row in rows}
-    return found
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:

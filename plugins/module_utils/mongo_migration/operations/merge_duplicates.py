@@ -8,26 +8,28 @@ references at the most referenced one makes it that the more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
-from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateMany
+from pymongo import DeleteOne, UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
+from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
 from ..support.chunks import chunks
+from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from ..values.compare import ABSENT, equal_token, hashable
 from ..values.digest import Digest
 from ..values.raw import raw_documents
-from .base import Check, Plan, Touched, Undone, problem
+from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .spans import Spans
 
 KIND = "merge_duplicates"
@@ -72,12 +74,13 @@ class _Group:
         ]
 
 
-class MergeDuplicates:
+class MergeDuplicates(Operation):
     """See the module. Options are those of the schema's ``merge_duplicates``."""
 
+    KIND = KIND
+
     def __init__(self, step: Step, scope: Scope) -> None:
-        self._step = step
-        self._scope = scope
+        super().__init__(step, scope)
         options, names = step.options, scope.collections
         self._name: str = options["in"]
         self._collection = names.get(self._name, write=True)
@@ -95,12 +98,40 @@ class MergeDuplicates:
             if not names.absent(name)
         ]
 
-    def touches(self) -> list[Touched]:
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return where the duplicates are."""
+        return {options["in"]}
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
         """Return the references' fields, and the collection that loses documents."""
+        options = step.options
         return [
-            *(Touched(collection=c.name, field=field) for c, field in self._referenced),
-            Touched(collection=self._collection.name, removes=True),
+            *(
+                Touched(collection=names.real_name(name), field=field)
+                for name, field in options["referenced_by"].items()
+                if not names.absent(name)
+            ),
+            Touched(collection=names.real_name(options["in"]), removes=True),
         ]
+
+    @staticmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return how many documents would go, and how many references would move."""
+        heads = ["merges in", "duplicated", "to remove", "references to move", "stays"]
+        keys = ("groups", "to_remove", "to_repoint")
+        body = [
+            [place(row), *(number(row[key]) for key in keys), row["keep"].replace("_", " ")]
+            for row in rows
+        ]
+        return [*aligned([heads, *body], numeric_from=1), *_removals(rows)]
+
+    @staticmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return how many documents the collection has."""
+        label, total = f"{row['real_name']}: {{:,}} documents", row["documents"]
+        return [label.format(total)], [label.format(total - row["to_remove"])]
 
     def plan(self) -> Plan:
         """Count what would go and which references would be pointed elsewhere."""
@@ -111,6 +142,11 @@ class MergeDuplicates:
             merged = [group for group in merged if not group.differing]
         self._plan_impossible(plan, [identity for group in merged for identity in group.remove])
         removed = sum(len(group.remove) for group in merged)
+        also: dict[str, int] = {}
+        for some in chunks((i for group in merged for i in group.remove), 500):
+            for collection, field in self._referenced:
+                count = sum(self._counts(collection, field, some).values())
+                also[collection.name] = also.get(collection.name, 0) + count
         plan.rows.append(
             {
                 "step": self._step.index,
@@ -121,6 +157,10 @@ class MergeDuplicates:
                 "candidates": removed,
                 "to_remove": removed,
                 "to_repoint": sum(group.references for group in merged),
+                "amounts": amounts(
+                    changes=sum(group.references for group in merged), removes=removed
+                ),
+                "also": also,
                 "groups": len(merged),
                 "keep": self._keep,
                 # Each of them, also those that a policy of `merge` would remove.
@@ -261,16 +301,24 @@ class MergeDuplicates:
         """Return how many references there are to each of *ids*."""
         counts: dict[bytes, int] = {}
         for collection, field in self._referenced:
-            rows = collection.aggregate(
-                [
-                    {"$match": {field: {"$in": ids, "$not": {"$type": "array"}}}},
-                    {"$group": {"_id": f"${field}", "count": {"$sum": 1}}},
-                ],
-                comment=self._scope.comment,
-            )
-            for row in rows:
-                token = equal_token(row["_id"])
-                counts[token] = counts.get(token, 0) + row["count"]
+            for token, count in self._counts(collection, field, ids).items():
+                counts[token] = counts.get(token, 0) + count
+        return counts
+
+    def _counts(
+        self, collection: Collection[dict[str, Any]], field: str, ids: list[Any]
+    ) -> dict[bytes, int]:
+        rows = collection.aggregate(
+            [
+                {"$match": {field: {"$in": ids, "$not": {"$type": "array"}}}},
+                {"$group": {"_id": f"${field}", "count": {"$sum": 1}}},
+            ],
+            comment=self._scope.comment,
+        )
+        counts: dict[bytes, int] = {}
+        for row in rows:
+            token = equal_token(row["_id"])
+            counts[token] = counts.get(token, 0) + row["count"]
         return counts
 
     # -- planning ----------------------------------------------------------------------------
@@ -499,33 +547,15 @@ def _differ(one: Any, other: Any) -> bool:
     return equal_token(one) != equal_token(other)
 
 
-def revert(writer: Writer, entry: dict[str, Any], on_conflict: str) -> None:
-    """Put the documents of *entry* back, where nothing else has taken their place."""
-    collection = writer.database[entry["collection"]]
-    undone = Undone(writer, entry, "restored")
-
-    def write(session: ClientSession | None) -> None:
-        undone.reset()
-        ids = [document["_id"] for document in entry["removed"]]
-        there = {
-            hashable(row["_id"]): row
-            for row in collection.find({"_id": {"$in": ids}}, session=session)
-        }
-        statements: list[InsertOne[dict[str, Any]] | ReplaceOne[dict[str, Any]]] = []
-        for document in entry["removed"]:
-            other = there.get(hashable(document["_id"]))
-            if other is None:
-                statements.append(InsertOne(document))
-            elif not compare.same(other, document):
-                if on_conflict == "restore":
-                    statements.append(ReplaceOne({"_id": document["_id"]}, document))
-                else:
-                    undone.conflict(
-                        document["_id"], document, other, "another one was made in its place since"
-                    )
-        undone.refuse_if(on_conflict == "fail")
-        if statements:
-            collection.bulk_write(statements, session=session, comment=writer.comment)
-        undone.count = len(entry["removed"]) - len(undone.conflicts)
-
-    undone.commit(write)
+def _removals(rows: Sequence[Row]) -> list[str]:
+    """Return each document that goes, or would by the policy `merge`, with what it is."""
+    lines = []
+    known = ("remove", "keep", "references", "differs")
+    for row in rows:
+        for item in row.get("removals", ()):
+            what = ", ".join(f"{k} {ejson.short(v)}" for k, v in item.items() if k not in known)
+            lines.append(
+                f"  {ejson.short(item['remove'])} ({what}; {item['references']:,} references) "
+                f"for {ejson.short(item['keep'])}" + (", differing" if item["differs"] else "")
+            )
+    return ["", "Removes, or would if differing ones were merged", *lines] if lines else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..document.value_sources import Found
 from ..values import compare
-from .base import Plan, problem
+from .base import Plan, amounts, problem
 
 _SAMPLES = 5
 # A reason to be a candidate only where a policy says so.
@@ -166,6 +166,7 @@ class Tally:
                 "documents": documents,
                 "candidates": self.candidates,
                 "to_change": sum(self._resolved.values()),
+                "amounts": amounts(changes=sum(self._resolved.values())),
                 "empty": {key: self._categories[key] for key in compare.EMPTY},
                 "invalid": {key: self._categories[key] for key in compare.INVALID},
                 "contradicting": self.contradicting,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..document import value_sources
+from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Found, Scope, Source, Unresolved
 from ..errors import DefinitionError
 from ..ledger.batches import Writer
 from ..support.chunks import chunks
+from ..support.tables import aligned, number, place
 from ..values import compare
 from ..values.compare import ABSENT
 from . import contradictions
-from .base import Check, Plan, Touched
+from .base import Check, Operation, Plan, Row, Touched
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
 from .plan_rows import Tally
@@ -26,12 +28,13 @@ __all__ = ["KIND", "SetField"]
 _SAMPLES = 5
 
 
-class SetField:
+class SetField(Operation):
     """See the module. Options are those of the schema's ``set_field``."""
 
+    KIND = KIND
+
     def __init__(self, step: Step, scope: Scope) -> None:
-        self._step = step
-        self._scope = scope
+        super().__init__(step, scope)
         options, names = step.options, scope.collections
         self._references: str | None = options.get("references")
         self._rules = Rules.of(options, scope.now)
@@ -55,11 +58,40 @@ class SetField:
             # A deployment may lack the one collection of a step; to lack all of many is a mistake.
             raise DefinitionError(f"{where}: the inventory maps every collection to null")
 
-    def touches(self) -> list[Touched]:
-        """Return the collections and the one field."""
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections that get the field."""
+        return set(options["collections"])
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
+        """Return the one field of each collection."""
         return [
-            Touched(collection=t.collection.name, field=self._rules.field) for t in self._targets
+            Touched(collection=names.real_name(name), field=step.options["field"])
+            for name in step.options["collections"]
+            if not names.absent(name)
         ]
+
+    @staticmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return the documents that get a field; columns of nothing but zeros are left out."""
+        numbers = [{name: count(row) for name, count in _COLUMNS.items()} for row in rows]
+        shown = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in numbers)]
+        body = [
+            [place(row), row["field"], *(number(counts[name]) for name in shown)]
+            for row, counts in zip(rows, numbers, strict=True)
+        ]
+        if len(rows) > 1:
+            sums = [number(sum(counts[name] for counts in numbers)) for name in shown]
+            body.append(["total", "", *sums])
+        return aligned([["collection", "field", *shown], *body], numeric_from=2)
+
+    @staticmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return how many documents have the field."""
+        fine = row["documents"] - row["candidates"]
+        label = f"{row['real_name']}.{row['field']}: {{:,}} of {row['documents']:,} documents set"
+        return [label.format(fine)], [label.format(fine + row["to_change"])]
 
     def plan(self) -> Plan:
         """Count the candidates of each collection by why they are one and what they would get."""
@@ -141,6 +173,27 @@ class SetField:
             examined=row["documents"],
             detail=f"{allowed} left alone by policy" if allowed else "",
         )
+
+    def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
+        """Return those whose field isn't what its source gives for them."""
+        wrong: list[Any] = []
+        for target in self._targets:
+            if target.collection.name != collection or self._rules.reads_itself(target.source):
+                continue
+            wanted = {"now": f"${self._rules.field}", "key": target.source.inputs or []}
+            for some in chunks(ids, 1000):
+                rows = list(
+                    target.collection.find(
+                        {"_id": {"$in": some}}, wanted, comment=self._scope.comment
+                    )
+                )
+                target.source.prepare([row["key"] for row in rows])
+                for row in rows:
+                    answer = target.source.resolve(row["key"])
+                    value = answer.value if isinstance(answer, Found) else ABSENT
+                    if not compare.same(row.get("now", ABSENT), value):
+                        wrong.append(row["_id"])
+        return wrong
 
     def _sample(self, target: Target, excused: int) -> Check:
         rows = list(
@@ -319,4 +372,24 @@ _WORDS: dict[str, str] = {
     compare.OLD_TYPE: "is of a type that BSON no longer has and that can't be put back",
     "wrong_type": "is of another type",
     "dangling": "names something that doesn't exist",
+}
+
+
+def _unresolved(row: Row) -> int:
+    return sum(int(item["count"]) for item in row["unresolved"])
+
+
+# Heading, and how the number is found in a row of the plan.
+_ALWAYS = ("documents", "to change", "unresolved", "already fine")
+_COLUMNS: dict[str, Callable[[Row], int]] = {
+    "documents": lambda row: int(row["documents"]),
+    "to change": lambda row: int(row["to_change"]),
+    "missing": lambda row: int(row["empty"].get("missing", 0)),
+    "null": lambda row: int(row["empty"].get("null", 0)),
+    "empty": lambda row: int(row["empty"].get("empty_string", 0)),
+    "wrong type": lambda row: int(row["invalid"].get("wrong_type", 0)),
+    "dangling": lambda row: int(row["invalid"].get("dangling", 0)),
+    "unresolved": lambda row: _unresolved(row) - int(row.get("skipped", 0)),
+    "left alone": lambda row: int(row.get("skipped", 0)),
+    "already fine": lambda row: int(row["documents"] - row["candidates"]),
 }

@@ -1,14 +1,16 @@
 """What the database held before: the ground for the proof that nothing else changed.
 
 While writers are stopped, every collection gets a digest over all its documents without the
-fields that the migration touches, and a second, small one over those fields where they exist.
-Equal first digests before and after prove that no other field of any document changed; both equal
-after a rollback prove that the state is the one from before, byte by byte.
+fields that the migration touches, and one over ``{_id, field}`` for each of those fields. Digests
+add up: what a field's must be after the migration is its digest from before, less what the journal
+holds as before, plus what it holds as written. So equal digests prove that no other field of any
+document changed, and that the touched ones hold what the journal says; after a rollback, that the
+state is the one from before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +18,8 @@ import bson
 from pymongo.database import Database
 
 from ..document.collections import OURS
-from ..operations import Touched
+from ..operations.base import Touched
+from ..operations.entries import Effect
 from ..support.prefetch import ahead
 from ..support.progress import Meter
 from ..values.digest import Digest
@@ -29,7 +32,6 @@ def take(
     *,
     meter: Meter,
     comment: str,
-    whole: bool = True,
 ) -> list[dict[str, Any]]:
     """Return the digests of every ordinary collection.
 
@@ -38,7 +40,6 @@ def take(
         touched: what the migration writes to.
         meter: told of every batch read.
         comment: what the server's operations carry.
-        whole: also digest the touched fields themselves.
     """
     fields: dict[str, set[str]] = {}
     for item in touched:
@@ -49,14 +50,14 @@ def take(
         for name in sorted(ordinary(database)):
             without = sorted(fields.get(name, ()))
             # The server works on both at once, and this process hashes meanwhile.
-            own = other.submit(_fields, database, name, without if whole else [], comment)
+            own = other.submit(_fields, database, name, without, comment)
             rest = _rest(database, name, without, meter, comment)
             taken.append(
                 {
                     "collection": name,
                     "without": without,
                     **rest.as_dict(),
-                    "fields": own.result().as_dict(),
+                    "fields": {name: one.as_dict() for name, one in own.result().items()},
                 }
             )
     return taken
@@ -73,12 +74,61 @@ def ordinary(database: Database[dict[str, Any]]) -> set[str]:
     }
 
 
-def without_inserted(whole: Digest, inserted: Iterable[Mapping[str, Any]]) -> Digest:
-    """Return *whole* less the documents that the migration inserted, as it inserted them.
+class Expected:
+    """What the digests of one collection must be, entry by entry: of the rest, and by field.
 
-    One that was changed since leaves a difference, as one that was deleted does.
+    Args:
+        before: what :func:`take` returned for the collection; None where there was none.
+        fields: those that are touched.
     """
-    return whole - Digest.of(bson.encode(document) for document in inserted)
+
+    def __init__(self, before: Mapping[str, Any] | None, fields: Sequence[str]) -> None:
+        self.rest = digest(before)
+        known = _by_field(before)
+        #: Without a field of which it isn't known what it held before.
+        self.fields = {
+            name: digest(known.get(name)) for name in fields if before is None or name in known
+        }
+        self._touched = fields
+
+    def add(self, effect: Effect) -> None:
+        """Take in what an entry did."""
+        self.rest += _rests(effect.inserted, self._touched)
+        self.rest -= _rests(effect.removed, self._touched)
+        for name in self.fields:
+            old, new = effect.fields.get(name, (Digest(), Digest()))
+            self.fields[name] += new - old
+            self.fields[name] += _of(effect.inserted, name) - _of(effect.removed, name)
+
+
+def digest(item: Mapping[str, Any] | None) -> Digest:
+    """Return the digest in *item*; an empty one where there is none."""
+    return Digest() if item is None else Digest.parse(item["digest"], item["count"])
+
+
+def _by_field(taken: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the digests of fields in *taken*; 1.0 had one for all fields of a collection."""
+    if taken is None:
+        return {}
+    fields, without = taken["fields"], taken["without"]
+    if "digest" not in fields:
+        return dict(fields)
+    return {without[0]: fields} if len(without) == 1 else {}
+
+
+def _rests(documents: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Digest:
+    return Digest.of(
+        bson.encode({key: value for key, value in document.items() if key not in fields})
+        for document in documents
+    )
+
+
+def _of(documents: Iterable[Mapping[str, Any]], name: str) -> Digest:
+    return Digest.of(
+        bson.encode({"_id": document["_id"], name: document[name]})
+        for document in documents
+        if name in document
+    )
 
 
 def _rest(
@@ -95,15 +145,16 @@ def _rest(
 
 def _fields(
     database: Database[dict[str, Any]], name: str, without: list[str], comment: str
-) -> Digest:
-    if not without:
-        return Digest()
-    return Digest.of(
-        raw_documents(
-            database,
-            name,
-            filter={"$or": [{field: {"$exists": True}} for field in without]},
-            projection=dict.fromkeys(without, 1),
-            comment=comment,
+) -> dict[str, Digest]:
+    return {
+        field: Digest.of(
+            raw_documents(
+                database,
+                name,
+                filter={field: {"$exists": True}},
+                projection={field: 1},
+                comment=comment,
+            )
         )
-    )
+        for field in without
+    }

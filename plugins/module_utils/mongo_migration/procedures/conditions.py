@@ -12,7 +12,7 @@ from typing import Any
 from ..document import variables as template
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
-from ..operations import Check
+from ..operations.base import Check
 from ..values import ejson
 from ..values.compare import bind_now
 

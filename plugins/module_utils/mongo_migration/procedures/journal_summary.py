@@ -11,21 +11,12 @@ from pymongo import DESCENDING, MongoClient
 from pymongo.database import Database
 
 from ..document.collections import JOURNAL, STATE
+from ..ledger import state_format
+from ..ledger.journal import Entry
+from ..operations.registry import kind_of, open_journal
 
 # More batches than this share a row with their neighbours: a report has no use for millions.
 MOST_ROWS = 1000
-
-# Values of one kind of entry each; an entry of another kind has none of them.
-_IDS = {
-    "$concatArrays": [
-        {"$ifNull": [{"$reduce": {
-            "input": "$groups",
-            "initialValue": [],
-            "in": {"$concatArrays": ["$$value", "$$this.ids"]},
-        }}, []]},
-        {"$ifNull": ["$documents._id", []]},
-    ]
-}  # fmt: skip
 
 
 def describe(
@@ -81,7 +72,10 @@ def _find(
     if migration is not None:
         selector["migration"] = migration
     found = db[STATE].find_one(selector, sort=[("number", DESCENDING)])
-    if found is None or since is None:
+    if found is None:
+        return None
+    found = state_format.read_run(found, place=f"{db.name}.{STATE}")
+    if since is None:
         return found
     touched = found.get("updated") or found["started"]
     assert isinstance(touched, datetime.datetime)
@@ -99,34 +93,29 @@ def _counts(db: Database[dict[str, Any]], run: dict[str, Any]) -> dict[str, int]
 
 def _rows(db: Database[dict[str, Any]], run: str) -> list[dict[str, Any]]:
     total = db[JOURNAL].count_documents({"run": run})
-    entries = db[JOURNAL].aggregate(
-        [
-            {"$match": {"run": run}},
-            {"$sort": {"seq": 1}},
-            {"$set": {"ids": _IDS}},
-            {
-                "$project": {
-                    "_id": 0,
-                    **dict.fromkeys(("seq", "step", "kind", "collection", "at"), 1),
-                    "documents": {"$size": "$ids"},
-                    "first": {"$min": "$ids"},
-                    "last": {"$max": "$ids"},
-                    "reverted": {"$ifNull": ["$reverted", False]},
-                }
-            },
-        ],
-        comment=f"journal of {run}",
-    )
-    return merge(entries, max(1, ceil(total / MOST_ROWS)))
+    rows = map(_row, open_journal(db, run).entries())
+    return merge(rows, max(1, ceil(total / MOST_ROWS)))
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    ids = kind_of(entry).ids(entry)
+    return {
+        **{key: entry.get(key) for key in ("seq", "step", "kind", "collection", "at")},
+        "documents": len(ids),
+        "first": ids[0] if ids else None,
+        "last": ids[-1] if ids else None,
+        "reverted": bool(entry.get("reverted", False)),
+    }
+
+
+_ALIKE = ("step", "kind", "collection", "reverted")
 
 
 def merge(entries: Iterable[dict[str, Any]], batches: int) -> list[dict[str, Any]]:
     """Return a row for each run of at most *batches* entries of one step and collection."""
     rows: list[dict[str, Any]] = []
     for entry in entries:
-        same = rows and all(
-            rows[-1].get(key) == entry.get(key) for key in ("step", "collection", "reverted")
-        )
+        same = rows and all(rows[-1].get(key) == entry.get(key) for key in _ALIKE)
         if same and rows[-1]["batches"] < batches:
             row = rows[-1]
             row["batches"] += 1

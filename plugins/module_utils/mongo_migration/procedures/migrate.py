@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
-import pymongo
 from pymongo import MongoClient
+from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from .. import connection
-from ..document import collections
-from ..document import definition as definitions
+from ..connection import Server
 from ..document.collections import Collections
 from ..document.definition import Definition
 from ..document.value_sources import Scope
-from ..errors import InterruptedRunError, LeaseLostError, MigrationError, PlanBlockedError
+from ..errors import MigrationError, PlanBlockedError
 from ..ledger import lease as leases
-from ..ledger import partial_restore, runs
+from ..ledger import partial_restore, runs, transaction
 from ..ledger.batches import Settings, Writer
-from ..ledger.journal import Journal
 from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..maintenance import mode
-from ..operations import reconcile
-from ..pace.pacer import Source, pacing
-from ..support import retry
+from ..pace.pacer import Source
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
-from . import baseline
+from . import authority, baseline
 from . import plan as plans
+from .work import Job, at_work, keep_trying
 
 __all__ = ["Settings", "migrate"]
-
-_NOTE_SECONDS = 5
 
 
 def migrate(
@@ -78,8 +70,18 @@ def migrate(
         InterruptedRunError: stopped; the same command resumes.
         MigrationError: whatever else a person should read.
     """
-    started = time.monotonic()
-    db = client[database]
+    job = Job(
+        client=client,
+        database=database,
+        settings=settings,
+        change=change,
+        operator=operator,
+        progress=progress,
+        stop=stop,
+        sleep=sleep,
+        load=load,
+    )
+    started, db = time.monotonic(), job.db
     server = connection.inspect(client)
     partial_restore.refuse(db)
     if finished := _finished(db, definition):
@@ -90,99 +92,36 @@ def migrate(
         progress({"phase": "plan"})
         # Planned before the lease is taken: a refusal then leaves no trace in the database.
         facts = _plan_or_refuse(db, definition)
-    with leases.hold(
-        db,
-        purpose=f"migrate {definition.id} {definition.name}",
-        holder=dict(operator),
-        seconds=settings.lease_seconds,
-        sleep=sleep,
-    ) as lease:
+    with job.lease(f"migrate {definition.id} {definition.name}") as lease:
         partial_restore.refuse(db)
         if finished := _finished(db, definition):  # by another process, while we waited
             return _result(finished, changed=False, started=started)
         if lease.token != token + 1:  # another process worked since we planned
             facts = None
-        run = _open(
-            db,
-            definition,
-            lease,
-            facts=facts,
-            more={
-                "change": dict(change),
-                "operator": dict(operator),
-                "backup": backup,
-                "server": server.as_dict(),
-            },
-        )
-        # What was agreed on at the start of the run counts, also when it is resumed.
-        bound = stored(run.document)
+        more = {
+            "change": dict(change),
+            "operator": dict(operator),
+            "backup": backup,
+            "server": server.as_dict(),
+        }
+        run = _open(db, definition, lease, server=server, facts=facts, more=more)
+        # The values that were agreed on at the start of the run count, also when it is resumed.
+        bound = authority.bind(run.document, definition)
         frozen = settings.frozen or mode.is_on(db)
-        total = plans.work(run.document["plan"])
-        done = runs.written(run.document)
-        with pacing(
-            client,
-            settings.bounds(),
-            # While nobody else writes, nobody waits for us.
-            adaptive=settings.limits is not None and not frozen,
-            documents=total - done,
-            stop=stop,
-            source=load,
-        ) as pacer:
-            writer = Writer(
-                database=db,
-                server=server,
-                run=run,
-                journal=Journal(db, run.id),
-                lease=lease,
-                stop=stop,
-                settings=replace(settings, frozen=frozen),
-                meter=Meter(progress, phase="migrate", total=total, done=done),
-                pacer=pacer,
-                sleep=sleep,
-            )
-            closing(run, lambda: _apply(writer, bound, progress, started))
+        total, done = plans.work(run.document["plan"]), runs.written(run.document)
+        with at_work(
+            job, run, lease, phase="migrate", total=total, done=done, frozen=frozen
+        ) as writer:
+            _apply(writer, job, bound, started)
         result = _result(run.document, changed=True, started=started)
         return {
             **result,
-            "warnings": [*result["warnings"], *pacer.missing],
+            "warnings": [*result["warnings"], *writer.pacer.missing],
             "meanwhile": [] if frozen else _meanwhile(db, bound, run.document),
         }
 
 
-def stored(document: Mapping[str, Any]) -> Definition:
-    """Return the definition of a run as it was bound when the run began."""
-    return definitions.load(
-        document["definition"]["text"],
-        document["definition"]["source"],
-        variables=document["variables"],
-        collections={item["name"]: item["real"] for item in document["collections"]},
-        assume_applied=document["assume_applied"],
-    )
-
-
-def closing(run: Run, work: Callable[[], None]) -> None:
-    """Do *work*; whatever ends it early is written into the run document before it is raised."""
-    resumable = run.phase == runs.ROLLING_BACK
-    try:
-        work()
-    except LeaseLostError:
-        raise  # the run is another process's now
-    except InterruptedRunError as error:
-        if not resumable:
-            _try_to_note(run, "interrupted", error.message)
-        raise _explained(run, error) from error
-    except MigrationError as error:
-        if not resumable:
-            _try_to_note(run, "failed", error.message)
-        raise _explained(run, error) from error
-    except PyMongoError as error:
-        message = f"MongoDB: {str(error).split(', full error:')[0]}"
-        if not resumable:
-            _try_to_note(run, "failed", message)
-        raise _explained(run, MigrationError(message)) from error
-
-
-def _apply(writer: Writer, bound: Definition, progress: Sink, started: float) -> None:
+def _apply(writer: Writer, job: Job, bound: Definition, started: float) -> None:
     run, db = writer.run, writer.database
     scope = Scope(
         collections=Collections(db, bound.collections),
@@ -191,18 +130,15 @@ def _apply(writer: Writer, bound: Definition, progress: Sink, started: float) ->
         comment=writer.comment,
     )
 
-    def recover() -> None:
-        run.reload()
-        reconcile(writer)
-        writer.seq = run.document["seq"]
-
     def attempt() -> None:
+        if run.phase in runs.DONE:
+            return  # that was written, and a failover kept the answer from us
         writer.journal.prepare()
         if run.phase != "running":
             run.enter("running")
         # Taken before the first batch, or not at all: it says what was there before.
         if writer.settings.frozen and "baseline" not in run.document and not writer.seq:
-            _take_baseline(writer, bound, scope, progress)
+            _take_baseline(writer, bound, scope, job.progress)
         for step, operation in plans.active(bound, scope, run.document["plan"]["before"]):
             position = run.document["position"]
             if step.index < position["step"]:
@@ -212,14 +148,7 @@ def _apply(writer: Writer, bound: Definition, progress: Sink, started: float) ->
             writer.move({"step": step.index + 1})
         run.enter("applied", applied_at=runs.server_now(db), elapsed=time.monotonic() - started)
 
-    retry.persist(
-        attempt,
-        progressed=lambda: writer.seq,
-        recover=recover,
-        seconds=writer.settings.retry_seconds,
-        stop=writer.stop,
-        waiting=lambda reason: progress({"phase": "migrate", "waiting": reason}),
-    )
+    keep_trying(writer, job, attempt, phase="migrate")
 
 
 def _meanwhile(
@@ -307,49 +236,29 @@ def _open(
     definition: Definition,
     lease: Lease,
     *,
+    server: Server,
     facts: dict[str, Any] | None,
     more: dict[str, Any],
 ) -> Run:
     """Return the unfinished run, taken over, or a new one."""
     existing = runs.latest(db, definition.id)
     if existing is not None and existing["phase"] in (*runs.UNFINISHED, "planned"):
+        authority.bind(existing, definition)  # refused while it is still as it was
         return Run.adopt(db, existing, lease.token)
     if facts is None:  # something was done since we looked
         facts = _plan_or_refuse(db, definition)
-    return Run.create(
-        db, definition, token=lease.token, facts={**more, "now": facts["now"], "plan": facts}
-    )
+    facts = {**more, "now": facts["now"], "plan": facts}
+    Run.prepare(db)
 
+    def create(session: ClientSession | None) -> Run:
+        if session is not None:
+            lease.prove(session)
+        return Run.create(db, definition, token=lease.token, facts=facts, session=session)
 
-def _try_to_note(run: Run, phase: str, message: str) -> None:
-    # Where the server is gone, the first error is the one to tell, and soon.
-    with suppress(PyMongoError, MigrationError), pymongo.timeout(_NOTE_SECONDS):
-        run.enter(phase, error=message)
-
-
-def _explained(run: Run, error: MigrationError) -> MigrationError:
-    """Return *error* with the run, its phase and the next command."""
-    migration = run.document["migration"]
-    resume = (
-        f"ansible-playbook rollback.yml -e migration={migration}"
-        if run.phase == runs.ROLLING_BACK
-        else f"ansible-playbook {collections.command(migration, run.document['name'])}"
-    )
-    counts = run.document["counts"]
-    removed = f" and {counts['deleted']:,} removed" if counts.get("deleted") else ""
-    return type(error)(
-        f"{error.message}\nRun {run.id} is {run.phase}: {counts['modified']:,} modified and "
-        f"{counts['inserted']:,} inserted{removed}, all in the journal. Resume: {resume}; or undo: "
-        f"ansible-playbook rollback.yml -e migration={migration}",
-        **{
-            **error.details,
-            "run": run.id,
-            "phase": run.phase,
-            "migration": migration,
-            "counts": counts,
-            "next": resume,
-        },
-    )
+    lease.check()
+    if not server.transactions:
+        return create(None)
+    return transaction.run(lease.session, create, lease.check)
 
 
 def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[str, Any]:

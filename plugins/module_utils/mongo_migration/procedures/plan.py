@@ -17,8 +17,8 @@ from ..document.definition import Definition, Step
 from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
-from ..operations import Operation, build
-from ..operations.base import Check
+from ..operations.base import Check, Operation
+from ..operations.registry import build, names
 from . import conditions, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
@@ -171,25 +171,20 @@ def work(plan: Mapping[str, Any]) -> int:
 def is_idle(plan: Mapping[str, Any]) -> bool:
     """Return whether *plan* finds nothing to do and nothing wrong."""
     commands = any("command" in row for row in plan["steps"])
-    indexes = plan["totals"]["indexes_to_build"]
-    return not (work(plan) or indexes or commands or plan["problems"])
+    totals = plan["totals"]
+    things = totals["indexes_to_build"] + totals["to_drop"]
+    return not (work(plan) or things or commands or plan["problems"])
 
 
 def _names(definition: Definition) -> set[str]:
-    names = conditions.names((*definition.preconditions, *definition.postconditions))
-    for step in definition.steps:
-        for key in ("from", "into", "in"):
-            if key in step.options:
-                names.add(step.options[key])
-        for key in ("collections", "writes"):
-            names |= set(step.options.get(key, ()))
-    return names
+    found = conditions.names((*definition.preconditions, *definition.postconditions))
+    return found.union(*map(names, definition.steps))
 
 
 def _check_names(definition: Definition, scope: Scope) -> None:
     """Look every name up and build every step once, so that all wrong names are told at once."""
     problems = Collector(DefinitionError)
-    names = scope.collections
+    there = scope.collections
 
     def attempt(make: Callable[[], object]) -> None:
         try:
@@ -200,8 +195,8 @@ def _check_names(definition: Definition, scope: Scope) -> None:
 
     for step in definition.steps:
         for name in step.options.get("collections", ()):
-            if not names.absent(name):
-                attempt(partial(names.get, name))
+            if not there.absent(name):
+                attempt(partial(there.get, name))
         attempt(partial(build, step, scope))
     problems.raise_if_any(f"{definition.source} doesn't fit database '{_database(scope)}':")
 
@@ -229,28 +224,28 @@ def _changelog_problems(
     ]
 
 
+_TOTALS = {
+    "to_change": "changes",
+    "to_insert": "inserts",
+    "to_remove": "removes",
+    "indexes_to_build": "builds",
+    "to_drop": "drops",
+}
+
+
 def _totals(rows: list[dict[str, Any]]) -> dict[str, int]:
     documents = {row["real_name"]: row["documents"] for row in rows}
     return {
         "documents": sum(documents.values()),
         "candidates": sum(row["candidates"] for row in rows),
-        "to_change": sum(row.get("to_change", 0) + row.get("to_repoint", 0) for row in rows),
-        "to_insert": sum(row.get("to_insert", 0) for row in rows),
-        "to_remove": sum(row.get("to_remove", 0) for row in rows),
-        "indexes_to_build": sum(
-            index["state"] == "missing" for row in rows for index in row.get("indexes", ())
-        ),
+        **{total: sum(row["amounts"][amount] for row in rows) for total, amount in _TOTALS.items()},
     }
 
 
 def _estimate(facts: dict[str, Any]) -> dict[str, int]:
     totals = facts["totals"]
     written = totals["to_change"] + totals["to_insert"] + totals["to_remove"]
-    indexed = sum(
-        row["documents"]
-        for row in facts["steps"]
-        if any(index["state"] == "missing" for index in row.get("indexes", ()))
-    )
+    indexed = sum(row["documents"] for row in facts["steps"] if row["amounts"]["builds"])
     seconds = indexed / _INDEXED_PER_SECOND
     if facts["downtime"] == "none":
         seconds += written / _LIVE_DOCUMENTS_PER_SECOND

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from textwrap import wrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..document import collections as naming
 from ..errors import PlanBlockedError
+from ..operations.registry import OPERATIONS
 from ..support import neutral
 from ..values import ejson
 
 Row = Mapping[str, Any]
 
-_NOTHING = "-"
-_WIDTH = 100
 _FINISHED = ("applied", "verified")
-
-
-def _to_change(row: Row) -> int:
-    return int(row.get("to_change", row["candidates"]))
-
-
-def _unresolved(row: Row) -> int:
-    return sum(int(item["count"]) for item in row["unresolved"])
-
-
-# Heading, and how the number is found in the row of a step that sets a field.
-_ALWAYS = ("documents", "to change", "unresolved", "already fine")
-_COLUMNS: dict[str, Callable[[Row], int]] = {
-    "documents": lambda row: int(row["documents"]),
-    "to change": _to_change,
-    "missing": lambda row: int(row["empty"].get("missing", 0)),
-    "null": lambda row: int(row["empty"].get("null", 0)),
-    "empty": lambda row: int(row["empty"].get("empty_string", 0)),
-    "wrong type": lambda row: int(row["invalid"].get("wrong_type", 0)),
-    "dangling": lambda row: int(row["invalid"].get("dangling", 0)),
-    "unresolved": lambda row: _unresolved(row) - int(row.get("skipped", 0)),
-    "left alone": lambda row: int(row.get("skipped", 0)),
-    "already fine": lambda row: int(row["documents"] - row["candidates"]),
-}
 
 
 def table(plan: Mapping[str, Any]) -> str:
@@ -48,12 +22,7 @@ def table(plan: Mapping[str, Any]) -> str:
     downtime = f" (downtime {plan['downtime']})" if plan.get("downtime") else ""
     blocks = [
         [f"{word} {plan['migration']} {plan['name']} on database {plan['database']}{downtime}"],
-        _fields(plan["steps"]),
-        _inserts(plan["steps"]),
-        _merges(plan["steps"]),
-        _removals(plan["steps"]),
-        _commands(plan["steps"]),
-        _indexes(plan["steps"]),
+        *_steps(plan["steps"]),
         _cost(plan),
         _listed("Warnings", plan["warnings"]),
         _problems(plan["problems"]),
@@ -68,27 +37,9 @@ def diff(plan: Mapping[str, Any]) -> dict[str, str]:
     before: list[str] = []
     after: list[str] = []
     for row in plan["steps"]:
-        place = row.get("real_name", row["collection"])
-        total = row["documents"]
-        if "field" in row:
-            fine = total - row["candidates"]
-            label = f"{place}.{row['field']}: {{:,}} of {total:,} documents set"
-            before.append(label.format(fine))
-            after.append(label.format(fine + _to_change(row)))
-        elif "to_insert" in row:
-            before.append(f"{place}: {total:,} documents")
-            after.append(f"{place}: {total + row['to_insert']:,} documents")
-        elif "to_remove" in row:
-            before.append(f"{place}: {total:,} documents")
-            after.append(f"{place}: {total - row['to_remove']:,} documents")
-        elif "command" in row:
-            before.append(f"command not run: {row['command']}")
-            after.append(f"command run: {row['command']}")
-        for index in row.get("indexes", ()):
-            label = f"{place}: index {index['name']} {{}}"
-            missing = index["state"] == "missing"
-            before.append(label.format("missing" if missing else index["state"]))
-            after.append(label.format("present" if missing else index["state"]))
+        was, becomes = OPERATIONS[row["kind"]].diff(row)
+        before += was
+        after += becomes
     return {"before": _text(before), "after": _text(after)}
 
 
@@ -143,104 +94,11 @@ def illustrate(result: Mapping[str, Any], *, with_diff: bool = False) -> dict[st
     return {**result, **shown}
 
 
-def _fields(steps: Iterable[Row]) -> list[str]:
-    """Return the documents that get a field; columns that hold nothing but zeros are left out."""
-    rows = [row for row in steps if "field" in row]
-    if not rows:
-        return []
-    numbers = [{name: count(row) for name, count in _COLUMNS.items()} for row in rows]
-    shown = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in numbers)]
-    body = [
-        [_name(row), row["field"], *(_number(counts[name]) for name in shown)]
-        for row, counts in zip(rows, numbers, strict=True)
-    ]
-    if len(rows) > 1:
-        sums = [_number(sum(counts[name] for counts in numbers)) for name in shown]
-        body.append(["total", "", *sums])
-    return _aligned([["collection", "field", *shown], *body], numeric_from=2)
-
-
-def _inserts(steps: Iterable[Row]) -> list[str]:
-    rows = [row for row in steps if "to_insert" in row]
-    if not rows:
-        return []
-    return _aligned(
-        [
-            ["inserts into", "to insert", "kept as they are"],
-            *(
-                [_name(row), _number(row["to_insert"]), _number(row.get("existing", 0))]
-                for row in rows
-            ),
-        ],
-        numeric_from=1,
-    )
-
-
-def _merges(steps: Iterable[Row]) -> list[str]:
-    rows = [row for row in steps if "to_remove" in row]
-    if not rows:
-        return []
-    heads = ["merges in", "duplicated", "to remove", "references to move", "stays"]
-    return _aligned(
-        [
-            heads,
-            *(
-                [
-                    _name(row),
-                    *(_number(row[key]) for key in ("groups", "to_remove", "to_repoint")),
-                    row["keep"].replace("_", " "),
-                ]
-                for row in rows
-            ),
-        ],
-        numeric_from=1,
-    )
-
-
-def _removals(steps: Iterable[Row]) -> list[str]:
-    """Return each document that goes, or would by the policy `merge`, with what it is."""
-    lines = []
-    known = ("remove", "keep", "references", "differs")
-    for row in steps:
-        shown = row.get("removals", ())
-        for item in shown:
-            what = ", ".join(f"{k} {ejson.short(v)}" for k, v in item.items() if k not in known)
-            lines.append(
-                f"  {ejson.short(item['remove'])} ({what}; {item['references']:,} references) "
-                f"for {ejson.short(item['keep'])}" + (", differing" if item["differs"] else "")
-            )
-    return ["Removes, or would if differing ones were merged", *lines] if lines else []
-
-
-def _commands(steps: Iterable[Row]) -> list[str]:
-    lines = []
-    for row in steps:
-        if "command" in row:
-            lines += [
-                f"Runs     {row['command']} (at most {row['timeout_seconds']} s; writes to "
-                f"{row['real_name']})",
-                f"Undo     {row['down'] or 'none: only a restore of the backup'}",
-            ]
-    return lines
-
-
-def _indexes(steps: Iterable[Row]) -> list[str]:
-    """Return a paragraph for each index and state, since an index is mostly on many collections."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for row in steps:
-        for index in row.get("indexes", ()):
-            groups.setdefault((index["name"], index["state"]), []).append(_name(row))
-    said = {"missing": "to build on", "present": "exists on", "different": "IN THE WAY on"}
-    lines = ["Indexes"] if groups else []
-    for (name, state), collections in groups.items():
-        count = f"{len(collections)} collections: " if len(collections) > 1 else ""
-        lines += wrap(
-            f"{name} {said.get(state, state)} {count}{', '.join(collections)}",
-            width=_WIDTH,
-            initial_indent="  ",
-            subsequent_indent="    ",
-        )
-    return lines
+def _steps(rows: Sequence[Row]) -> Iterable[list[str]]:
+    """Yield what each kind of step would do, in the order of the registry."""
+    for kind, operation in OPERATIONS.items():
+        if mine := [row for row in rows if row["kind"] == kind]:
+            yield operation.lines(mine)
 
 
 def _cost(plan: Mapping[str, Any]) -> list[str]:
@@ -267,28 +125,6 @@ def _problems(problems: Sequence[Row]) -> list[str]:
 
 def _listed(heading: str, items: Sequence[str]) -> list[str]:
     return [heading, *(f"  - {item}" for item in items)] if items else []
-
-
-def _aligned(rows: Sequence[Sequence[str]], numeric_from: int = 99) -> list[str]:
-    """Return *rows* as lines; from the column *numeric_from* on, cells are flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column >= numeric_from else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def _name(row: Row) -> str:
-    """Return what the database calls the collection, and the document where that differs much."""
-    name, real = str(row["collection"]), str(row.get("real_name", row["collection"]))
-    return real if real.lower() == name.lower() else f"{real} ({name})"
-
-
-def _number(count: int) -> str:
-    return f"{count:,}" if count else _NOTHING
 
 
 def _duration(seconds: float) -> str:

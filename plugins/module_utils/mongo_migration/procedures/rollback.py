@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,21 +13,21 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from .. import connection
-from ..document.collections import EMPTIED, NAMESPACE_NOT_FOUND
+from ..document.collections import EMPTIED, JOURNAL, NAMESPACE_NOT_FOUND
+from ..document.definition import Definition
 from ..errors import MigrationError
-from ..ledger import lease as leases
 from ..ledger import partial_restore, runs
 from ..ledger.batches import Settings, Writer
 from ..ledger.journal import Journal
 from ..ledger.runs import Run
 from ..maintenance import mode
-from ..operations import REVERT, reconcile
-from ..pace.pacer import Source, pacing
-from ..support import processes, retry
-from ..support.progress import Meter, Sink
+from ..operations.registry import kind_of, open_journal
+from ..pace.pacer import Source
+from ..support.progress import Sink
 from ..support.stop import StopSignal
-from . import migrate
+from . import authority as authorities
+from .authority import Authority
+from .work import Job, at_work, keep_trying
 
 _SAMPLES = 100
 
@@ -36,17 +37,25 @@ def plan(
     client: MongoClient[dict[str, Any]],
     database: str,
     migration: str,
+    definition: Definition | None = None,
     run: str | None = None,
     on_conflict: str = "keep",
+    without_document: str | None = None,
 ) -> dict[str, Any]:
-    """Return what a rollback would do, by the journal. Read only."""
+    """Return what a rollback would do, by the journal. Read only.
+
+    Raises:
+        MigrationError: the rollback would be refused.
+    """
+    del on_conflict
     db = client[database]
     partial_restore.refuse(db)
     document = runs.latest(db, migration, run)
     if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
         return _nothing(migration, document)
     _refuse_if_built_upon(db, document)
-    would = _would(Journal(db, document["_id"]))
+    authority = _authority(db, document, definition, without_document)
+    would = _would(document, open_journal(db, document["_id"]), authority)
     return {
         **_identity(document),
         "changed": any(would.values()),
@@ -65,8 +74,10 @@ def roll_back(
     operator: Mapping[str, Any],
     progress: Sink,
     stop: StopSignal,
+    definition: Definition | None = None,
     run: str | None = None,
     on_conflict: str = "keep",
+    without_document: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
     load: Source | None = None,
 ) -> dict[str, Any]:
@@ -81,106 +92,109 @@ def roll_back(
         operator: user, host and pid of this process.
         progress: told of every batch.
         stop: asks for an end at the next batch boundary.
+        definition: the migration's document, which bounds what may be undone.
         run: the run to undo, where it isn't the newest.
         on_conflict: what to do with a document that doesn't hold what the run wrote: ``keep`` it,
             ``restore`` its value from before all the same, or ``fail``.
+        without_document: the run's name, where its document isn't at hand and what is exact data
+            is to be undone all the same.
         sleep: how to wait.
         load: where the throttle sees the server's load, if not on the server.
 
     Raises:
-        MigrationError: another applied migration builds on this one, or a conflict and ``fail``.
+        MigrationError: another applied migration builds on this one, the journal isn't whole, the
+            document is another one than the run's, or a conflict and ``fail``.
+        StateError: something in the journal isn't what we wrote.
         LeaseHeldError, InterruptedRunError: as in :func:`migrate.migrate`.
     """
-    started = time.monotonic()
-    db = client[database]
+    job = Job(
+        client=client,
+        database=database,
+        settings=settings,
+        change=change,
+        operator=operator,
+        progress=progress,
+        stop=stop,
+        sleep=sleep,
+        load=load,
+    )
+    started, db = time.monotonic(), job.db
     partial_restore.refuse(db)
     document = runs.latest(db, migration, run)
     if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
         return _nothing(migration, document)
     _refuse_if_built_upon(db, document)
-    with leases.hold(
-        db,
-        purpose=f"roll back {migration} {document['name']}",
-        holder=dict(operator),
-        seconds=settings.lease_seconds,
-        sleep=sleep,
-    ) as lease:
+    with job.lease(f"roll back {migration} {document['name']}") as lease:
         partial_restore.refuse(db)
-        _refuse_if_built_upon(db, document)  # meanwhile, by the process that we waited for
+        # Read again: meanwhile, the process that we waited for may have done anything.
+        document = runs.latest(db, migration, document["_id"])
+        assert document is not None  # a name that isn't there is an error
+        if document["phase"] == runs.ROLLED_BACK:
+            return _nothing(migration, document)
+        _refuse_if_built_upon(db, document)
+        authority = _authority(db, document, definition, without_document)
+        would = _would(document, open_journal(db, document["_id"]), authority)
         owned = Run.adopt(db, document, lease.token)
-        if owned.phase == runs.ROLLED_BACK:  # by another process, while we waited
-            return _nothing(migration, owned.document)
-        journal = Journal(db, owned.id)
-        would = _would(journal)
         counts = owned.document["counts"]
         done = counts.get("restored", 0) + counts.get("removed", 0)
-        if owned.phase != runs.ROLLING_BACK:
-            owned.enter(
-                runs.ROLLING_BACK,
-                rollback={"change": dict(change), "operator": dict(operator), "plan": would},
-            )
         left = would["restore"] + would["remove"]
-        with pacing(
-            client,
-            # The journal's entries are the batches: only the pause can give way.
-            settings.bounds().changed({"batch_size": settings.batch_size}),
-            adaptive=settings.limits is not None and not mode.is_on(db),
-            documents=left,
-            stop=stop,
-            source=load,
-        ) as pacer:
-            writer = Writer(
-                database=db,
-                server=connection.inspect(client),
-                run=owned,
-                journal=journal,
-                lease=lease,
-                stop=stop,
-                settings=settings,
-                meter=Meter(progress, phase="rollback", total=done + left, done=done),
-                pacer=pacer,
-                sleep=sleep,
-            )
-            migrate.closing(owned, lambda: _undo(writer, on_conflict, progress))
+        frozen = mode.is_on(db)
+        with at_work(
+            job, owned, lease, phase="rollback", total=done + left, done=done, frozen=frozen
+        ) as writer:
+            if owned.phase != runs.ROLLING_BACK:
+                asked = {"change": dict(change), "operator": dict(operator), "plan": would}
+                owned.enter(runs.ROLLING_BACK, rollback=asked)
+            _undo(writer, job, authority, on_conflict)
         return {
             **_identity(owned.document),
             "changed": True,
-            **_outcome(owned.document, journal),
+            **_outcome(owned.document, writer.journal),
             "plan": would,
             "elapsed": round(time.monotonic() - started, 1),
             "next": f"ansible-playbook verify.yml -e migration={migration} -e expect=rolled_back",
         }
 
 
-def _undo(writer: Writer, on_conflict: str, progress: Sink) -> None:
-    undone = 0
+def _authority(
+    db: Database[dict[str, Any]],
+    document: Mapping[str, Any],
+    definition: Definition | None,
+    without_document: str | None,
+) -> Authority:
+    if without_document == document["_id"]:
+        return Authority(db, document, None)
+    if definition is None:
+        raise authorities.without_document(document)
+    return Authority(db, document, authorities.bind(document, definition))
+
+
+def _undo(writer: Writer, job: Job, authority: Authority, on_conflict: str) -> None:
+    run = writer.run
 
     def attempt() -> None:
-        nonlocal undone
+        if run.phase == runs.ROLLED_BACK:
+            return  # that was written, and a failover kept the answer from us
         for entry in writer.journal.backwards():
-            REVERT[entry["kind"]](writer, entry, on_conflict)
-            undone += 1
-            writer.meter.advance(size(entry), kind=entry["kind"], collection=entry["collection"])
-        _drop_emptied(writer)
-        writer.run.enter(runs.ROLLED_BACK, rolled_back_at=runs.server_now(writer.database))
+            step = authority.step(entry)
+            kind = kind_of(entry)
+            kind.revert(writer, entry, on_conflict, step)
+            writer.meter.advance(
+                kind.size(entry), kind=entry["kind"], collection=entry["collection"]
+            )
+        if pending := writer.journal.pending():
+            # Marked, and taken back by a failover while nothing was under way.
+            raise runs.StaleRunError(f"{pending} entries of the journal are to be undone again")
+        _drop_emptied(writer, authority)
+        run.enter(runs.ROLLED_BACK, rolled_back_at=runs.server_now(writer.database))
 
-    def recover() -> None:
-        writer.run.reload()
-        reconcile(writer)
-
-    retry.persist(
-        attempt,
-        progressed=lambda: undone,
-        recover=recover,
-        seconds=writer.settings.retry_seconds,
-        stop=writer.stop,
-        waiting=lambda reason: progress({"phase": "rollback", "waiting": reason}),
-    )
+    keep_trying(writer, job, attempt, phase="rollback")
 
 
-def _drop_emptied(writer: Writer) -> None:
+def _drop_emptied(writer: Writer, authority: Authority) -> None:
     """Drop the collections that came with our first document and lost their last one with ours."""
     for entry in writer.journal.entries(created_collection=True):
+        authority.step(entry)
         collection, aside = writer.database[entry["collection"]], writer.database[EMPTIED]
         _bring_back(aside, collection)  # what a killed rollback may have left there
         own_indexes = set(collection.index_information()) - {"_id_"}
@@ -205,46 +219,62 @@ def _bring_back(aside: Collection[dict[str, Any]], collection: Collection[dict[s
     aside.drop()
 
 
-def size(entry: Mapping[str, Any]) -> int:
-    """Return how many documents a journal entry is about."""
-    whole = len(entry.get("documents", ())) + len(entry.get("removed", ()))
-    return whole + sum(len(group["ids"]) for group in entry.get("groups", ()))
-
-
-def _would(journal: Journal) -> dict[str, Any]:
+def _would(document: Mapping[str, Any], journal: Journal, authority: Authority) -> dict[str, Any]:
+    """Return what undoing would do; refuse what isn't ours, or isn't all there."""
+    _refuse_holes(document, journal)
     would: dict[str, Any] = {"restore": 0, "remove": 0, "drop": []}
     for entry in journal.entries(reverted={"$exists": False}):
-        if entry["kind"] == "create_index":
-            would["drop"].append(f"{entry['collection']}.{entry['spec']['name']}")
-        elif entry["kind"] == "insert_for_each":
-            would["remove"] += size(entry)
-        elif entry["kind"] == "command":
-            would.setdefault("commands", []).append(_undoing(entry["command"]))
-        else:
-            would["restore"] += size(entry)
+        authority.step(entry)
+        for key, value in kind_of(entry).preview(entry).items():
+            would[key] = would.get(key, type(value)()) + value
     return would
 
 
-def _undoing(command: Mapping[str, Any]) -> str:
-    line = processes.line(command["argv"])
-    if "down" not in command:
-        return f"`{line}` can't be undone: it has no down; restore the backup"
-    return f"`{line}` is undone by `{processes.line(command['down'])}`, and as well as that does"
+def _refuse_holes(document: Mapping[str, Any], journal: Journal) -> None:
+    """A journal is undone only if it holds all that the run wrote.
+
+    Raises:
+        MigrationError: entries are missing.
+    """
+    missing = journal.missing(document["seq"])
+    if not missing:
+        return
+    if document.get("format", 1) == 1 and _is_accounted_for(document, journal):
+        return  # 1.0 removed entries of what was never begun
+    backup = document.get("backup")
+    way = (
+        f"Restore the backup that was made before it: ansible-playbook restore.yml "
+        f"-e {shlex.quote(f'archive={backup}')}"
+        if backup
+        else "The run names no backup; look for one from before it (status.yml, backup_dir)"
+    )
+    raise MigrationError(
+        f"{missing:,} of the {document['seq']:,} journal entries of run {document['_id']} are "
+        f"gone, removed by someone from {JOURNAL}: what they would restore can't be known, so "
+        f"nothing was undone. {way}.",
+        missing=missing,
+        run=document["_id"],
+    )
+
+
+def _is_accounted_for(document: Mapping[str, Any], journal: Journal) -> bool:
+    """Return whether the entries that are there are about as many documents as the run wrote."""
+    there = sum(kind_of(entry).size(entry) for entry in journal.entries())
+    return bool(there) and there == runs.written(document)
 
 
 def _outcome(document: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
     counts = document["counts"]
     conflicts: list[dict[str, Any]] = []
-    dropped = []
-    for entry in journal.entries(kind="create_index", reverted=True):
-        if not entry.get("conflicts"):
-            dropped.append(f"{entry['collection']}.{entry['spec']['name']}")
-    for entry in journal.entries(**{"conflicts.0": {"$exists": True}}):
-        conflicts += entry["conflicts"][: _SAMPLES - len(conflicts)]
+    lists: dict[str, list[Any]] = {"dropped": []}
+    for entry in journal.entries(reverted=True):
+        for key, items in kind_of(entry).outcome(entry).items():
+            lists[key] = lists.get(key, []) + items
+        conflicts += entry.get("conflicts", [])[: _SAMPLES - len(conflicts)]
     return {
         "restored": counts.get("restored", 0),
         "removed": counts.get("removed", 0),
-        "dropped": dropped,
+        **lists,
         "conflict_count": counts.get("conflicts", 0),
         "conflicts": conflicts,
         "warnings": [

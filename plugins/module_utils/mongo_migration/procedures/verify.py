@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
-import bson
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -15,19 +15,19 @@ from ..document.definition import Definition
 from ..document.value_sources import Scope
 from ..errors import DefinitionError, MigrationError
 from ..ledger import partial_restore, runs
-from ..ledger.journal import Journal
 from ..ledger.lease import Lease, hold
 from ..ledger.runs import Run
 from ..maintenance import mode
-from ..operations import Check, Touched
-from ..operations.current_values import holding
-from ..support import processes
+from ..operations.base import Check, Operation, Touched
+from ..operations.entries import Remaining
+from ..operations.registry import kind_of, open_journal
 from ..support.progress import Meter, quiet
 from ..values import compare
-from ..values.compare import ABSENT
 from ..values.digest import Digest
-from . import baseline, conditions, migrate
+from . import authority, baseline, value_proof
+from . import conditions as checks
 from . import plan as plans
+from .baseline import Expected
 
 _SAMPLES = 5
 _COMMENT = "migration-playbooks verify"
@@ -64,17 +64,10 @@ def verify(
     document = runs.latest(db, definition.id, run)
     _refuse_other_phase(document, definition, expect)
     assert document is not None
-    bound = migrate.stored(document)
-    scope = Scope(
-        collections=Collections(db, bound.collections),
-        now=document["now"],
-        planned={},
-        comment=_COMMENT,
-    )
     done = list(
-        _applied(db, document, bound, scope)
+        _applied(db, document, authority.bind(document, definition))
         if expect == "applied"
-        else _rolled_back(db, document, scope)
+        else _rolled_back(db, document)
     )
     results = [check if isinstance(check, dict) else check.as_dict() for check in done]
     failed = [item["name"] for item in results if item["status"] == "failed"]
@@ -146,14 +139,22 @@ def _record(
 
 
 def _applied(
-    db: Database[dict[str, Any]], document: dict[str, Any], bound: Definition, scope: Scope
+    db: Database[dict[str, Any]], document: dict[str, Any], bound: Definition
 ) -> Iterator[Check | dict[str, Any]]:
     before = document["plan"]["before"]
+    scope = Scope(
+        collections=Collections(db, bound.collections),
+        now=document["now"],
+        planned={},
+        comment=_COMMENT,
+    )
+    operations: list[Operation] = []
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as other:
         # While the server counts for the other checks, this process hashes.
-        present = other.submit(_present, db, document, whole=False)
+        present = other.submit(_present, db, document)
         try:
             for _step, operation in plans.active(bound, scope, before):
+                operations.append(operation)
                 yield from _unless_emptied(operation.check(), before)
         except DefinitionError as error:  # a collection was dropped or renamed since
             yield Check(
@@ -164,7 +165,7 @@ def _applied(
                 examined=0,
                 detail=error.message,
             )
-        for spec, check in conditions.evaluate(
+        for spec, check in checks.evaluate(
             bound.postconditions,
             scope,
             variables=bound.variables,
@@ -173,7 +174,9 @@ def _applied(
         ):
             yield _skipped(spec["name"], check) if isinstance(check, str) else check
         now = present.result()
-    yield from _nothing_else(db, document, now, whole=False)
+    yield _whole_journal(db, document)
+    yield from _nothing_else(db, document, now, rolled_back=False)
+    yield from value_proof.prove(db, document, operations, compared=now is not None)
     yield from _counts(document, scope, now)
 
 
@@ -191,7 +194,7 @@ def _counts(
 ) -> Iterator[Check | dict[str, Any]]:
     """No document came or went: exact while writers are stopped, said when they weren't."""
     inserts = {row["collection"] for row in document["plan"]["steps"] if "to_insert" in row}
-    loose, removed = _loose(document), _removed(scope.collections.database, document)
+    loose, removed = _foreign(document), _removed(scope.collections.database, document)
     if present is None:
         why = "writers are not stopped, so documents may rightly come and go"
         yield _skipped("as many documents as before in every collection", why)
@@ -201,10 +204,10 @@ def _counts(
         if name in inserts or real in loose:
             continue
         label = f"{name}: as many documents as before"
-        gone = len(removed.get(real, ()))
+        gone = removed.get(real, 0)
         now = 0
         if scope.collections.exists(name):
-            now = _digest(present.get(real)).count
+            now = baseline.digest(present.get(real)).count
         yield Check(
             name=label + (f" but the {gone:,} removed" if gone else ""),
             passed=now == was - gone,
@@ -218,85 +221,73 @@ def _counts(
 
 
 def _rolled_back(
-    db: Database[dict[str, Any]], document: dict[str, Any], scope: Scope
+    db: Database[dict[str, Any]], document: dict[str, Any]
 ) -> Iterator[Check | dict[str, Any]]:
+    yield _whole_journal(db, document)
     yield from _journal_undone(db, document)
-    yield from _nothing_else(db, document, _present(db, document, whole=True), whole=True)
+    yield from _nothing_else(db, document, _present(db, document), rolled_back=True)
+
+
+def _whole_journal(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> Check:
+    """Nothing is proved by a journal of which a part is gone."""
+    missing = open_journal(db, document["_id"]).missing(document["seq"])
+    # 1.0 removed entries of what was never begun.
+    excused = document.get("format", 1) == 1 and missing < document["seq"]
+    return Check(
+        name="the journal holds every entry that the run wrote",
+        passed=missing == 0 or excused,
+        expected=document["seq"],
+        observed=document["seq"] - missing,
+        examined=document["seq"] - missing,
+        detail="entries were removed by someone: no rollback can undo what they were about"
+        if missing and not excused
+        else "",
+    )
 
 
 def _journal_undone(
     db: Database[dict[str, Any]], document: Mapping[str, Any]
 ) -> Iterator[Check | dict[str, Any]]:
     """Nothing of what the run wrote is left, but for the conflicts that were told."""
-    journal = Journal(db, document["_id"])
-    examined: dict[str, int] = {}
-    left: dict[str, int] = {}
-    samples: dict[str, list[Any]] = {}
+    found: dict[str, Remaining] = {}
     told = pending = 0
-    for entry in journal.entries():
+    for entry in open_journal(db, document["_id"]).entries():
         pending += not entry.get("reverted")
-        if entry["kind"] == "command":
-            yield _skipped(
-                f"nothing is left of `{processes.line(entry['command']['argv'])}`",
-                "no journal knows what it wrote; the digests, where there are any, do",
-            )
+        left = kind_of(entry).remaining(db, entry)
+        if left.unknown:
+            yield _skipped(left.what, left.unknown)
             continue
-        name = f"{entry['collection']}: nothing is left of {entry['kind']}"
-        if entry["kind"] == "create_index":
-            name += f" {entry['spec']['name']}"
-        ids, found = _left(db, entry)
         kept = {compare.hashable(item) for item in entry.get("kept", ())}
-        remaining = [item for item in found if compare.hashable(item) not in kept]
-        told += len(entry.get("kept", ()))
-        examined[name] = examined.get(name, 0) + ids
-        left[name] = left.get(name, 0) + len(remaining)
-        samples.setdefault(name, []).extend(remaining[:_SAMPLES])
-    for name, count in left.items():
+        remaining = [item for item in left.left if compare.hashable(item) not in kept]
+        told += len(kept)
+        sofar = found.get(left.what, Remaining(what=left.what))
+        found[left.what] = replace(
+            left, examined=sofar.examined + left.examined, left=sofar.left + remaining
+        )
+    for what, left in found.items():
         yield Check(
-            name=name,
-            passed=count == 0,
+            name=what,
+            passed=not left.left,
             expected=0,
-            observed=count,
-            examined=examined[name],
-            samples=samples[name][:_SAMPLES],
+            observed=len(left.left),
+            examined=left.examined,
+            samples=left.left[:_SAMPLES],
         )
     yield Check(
         name="every batch of the journal is undone",
         passed=pending == 0,
         expected=0,
         observed=pending,
-        examined=sum(examined.values()),
+        examined=sum(left.examined for left in found.values()),
         detail=f"{told} documents were changed since and kept" if told else "",
     )
-
-
-def _left(db: Database[dict[str, Any]], entry: Mapping[str, Any]) -> tuple[int, list[Any]]:
-    """Return how many things an entry is about and those that still are as the run made them."""
-    collection = db[entry["collection"]]
-    if entry["kind"] == "create_index":
-        there = [i["name"] for i in collection.list_indexes() if i["name"] == entry["spec"]["name"]]
-        return 1, there
-    if entry["kind"] == "insert_for_each":
-        ids = [item["_id"] for item in entry["documents"]]
-        return len(ids), [row["_id"] for row in collection.find({"_id": {"$in": ids}}, {"_id": 1})]
-    if "removed" in entry:
-        # What is left of a removal is that a document is still missing.
-        ids = [item["_id"] for item in entry["removed"]]
-        rows = collection.find({"_id": {"$in": ids}}, {"_id": 1})
-        back = {compare.hashable(row["_id"]) for row in rows}
-        return len(ids), [item for item in ids if compare.hashable(item) not in back]
-    groups = entry["groups"]
-    changed = [g for g in groups if not compare.same(g["value"], g.get("before", ABSENT))]
-    kept = holding(collection, entry["field"], changed, comment=_COMMENT)
-    total = sum(len(group["ids"]) for group in groups)
-    return total, [identity for group in kept for identity in group["ids"]]
 
 
 # -- nothing else changed --------------------------------------------------------------------
 
 
 def _present(
-    db: Database[dict[str, Any]], document: Mapping[str, Any], *, whole: bool
+    db: Database[dict[str, Any]], document: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]] | None:
     """Return what the collections hold now; None if that can't be compared with before."""
     if "baseline" not in document:
@@ -309,7 +300,7 @@ def _present(
         for field in item["without"]
     ]
     taken = baseline.take(
-        db, touched, meter=Meter(quiet, phase="verify", total=0), comment=_COMMENT, whole=whole
+        db, touched, meter=Meter(quiet, phase="verify", total=0), comment=_COMMENT
     )
     return {item["collection"]: item for item in taken}
 
@@ -319,7 +310,7 @@ def _nothing_else(
     document: dict[str, Any],
     now: Mapping[str, dict[str, Any]] | None,
     *,
-    whole: bool,
+    rolled_back: bool,
 ) -> Iterator[Check | dict[str, Any]]:
     """Compare digests from before the run with the data now, while writers are still stopped."""
     label = "nothing else changed"
@@ -330,44 +321,64 @@ def _nothing_else(
         yield _skipped(label, "writers have been let in again since")
         return
     was = {item["collection"]: item for item in document["baseline"]}
-    inserted = {} if whole else _inserted(db, document)
-    removed = {} if whole else _removed(db, document)
-    loose = {} if whole else _loose(document)
-    for name in sorted(set(was) | set(now)):
-        old, new = was.get(name), now.get(name)
-        if name in loose:
-            yield _skipped(f"{name}: {label}", f"`{loose[name]}` may write anything to it")
-            continue
+    names = sorted(set(was) | set(now))
+    wanted = {
         # A collection that has come or gone is compared with an empty one.
-        before, after = _digest(old), _digest(new)
-        if name in inserted:
-            fields = set((new or {}).get("without", ()))
-            after = baseline.without_inserted(
-                after,
-                [{k: v for k, v in item.items() if k not in fields} for item in inserted[name]],
-            )
-        if name in removed:
-            fields = set((new or {}).get("without", ()))
-            after = after + Digest.of(
-                bson.encode({key: value for key, value in item.items() if key not in fields})
-                for item in removed[name]
-            )
-        fields_same = not whole or _digest(old, "fields") == _digest(new, "fields")
-        without = ", ".join((old or new or {}).get("without", ()))
+        name: Expected(was.get(name), (now.get(name) or was[name])["without"])
+        for name in names
+    }
+    if not rolled_back:
+        for entry in open_journal(db, document["_id"]).entries():
+            effect = kind_of(entry).effect(entry)
+            if effect.collection in wanted:
+                wanted[effect.collection].add(effect)
+    foreign = {} if rolled_back else _foreign(document)
+    for name in names:
+        if name in foreign:
+            yield _skipped(f"{name}: {label}", f"`{foreign[name]}` may write anything to it")
+            continue
+        yield from _compared(name, wanted[name], now.get(name), label, rolled_back=rolled_back)
+
+
+def _compared(
+    name: str,
+    wanted: Expected,
+    now: Mapping[str, Any] | None,
+    label: str,
+    *,
+    rolled_back: bool,
+) -> Iterator[Check]:
+    """Yield a check of the rest of the documents, and one for each touched field."""
+    after, touched = baseline.digest(now), ", ".join(wanted.fields)
+    yield Check(
+        name=f"{name}: {label}" + (f" but {touched}" if touched and not rolled_back else ""),
+        passed=wanted.rest == after,
+        expected=_said(wanted.rest),
+        observed=_said(after),
+        examined=after.count,
+    )
+    present = {} if now is None else now["fields"]
+    for field, digest in wanted.fields.items():
+        found = baseline.digest(present.get(field))
         yield Check(
-            name=f"{name}: {label}" + (f" but {without}" if without and not whole else ""),
-            passed=before == after and fields_same,
-            expected=f"{before.count:,} documents, digest {before.hexdigest()[:12]}",
-            observed=f"{after.count:,} documents, digest {after.hexdigest()[:12]}",
-            examined=after.count,
-            detail="" if fields_same else f"{without} differs from before",
+            name=f"{name}: every {field} is as it was before"
+            if rolled_back
+            else f"{name}: every {field} is as it was, or as the journal says",
+            passed=digest == found,
+            expected=_said(digest),
+            observed=_said(found),
+            examined=found.count,
         )
+
+
+def _said(digest: Digest) -> str:
+    return f"{digest.count:,} documents, digest {digest.hexdigest()[:12]}"
 
 
 def _each_batch(document: Mapping[str, Any], label: str) -> Check | dict[str, Any]:
     """The proof of a live run: each batch was compared in the snapshot of its transaction."""
     counts = document["counts"]
-    if _loose(document):
+    if _foreign(document):
         return _skipped(label, "a command of another tool wrote, and writers were not stopped")
     if not document["server"]["transactions"]:
         return _skipped(label, "writers were not stopped, and this server has no transactions")
@@ -381,33 +392,23 @@ def _each_batch(document: Mapping[str, Any], label: str) -> Check | dict[str, An
     )
 
 
-def _digest(item: Mapping[str, Any] | None, key: str | None = None) -> Digest:
-    part = None if item is None else item[key] if key else item
-    return Digest() if part is None else Digest.parse(part["digest"], part["count"])
-
-
-def _inserted(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[str, list[Any]]:
-    inserted: dict[str, list[Any]] = {}
-    for entry in Journal(db, document["_id"]).entries(kind="insert_for_each"):
-        inserted.setdefault(entry["collection"], []).extend(entry["documents"])
-    return inserted
-
-
-def _removed(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the documents that the run removed, by collection."""
-    removed: dict[str, list[Any]] = {}
-    for entry in Journal(db, document["_id"]).entries(kind="merge_duplicates"):
-        removed.setdefault(entry["collection"], []).extend(entry["removed"])
+def _removed(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many documents the run removed, by collection."""
+    removed: dict[str, int] = {}
+    for entry in open_journal(db, document["_id"]).entries():
+        effect = kind_of(entry).effect(entry) if "removed" in entry else None
+        if effect is not None:
+            removed[effect.collection] = removed.get(effect.collection, 0) + len(effect.removed)
     return removed
 
 
-def _loose(document: Mapping[str, Any]) -> dict[str, str]:
+def _foreign(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the collections that a foreign command writes to, with the command."""
     return {
         name: row["command"]
         for row in document["plan"]["steps"]
         if "command" in row
-        for name in row["writes"]
+        for name in row.get("foreign", row.get("writes", ()))
     }
 
 

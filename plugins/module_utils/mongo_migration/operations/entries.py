@@ -1,0 +1,218 @@
+"""What a journal entry is to everybody who asks: its kind answers, and nobody else looks into it.
+
+An entry comes from a database that others may write to. It is data about documents: what is undone
+by it is bound by the migration document (:mod:`..procedures.authority`), and a kind whose undoing
+takes more than data, such as a command, takes that from the document's step alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import bson
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+
+from ..document.definition import Step
+from ..errors import MigrationError
+from ..ledger.batches import Writer
+from ..ledger.journal import Entry
+from ..ledger.state_format import Shape
+from ..values import ejson
+from ..values.digest import Digest
+from .base import Touched
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remaining:
+    """What is still as the run made it, after an entry was undone.
+
+    Args:
+        what: what nothing should be left of, for the name of the check.
+        examined: how many things were looked at.
+        left: those that are as the run made them: ids, or names of indexes.
+        unknown: why that can't be told; then it is said instead of a result.
+    """
+
+    what: str
+    examined: int = 0
+    left: list[Any] = field(default_factory=list)
+    unknown: str = ""
+
+
+@dataclass(kw_only=True)
+class Effect:
+    """What an entry did, for the proof that nothing else changed, by whole documents and by field.
+
+    ``fields`` holds for each touched field the digest over ``{_id, field}`` of what the documents
+    held before and of what was written; see :mod:`..procedures.baseline`.
+    """
+
+    collection: str
+    inserted: list[Document] = field(default_factory=list)
+    removed: list[Document] = field(default_factory=list)
+    fields: dict[str, tuple[Digest, Digest]] = field(default_factory=dict)
+
+
+class EntryKind(ABC):
+    """One kind of entry: everything that is ever asked of it."""
+
+    kind: str
+    #: What an entry must look like beside what all have, before it is obeyed.
+    shape: ClassVar[Shape]
+    #: Whether undoing takes more than the entry holds, namely the document's step.
+    needs_document: ClassVar[bool] = False
+
+    @abstractmethod
+    def touched(self, entry: Entry) -> Touched:
+        """Return what the entry is about; it must be among what its step may touch."""
+
+    @abstractmethod
+    def ids(self, entry: Entry) -> list[Any]:
+        """Return the ids of the documents that the entry is about."""
+
+    def size(self, entry: Entry) -> int:
+        """Return how many documents the entry is about."""
+        return len(self.ids(entry))
+
+    @abstractmethod
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """Return what undoing would do: counts and lists, which are added up over all entries."""
+
+    @abstractmethod
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """Make the entry say what was really done, after a crash; return the counts of that."""
+
+    @abstractmethod
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Undo the entry and mark it, together; what was changed since is a conflict."""
+
+    @abstractmethod
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Return what an undone entry has left behind."""
+
+    def changed_since(self, database: Database[dict[str, Any]], entry: Entry) -> list[Any]:
+        """Return the ids of documents that are there and no longer hold what the entry wrote."""
+        del database, entry
+        return []
+
+    def effect(self, entry: Entry) -> Effect:
+        """Return what the entry did to documents."""
+        return Effect(collection=entry["collection"])
+
+    def outcome(self, entry: Entry) -> dict[str, Any]:
+        """Return lists for the result of a rollback, such as dropped indexes; they are joined."""
+        del entry
+        return {}
+
+
+def digest_of(pairs: Iterable[tuple[Any, Any]], name: str) -> Digest:
+    """Return the digest over ``{_id, name: value}`` of pairs of id and value."""
+    return Digest.of(bson.encode({"_id": identity, name: value}) for identity, value in pairs)
+
+
+class Revert:
+    """What the undoing of one journal entry did, and met."""
+
+    _MOST_SAMPLES = 100
+
+    def __init__(self, writer: Writer, entry: Entry, verb: str) -> None:
+        self._writer = writer
+        self._entry = entry
+        self._verb = verb
+        self.count = 0
+        self.conflicts: list[dict[str, Any]] = []
+
+    @property
+    def comment(self) -> str:
+        """What server operations carry."""
+        return self._writer.comment
+
+    def reset(self) -> None:
+        """Forget an attempt: a transaction may run its body more than once."""
+        self.count = 0
+        self.conflicts = []
+
+    def conflict(self, identity: Any, expected: Any, observed: Any, reason: str) -> None:
+        """Note a document that doesn't hold what we wrote."""
+        self.conflicts.append(
+            {
+                "collection": self._entry["collection"],
+                "_id": identity,
+                "expected": expected,
+                "observed": observed,
+                "reason": reason,
+            }
+        )
+
+    def refuse_if(self, wanted: bool) -> None:
+        """Stop before anything of the entry is written, if there is a conflict and it is *wanted*.
+
+        Raises:
+            MigrationError: there is a conflict.
+        """
+        if wanted and self.conflicts:
+            first = self.conflicts[0]
+            raise MigrationError(
+                f"{first['collection']} {ejson.short(first['_id'])}: {first['reason']}. Nothing of "
+                "this batch was undone. Choose on_conflict keep (leave such documents alone) or "
+                "restore (overwrite them).",
+                conflicts=self.conflicts[: self._MOST_SAMPLES],
+            )
+
+    def commit(self, write: Callable[[ClientSession | None], None]) -> None:
+        """Do *write* and mark the entry, together."""
+
+        def counted(session: ClientSession | None) -> dict[str, int]:
+            write(session)
+            return {self._verb: self.count, "conflicts": len(self.conflicts)}
+
+        self._writer.revert(
+            self._entry,
+            counted,
+            facts=lambda: {
+                "conflicts": self.conflicts[: self._MOST_SAMPLES],
+                "kept": [item["_id"] for item in self.conflicts],
+            },
+        )
+
+
+class Void(EntryKind):
+    """An entry of something that was never begun: only its number is left."""
+
+    kind = "void"
+    shape: ClassVar[Shape] = {}
+
+    def touched(self, entry: Entry) -> Touched:
+        """Nothing, in a collection that the step may have written to."""
+        return Touched(collection=entry["collection"], nothing=True)
+
+    def ids(self, entry: Entry) -> list[Any]:
+        """No document."""
+        del entry
+        return []
+
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """Nothing would be undone."""
+        del entry
+        return {}
+
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """It is settled already."""
+        del writer, entry
+        return {}
+
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Mark it."""
+        del on_conflict, step
+        Revert(writer, entry, "restored").commit(lambda _session: None)
+
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Nothing can be left of it."""
+        del database
+        return Remaining(what=f"{entry['collection']}: nothing is left of what was never begun")

@@ -1,0 +1,181 @@
+"""Entries of one field set in groups of documents: what ``set_field`` and re-pointing write.
+
+A group is documents that held the same (``before``; none at all: the field was absent) and got the
+same ``value``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pymongo import UpdateMany
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from ..document.definition import Step
+from ..ledger.batches import Writer
+from ..ledger.journal import Entry
+from ..ledger.state_format import Shape
+from ..values import compare
+from ..values.compare import ABSENT, hashable
+from . import statements
+from .base import Touched
+from .current_values import held, holding
+from .entries import Effect, EntryKind, Remaining, Revert, digest_of
+
+_GONE = object()
+_COMMENT = "migration-playbooks verify"
+
+
+def _groups(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(group, dict) and "value" in group and isinstance(group.get("ids"), list)
+        for group in value
+    )
+
+
+class FieldGroups(EntryKind):
+    """Documents of one collection got values for one field."""
+
+    shape: ClassVar[Shape] = {
+        "field": lambda value: isinstance(value, str) and value != "_id" and value[:1] not in "$",
+        "groups": _groups,
+    }
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def touched(self, entry: Entry) -> Touched:
+        """Return the field."""
+        return Touched(collection=entry["collection"], field=entry["field"])
+
+    def ids(self, entry: Entry) -> list[Any]:
+        """Return the documents that got a value."""
+        return [identity for group in entry["groups"] for identity in group["ids"]]
+
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """Each of them gets back what it held."""
+        return {"restore": self.size(entry)}
+
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """Keep those that hold what was to be written."""
+        collection = writer.database[entry["collection"]]
+        found = holding(collection, entry["field"], entry["groups"], comment=writer.comment)
+        groups = [group for group in found if group["ids"]]
+        writer.journal.amend(entry["seq"], groups=groups)
+        return {"modified": sum(len(group["ids"]) for group in groups)}
+
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Return those that hold what was written, where they held something else before."""
+        changed = [
+            group
+            for group in entry["groups"]
+            if not compare.same(group["value"], group.get("before", ABSENT))
+        ]
+        collection = database[entry["collection"]]
+        kept = holding(collection, entry["field"], changed, comment=_COMMENT)
+        return Remaining(
+            what=f"{entry['collection']}: nothing is left of {entry['kind']}",
+            examined=self.size(entry),
+            left=[identity for group in kept for identity in group["ids"]],
+        )
+
+    def changed_since(self, database: Database[dict[str, Any]], entry: Entry) -> list[Any]:
+        """Return those that hold another value by now, or none."""
+        collection = database[entry["collection"]]
+        now = held(collection, entry["field"], entry["groups"], comment=_COMMENT)
+        return [
+            identity
+            for group in entry["groups"]
+            for identity in group["ids"]
+            if not compare.same(now.get(hashable(identity), group["value"]), group["value"])
+        ]
+
+    def effect(self, entry: Entry) -> Effect:
+        """Return the values before and after."""
+        groups, name = entry["groups"], entry["field"]
+        before = [(i, g["before"]) for g in groups if "before" in g for i in g["ids"]]
+        after = [(i, g["value"]) for g in groups for i in g["ids"]]
+        return Effect(
+            collection=entry["collection"],
+            fields={name: (digest_of(before, name), digest_of(after, name))},
+        )
+
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Give each document its value from before, if it holds what we wrote, in one command."""
+        del step
+        collection = writer.database[entry["collection"]]
+        field, groups = entry["field"], [group for group in entry["groups"] if group["ids"]]
+        entry = {**entry, "groups": groups}
+        total = self.size(entry)
+        undone = Revert(writer, entry, "restored")
+
+        def write(session: ClientSession | None) -> None:
+            undone.reset()
+            if on_conflict == "fail" and session is None:
+                # Nothing would take the write back: look first.
+                _differing(undone, collection, entry, on_conflict, session, ours=True)
+                undone.refuse_if(True)
+            undone.count = collection.bulk_write(
+                statements.undo(field, groups),
+                session=session,
+                comment=writer.comment,
+                **writer.unvalidated(collection.name),
+            ).matched_count
+            if undone.count == total:
+                return
+            changed = _differing(undone, collection, entry, on_conflict, session)
+            undone.refuse_if(on_conflict == "fail")
+            if changed:
+                undone.count += collection.bulk_write(
+                    changed,
+                    session=session,
+                    comment=writer.comment,
+                    **writer.unvalidated(collection.name),
+                ).matched_count
+
+        # No documents: all of the batch changed before it could write them.
+        undone.commit(write if total else lambda _session: None)
+
+
+def _differing(
+    undone: Revert,
+    collection: Collection[dict[str, Any]],
+    entry: Entry,
+    on_conflict: str,
+    session: ClientSession | None,
+    *,
+    ours: bool = False,
+) -> list[UpdateMany]:
+    """Note documents that don't hold the value from before; return what to force.
+
+    Args:
+        undone: where to note them.
+        collection: of the documents.
+        entry: of the journal.
+        on_conflict: ``restore`` forces instead of noting.
+        session: of the transaction.
+        ours: documents that still hold what we wrote are right, too.
+    """
+    field, force = entry["field"], []
+    now = held(collection, field, entry["groups"], session=session, comment=undone.comment)
+    for group in entry["groups"]:
+        before = group.get("before", ABSENT)
+        changed = []
+        for identity in group["ids"]:
+            value = now.get(hashable(identity), _GONE)
+            if value is _GONE:
+                undone.conflict(identity, group["value"], None, "deleted since the migration")
+            elif not compare.same(value, before) and not (
+                ours and compare.same(value, group["value"])
+            ):
+                changed.append(identity)
+                if on_conflict != "restore":
+                    observed = None if value is ABSENT else value
+                    undone.conflict(
+                        identity, group["value"], observed, "changed since the migration"
+                    )
+        if changed and on_conflict == "restore":
+            force.append(UpdateMany({"_id": {"$in": changed}}, statements.back(field, group)))
+    return force

@@ -1,0 +1,115 @@
+"""Entries of inserted documents: each is whole in the journal, and goes if it is as we made it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+
+from ..document.definition import Step
+from ..ledger import state_format
+from ..ledger.batches import Writer
+from ..ledger.journal import Entry
+from ..ledger.state_format import Shape
+from ..values import compare
+from ..values.compare import hashable
+from .base import Touched
+from .entries import Effect, EntryKind, Remaining, Revert
+
+
+class InsertedDocuments(EntryKind):
+    """Documents were inserted into one collection."""
+
+    shape: ClassVar[Shape] = {
+        "documents": state_format.documents,
+        "referenced_by": state_format.each({"collection": str, "field": str}),
+        "created_collection": bool,
+    }
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def touched(self, entry: Entry) -> Touched:
+        """Return the collection that they are in."""
+        return Touched(collection=entry["collection"], inserts=True)
+
+    def ids(self, entry: Entry) -> list[Any]:
+        """Return those that were inserted."""
+        return [document["_id"] for document in entry["documents"]]
+
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """They are removed."""
+        return {"remove": self.size(entry)}
+
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """Keep those that are there."""
+        found = self._found(writer.database, entry, writer.comment)
+        there = [d for d in entry["documents"] if hashable(d["_id"]) in found]
+        writer.journal.amend(entry["seq"], documents=there)
+        return {"inserted": len(there)}
+
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Return those that are there."""
+        found = self._found(database, entry, "migration-playbooks verify")
+        return Remaining(
+            what=f"{entry['collection']}: nothing is left of {self.kind}",
+            examined=self.size(entry),
+            left=[identity for identity in self.ids(entry) if hashable(identity) in found],
+        )
+
+    def effect(self, entry: Entry) -> Effect:
+        """Return the documents as they were inserted."""
+        return Effect(collection=entry["collection"], inserted=entry["documents"])
+
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Delete those that are as we inserted them and that nothing refers to."""
+        del step
+        collection = writer.database[entry["collection"]]
+        inserted = {hashable(document["_id"]): document for document in entry["documents"]}
+        undone = Revert(writer, entry, "removed")
+
+        def write(session: ClientSession | None) -> None:
+            undone.reset()
+            ids = self.ids(entry)
+            referred = _referred(writer, entry, ids, session)
+            remove = []
+            for there in collection.find({"_id": {"$in": ids}}, session=session):
+                was = inserted[hashable(there["_id"])]
+                if hashable(there["_id"]) in referred:
+                    why = "referred to by documents written since"
+                    undone.conflict(there["_id"], was, there, why)
+                elif not compare.same(there, was) and on_conflict != "restore":
+                    undone.conflict(there["_id"], was, there, "changed since the migration")
+                else:
+                    remove.append(there["_id"])
+            undone.refuse_if(on_conflict == "fail")
+            if remove:
+                undone.count = collection.delete_many(
+                    {"_id": {"$in": remove}}, session=session, comment=writer.comment
+                ).deleted_count
+
+        undone.commit(write)
+
+    def _found(self, database: Database[dict[str, Any]], entry: Entry, comment: str) -> set[bytes]:
+        rows = database[entry["collection"]].find(
+            {"_id": {"$in": self.ids(entry)}}, {"_id": 1}, comment=comment
+        )
+        return {hashable(row["_id"]) for row in rows}
+
+
+def _referred(
+    writer: Writer, entry: dict[str, Any], ids: list[Any], session: ClientSession | None
+) -> set[bytes]:
+    found: set[bytes] = set()
+    for item in entry["referenced_by"]:
+        rows = writer.database[item["collection"]].aggregate(
+            [
+                {"$match": {item["field"]: {"$in": ids}}},
+                {"$group": {"_id": f"${item['field']}"}},
+            ],
+            session=session,
+            comment=writer.comment,
+        )
+        found |= {hashable(row["_id"]) for row in rows}
+    return found

@@ -1,0 +1,83 @@
+"""All operations and all kinds of journal entries: a line each. Everybody else loops over these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo.database import Database
+
+from ..document.collections import JOURNAL, Collections
+from ..document.definition import Step
+from ..document.value_sources import Scope
+from ..ledger import state_format
+from ..ledger.journal import Entry, Journal
+from .base import Operation, Touched
+from .command import Command, RanCommand
+from .create_index import BuiltIndex, CreateIndex
+from .entries import EntryKind, Void
+from .field_groups import FieldGroups
+from .insert_for_each import InsertForEach
+from .inserted_documents import InsertedDocuments
+from .merge_duplicates import REPOINT_KIND, MergeDuplicates
+from .removed_documents import RemovedDocuments
+from .set_field import SetField
+
+# In the order in which a plan shows them.
+OPERATIONS: dict[str, type[Operation]] = {
+    operation.KIND: operation
+    for operation in (SetField, InsertForEach, MergeDuplicates, Command, CreateIndex)
+}
+
+ENTRY_KINDS: dict[str, EntryKind] = {
+    kind.kind: kind
+    for kind in (
+        FieldGroups(SetField.KIND),
+        FieldGroups(REPOINT_KIND),
+        InsertedDocuments(InsertForEach.KIND),
+        RemovedDocuments(MergeDuplicates.KIND),
+        RanCommand(),
+        BuiltIndex(),
+        Void(),
+    )
+}
+
+
+def build(step: Step, scope: Scope) -> Operation:
+    """Return the operation of *step*.
+
+    Raises:
+        DefinitionError: it names a collection that doesn't exist.
+    """
+    return OPERATIONS[step.kind](step, scope)
+
+
+def names(step: Step) -> set[str]:
+    """Return the collections that *step* names, as the document calls them."""
+    return OPERATIONS[step.kind].names(step.options)
+
+
+def reach(step: Step, collections: Collections) -> list[Touched]:
+    """Return all that *step* may write to."""
+    return OPERATIONS[step.kind].reach(step, collections)
+
+
+def kind_of(entry: Entry) -> EntryKind:
+    """Return the kind of an entry, which was checked as it was read."""
+    return ENTRY_KINDS[entry["kind"]]
+
+
+def open_journal(database: Database[dict[str, Any]], run: str) -> Journal:
+    """Return the journal of *run*; each entry is checked as it is read.
+
+    Raises (the journal's methods do):
+        StateError: an entry is of an unknown kind, or isn't of the shape of its kind.
+    """
+    place = f"{database.name}.{JOURNAL}"
+
+    def read(entry: Entry) -> Entry:
+        return state_format.read_entry(entry, _SHAPES, place=place)
+
+    return Journal(database, run, read=read)
+
+
+_SHAPES = {kind: entry_kind.shape for kind, entry_kind in ENTRY_KINDS.items()}

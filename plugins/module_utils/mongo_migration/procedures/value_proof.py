@@ -1,0 +1,104 @@
+"""Proof of values: each document that the run wrote holds what it wrote, and that from its source.
+
+While writers are stopped, digests prove the first (:mod:`.baseline`). With writers about, each
+document is read; who changed one since may have done it rightly, which its source tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymongo.database import Database
+
+from ..operations.base import Check, Operation, Touched
+from ..operations.registry import kind_of, open_journal
+
+_SAMPLES = 5
+# Documents a collection and step whose values are found anew.
+_FOUND_ANEW = 500
+_AN_ENTRY = 25
+
+
+@dataclass
+class _Written:
+    """What a step wrote to a field of a collection."""
+
+    count: int = 0
+    sample: list[Any] = field(default_factory=list)
+    changed: list[Any] = field(default_factory=list)
+
+
+def prove(
+    database: Database[dict[str, Any]],
+    run: Mapping[str, Any],
+    operations: Sequence[Operation],
+    *,
+    compared: bool,
+) -> Iterator[Check]:
+    """Yield the checks of what *run* wrote.
+
+    Args:
+        database: the database.
+        run: its document.
+        operations: of its migration.
+        compared: digests have proved already that the documents hold what the journal says.
+    """
+    written: dict[Touched, _Written] = {}
+    for entry in open_journal(database, run["_id"]).entries():
+        kind = kind_of(entry)
+        touched = kind.touched(entry)
+        if touched.field is None:
+            continue
+        ids, found = kind.ids(entry), written.setdefault(touched, _Written())
+        found.count += len(ids)
+        found.sample += ids[:_AN_ENTRY][: _FOUND_ANEW - len(found.sample)]
+        if not compared:
+            found.changed += kind.changed_since(database, entry)
+    for touched, found in written.items():
+        steps = [operation for operation in operations if touched in operation.touches()]
+        if not compared:
+            yield _stands(touched, found, steps)
+        yield _follows(touched, found, steps, compared=compared)
+
+
+def _stands(touched: Touched, found: _Written, steps: Sequence[Operation]) -> Check:
+    """Whoever changed a value since gave it what its source gives, or it isn't right."""
+    wrong = _unexplained(steps, touched, found.changed)
+    rightly = len(found.changed) - len(wrong)
+    return Check(
+        name=f"{touched.collection}: every {touched.field} is as the journal says",
+        passed=not wrong,
+        expected=0,
+        observed=len(wrong),
+        examined=found.count,
+        detail=f"{rightly:,} were changed since, to what their source gives" if rightly else "",
+        samples=wrong[:_SAMPLES],
+    )
+
+
+def _follows(
+    touched: Touched, found: _Written, steps: Sequence[Operation], *, compared: bool
+) -> Check:
+    """A sample of what was written is found anew, from the source that the document names."""
+    wrong = _unexplained(steps, touched, found.sample)
+    return Check(
+        name=f"{touched.collection}: {touched.field} of a sample follows from its source",
+        passed=not wrong,
+        expected=0,
+        observed=len(wrong),
+        examined=len(found.sample),
+        # With writers about, what a value was taken from may have changed since, and rightly.
+        severity="error" if compared else "warning",
+        samples=wrong[:_SAMPLES],
+    )
+
+
+def _unexplained(steps: Sequence[Operation], touched: Touched, ids: Sequence[Any]) -> list[Any]:
+    """Return those of *ids* that no step explains."""
+    left = list(ids)
+    for operation in steps:
+        if left:
+            left = operation.unexplained(touched.collection, left)
+    return left

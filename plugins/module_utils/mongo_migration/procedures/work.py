@@ -1,0 +1,211 @@
+"""Being at work on a run: under the lease, paced, seen, and with an end that is always recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pymongo
+from bson.errors import BSONError
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from .. import connection
+from ..document import collections
+from ..errors import InterruptedRunError, LeaseLostError, MigrationError
+from ..ledger import lease as leases
+from ..ledger import runs
+from ..ledger.batches import Settings, Writer
+from ..ledger.lease import Lease
+from ..ledger.runs import Run
+from ..operations.reconcile import reconcile
+from ..operations.registry import open_journal
+from ..pace.pacer import Source, pacing
+from ..support import retry
+from ..support.progress import Meter, Sink
+from ..support.stop import StopSignal
+
+_NOTE_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a process works with, whatever it works at.
+
+    Args:
+        client: connected to the deployment.
+        database: the database to migrate.
+        settings: how.
+        change: ticket, approver and the like, for the changelog.
+        operator: user, host and pid of this process.
+        progress: told of every batch.
+        stop: asks for an end at the next batch boundary.
+        sleep: how to wait.
+        load: where the throttle sees the server's load, if not on the server.
+    """
+
+    client: MongoClient[dict[str, Any]]
+    database: str
+    settings: Settings
+    change: Mapping[str, Any]
+    operator: Mapping[str, Any]
+    progress: Sink
+    stop: StopSignal
+    sleep: Callable[[float], None] = time.sleep
+    load: Source | None = None
+
+    @property
+    def db(self) -> Database[dict[str, Any]]:
+        """The database."""
+        return self.client[self.database]
+
+    @contextmanager
+    def lease(self, purpose: str) -> Iterator[Lease]:
+        """Hold the lease of the database."""
+        with leases.hold(
+            self.db,
+            purpose=purpose,
+            holder=dict(self.operator),
+            seconds=self.settings.lease_seconds,
+            sleep=self.sleep,
+        ) as held:
+            yield held
+
+
+@contextmanager
+def at_work(
+    job: Job, run: Run, lease: Lease, *, phase: str, total: int, done: int, frozen: bool
+) -> Iterator[Writer]:
+    """Yield the writer of *run*'s batches; how the work ends early is recorded in the run.
+
+    Args:
+        job: what to work with.
+        run: the run, adopted.
+        lease: held.
+        phase: for the progress: migrate or rollback.
+        total: documents in all.
+        done: documents done by earlier attempts.
+        frozen: nobody else writes, so nobody waits for us.
+
+    Raises:
+        MigrationError: what ended the work early, with the run, its phase and the next command.
+    """
+    bounds = job.settings.bounds()
+    if phase == "rollback":
+        # The journal's entries are the batches: only the pause can give way.
+        bounds = bounds.changed({"batch_size": job.settings.batch_size})
+    with (
+        pacing(
+            job.client,
+            bounds,
+            adaptive=job.settings.limits is not None and not frozen,
+            documents=total - done,
+            stop=job.stop,
+            source=job.load,
+        ) as pacer,
+        recording_failure(run),
+    ):
+        yield Writer(
+            database=job.db,
+            server=connection.inspect(job.client),
+            run=run,
+            journal=open_journal(job.db, run.id),
+            lease=lease,
+            stop=job.stop,
+            settings=replace(job.settings, frozen=frozen),
+            meter=Meter(job.progress, phase=phase, total=total, done=done),
+            pacer=pacer,
+            sleep=job.sleep,
+            validated=_validated(job.db),
+        )
+
+
+def keep_trying(writer: Writer, job: Job, attempt: Callable[[], None], *, phase: str) -> None:
+    """Do *attempt* until it ends, through failovers, from wherever the database says it is."""
+
+    def recover() -> None:
+        writer.run.reload()
+        reconcile(writer)
+        writer.seq = writer.run.document["seq"]
+
+    retry.persist(
+        attempt,
+        # Grows with every batch, there and back.
+        progressed=lambda: writer.run.document["counts"]["batches"],
+        recover=recover,
+        seconds=writer.settings.retry_seconds,
+        stop=writer.stop,
+        waiting=lambda reason: job.progress({"phase": phase, "waiting": reason}),
+    )
+
+
+@contextmanager
+def recording_failure(run: Run) -> Iterator[None]:
+    """Write whatever ends the block early into the run document before it is raised.
+
+    Raises:
+        MigrationError: with the run, its phase and the next command.
+    """
+    try:
+        yield
+    except LeaseLostError:
+        raise  # the run is another process's now
+    except InterruptedRunError as error:
+        raise _recorded(run, "interrupted", error) from error
+    except MigrationError as error:
+        raise _recorded(run, "failed", error) from error
+    except PyMongoError as error:
+        said = MigrationError(f"MongoDB: {str(error).split(', full error:')[0]}")
+        raise _recorded(run, "failed", said) from error
+    except (BSONError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        # Of a document that no code of ours foresaw: the run has to say so, like any other end.
+        said = MigrationError(f"Unforeseen, at a document: {type(error).__name__}: {error}")
+        raise _recorded(run, "failed", said) from error
+
+
+def _recorded(run: Run, phase: str, error: MigrationError) -> MigrationError:
+    # What is half rolled back stays that, whatever ended it. Where the server is gone, the first
+    # error is the one to tell, and soon.
+    with suppress(PyMongoError, MigrationError), pymongo.timeout(_NOTE_SECONDS):
+        run.reload()
+        if run.phase in (*runs.UNFINISHED, "planned"):
+            run.enter(phase, error=error.message)
+    return explained(run, error)
+
+
+def explained(run: Run, error: MigrationError) -> MigrationError:
+    """Return *error* with the run, its phase and the next command."""
+    migration = run.document["migration"]
+    resume = (
+        f"ansible-playbook rollback.yml -e migration={migration}"
+        if run.phase == runs.ROLLING_BACK
+        else f"ansible-playbook {collections.command(migration, run.document['name'])}"
+    )
+    counts = run.document["counts"]
+    removed = f" and {counts['deleted']:,} removed" if counts.get("deleted") else ""
+    return type(error)(
+        f"{error.message}\nRun {run.id} is {run.phase}: {counts['modified']:,} modified and "
+        f"{counts['inserted']:,} inserted{removed}, all in the journal. Resume: {resume}; or undo: "
+        f"ansible-playbook rollback.yml -e migration={migration}",
+        **{
+            **error.details,
+            "run": run.id,
+            "phase": run.phase,
+            "migration": migration,
+            "counts": counts,
+            "next": resume,
+        },
+    )
+
+
+def _validated(database: Database[dict[str, Any]]) -> frozenset[str]:
+    """Return the collections that have a validator."""
+    return frozenset(
+        item["name"]
+        for item in database.list_collections()
+        if "validator" in item.get("options", {})
+    )
