@@ -178,7 +178,8 @@ def test_the_text_of_another_organizations_id_stops_unless_a_policy_says_which_i
     assert result["skipped"] == 1
     checked = site.verify("004")
     assert failed(checked) == []
-    assert "1 left alone by policy" in named(checked, "every organizationId is of type")["detail"]
+    of_type = named(checked, "invoices: every organizationId is of type")
+    assert "1 left alone by policy" in of_type["detail"]
 
 
 # -- documents of nobody ---------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Expected:
 
     def __init__(self, before: Mapping[str, Any] | None, fields: Sequence[str]) -> None:
         self.rest = digest(before)
+        self.removed = 0
         known = _by_field(before)
         #: Without a field of which it isn't known what it held before.
         self.fields = {
@@ -93,6 +94,7 @@ class Expected:
 
     def add(self, effect: Effect) -> None:
         """Take in what an entry did."""
+        self.removed += len(effect.removed)
         self.rest += _rests(effect.inserted, self._touched)
         self.rest -= _rests(effect.removed, self._touched)
         for name in self.fields:

@@ -355,7 +355,7 @@ def _compared(
         passed=wanted.rest == after,
         expected=_said(wanted.rest),
         observed=_said(after),
-        examined=after.count,
+        examined=after.count + wanted.removed,
     )
     present = {} if now is None else now["fields"]
     for field, digest in wanted.fields.items():
