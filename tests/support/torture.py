@@ -134,6 +134,17 @@ def roll_back(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, 
     )
 
 
+def roll_back_by(db: Db, what: definition.Definition | None, **more: Any) -> Any:
+    """Roll back by another document, or by none."""
+    return rollback.roll_back(
+        migration=DEFINITION.id,
+        definition=what,
+        settings=settings(),
+        **more,
+        **_common(db, None, quiet),
+    )
+
+
 def _common(db: Db, stop: StopSignal | None, progress: Any) -> dict[str, Any]:
     return {
         "client": db.client,

@@ -60,13 +60,15 @@ def _number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _plan(value: Any) -> bool:
+def _totals(value: Any) -> bool:
     totals = value.get("totals") if isinstance(value, dict) else None
     needed = {"candidates", "to_change", "to_insert"}
+    return isinstance(totals, dict) and needed <= set(totals) and all(map(count, totals.values()))
+
+
+def _plan(value: Any) -> bool:
     return (
-        isinstance(totals, dict)
-        and needed <= set(totals)
-        and all(map(count, totals.values()))
+        _totals(value)
         and isinstance(value.get("steps"), list)
         and all(isinstance(row, dict) for row in value["steps"])
         and isinstance(value.get("before"), dict)
@@ -106,8 +108,11 @@ _RUN: Shape = {
     "operator": optional(dict),
     "change": optional(dict),
 }
-# What is left out where a long list of runs is read.
-_LONG = ("variables", "collections", "plan")
+# Where a long list of runs is read, their long parts are left out.
+_SHORT: Shape = {
+    **{key: rule for key, rule in _RUN.items() if key not in ("variables", "collections")},
+    "plan": _totals,
+}
 
 
 class StateError(MigrationError):
@@ -125,9 +130,8 @@ def read_run(found: Mapping[str, Any], *, place: str, short: bool = False) -> di
     Raises:
         StateError: it isn't of the shape of a run, or of a newer format.
     """
-    rules = {k: v for k, v in _RUN.items() if not short or k not in _LONG}
     _refuse_newer(found, place)
-    if wrong := _wrong(found, rules):
+    if wrong := _wrong(found, _SHORT if short else _RUN):
         raise _odd(found, place, "a run", wrong)
     return {"revision": 0, **found}
 

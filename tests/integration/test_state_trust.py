@@ -1,0 +1,321 @@
+"""What lies in the database is data about documents, never an instruction, whoever wrote it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from mongo_migration.document import definition
+from mongo_migration.errors import MigrationError
+from mongo_migration.ledger.state_format import StateError
+from mongo_migration.procedures import rollback, status, verify
+from pymongo.database import Database
+
+from tests.support import torture
+from tests.support.snapshot import snapshot
+
+Db = Database[dict[str, Any]]
+Harm = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def db(database: Db) -> Db:
+    torture.fill(database)
+    return database
+
+
+@pytest.fixture
+def applied(db: Db) -> Db:
+    torture.migrate(db)
+    return db
+
+
+def run_of(db: Db) -> dict[str, Any]:
+    found = db["_migrations"].find_one({"kind": "run"})
+    assert found is not None
+    return found
+
+
+# -- journal entries -------------------------------------------------------------------------
+
+
+def planted(db: Db, marker: Path, **more: Any) -> dict[str, Any]:
+    """An entry as an application's user could write one."""
+    return {
+        "_id": "planted",
+        "run": run_of(db)["_id"],
+        "seq": run_of(db)["seq"] + 1,
+        "step": 0,
+        "collection": "items",
+        "kind": "command",
+        "command": {
+            "argv": ["/bin/true"],
+            "down": ["/usr/bin/touch", str(marker)],
+            "timeout_seconds": 10,
+            "secrets": [],
+        },
+        **more,
+    }
+
+
+PLANTED: dict[str, dict[str, Any]] = {
+    "a command": {},
+    "a command between two entries": {"seq": 0.5},
+    "an unknown kind": {"kind": "shell"},
+    "a collection that no step touches": {
+        "kind": "set_field",
+        "step": 1,
+        "collection": "users",
+        "field": "period",
+        "groups": [{"value": None, "before": "x", "ids": [torture.USERS[0]]}],
+    },
+    "another field": {
+        "kind": "set_field",
+        "step": 1,
+        "collection": "entries",
+        "field": "name",
+        "groups": [{"value": "entries 0", "before": "x", "ids": [0]}],
+    },
+    "our own state": {
+        "kind": "merge_duplicates",
+        "collection": "_migrations",
+        "removed": [{"_id": "lease", "token": 0}],
+    },
+    "an index that the migration doesn't build": {
+        "kind": "create_index",
+        "step": 3,
+        "spec": {"name": "name_1", "key": {"name": 1}},
+    },
+    "a step that isn't there": {
+        "kind": "set_field",
+        "step": 17,
+        "field": "organizationId",
+        "groups": [],
+    },
+    "groups that are none": {
+        "kind": "set_field",
+        "step": 2,
+        "field": "organizationId",
+        "groups": {"ids": 1},
+    },
+    "a newer format": {"format": 99},
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_an_entry_that_no_step_could_have_written_is_named_and_nothing_is_done(
+    what: str, applied: Db, tmp_path: Path
+) -> None:
+    applied["items"].create_index("name")
+    marker = tmp_path / "marker"
+    applied["_migrations_journal"].insert_one(planted(applied, marker, **PLANTED[what]))
+    before = snapshot(applied, own=True)
+
+    with pytest.raises(MigrationError) as raised:
+        torture.roll_back(applied)
+
+    after = snapshot(applied, own=True)
+    for found in (before, after):
+        found["_migrations"].pop("lease", None)
+    assert after == before, "neither the data nor the run were touched"
+    assert "planted" in raised.value.message
+    assert not marker.exists()
+
+
+def test_a_planted_command_stops_the_plan_of_a_rollback_too(applied: Db, tmp_path: Path) -> None:
+    applied["_migrations_journal"].insert_one(planted(applied, tmp_path / "marker"))
+    with pytest.raises(StateError, match="planted"):
+        rollback.plan(
+            client=applied.client,
+            database=applied.name,
+            migration="901",
+            definition=torture.DEFINITION,
+        )
+
+
+# -- runs ------------------------------------------------------------------------------------
+
+
+def test_a_planted_run_is_resumed_by_the_document_on_the_controller(db: Db, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    torture.migrate(db)
+    run = run_of(db)
+    torture.roll_back(db)
+    theirs = torture.DOCUMENT.split("steps:")[0] + (
+        "steps:\n  - command: {argv: [/usr/bin/touch, "
+        f"{marker}], timeout_seconds: 5, writes: [items]}}\n"
+    )
+    db["_migrations"].insert_one(
+        {
+            **run,
+            "_id": "901-planted",
+            "number": run["number"] + 100,
+            "phase": "interrupted",
+            "position": {"step": 0},
+            "seq": 0,
+            "definition": {"source": "901-torture.yml", "text": theirs},
+        }
+    )
+    torture.migrate(db)
+    assert not marker.exists()
+    assert db["items"].count_documents({"organizationId": {"$type": "objectId"}}) == 40
+
+
+def test_a_run_of_another_document_is_not_rolled_back_by_this_one(applied: Db) -> None:
+    before = snapshot(applied)
+    other = definition.load(torture.DOCUMENT.replace("two indexes", "two"), "torture.yml")
+    with pytest.raises(MigrationError, match="check out the revision") as raised:
+        torture.roll_back_by(applied, other)
+    assert torture.DEFINITION.digest[:12] in raised.value.message
+    assert snapshot(applied) == before
+
+
+def test_without_its_document_exact_data_are_undone_once_the_run_is_named(db: Db) -> None:
+    before = torture.state(db)
+    torture.migrate(db)
+    with pytest.raises(MigrationError, match="needs its migration document"):
+        torture.roll_back_by(db, None)
+    done = torture.roll_back_by(db, None, without_document=str(run_of(db)["_id"]))
+    assert done["phase"] == "rolled_back"
+    torture.assert_same(before, torture.state(db))
+
+
+def test_other_collections_than_the_inventorys_are_never_taken_from_the_database(
+    applied: Db,
+) -> None:
+    applied["_migrations"].update_one(
+        {"kind": "run"}, {"$set": {"collections": [{"name": "items", "real": "users"}]}}
+    )
+    before = snapshot(applied)
+    with pytest.raises(MigrationError, match="mongo_collections") as raised:
+        torture.roll_back(applied)
+    assert "items: users" in raised.value.message
+    assert snapshot(applied) == before
+
+
+CRAFTED: dict[str, dict[str, Any]] = {
+    "no plan": {"plan": None},
+    "a plan without totals": {"plan": {"steps": []}},
+    "totals that are text": {"plan": {"totals": {"to_change": "x"}, "steps": [], "before": {}}},
+    "an unknown phase": {"phase": "done"},
+    "a phase that is a list": {"phase": ["running"]},
+    "a position that is text": {"position": "first"},
+    "a negative step": {"position": {"step": -1}},
+    "a sequence that is text": {"seq": "7"},
+    "counts that are text": {"counts": {"modified": "many"}},
+    "no counts": {"counts": None},
+    "a digest that is a number": {"digest": 7},
+    "collections that are a map": {"collections": {"items": "users"}},
+    "a collection that is a list": {"collections": [{"name": "items", "real": ["users"]}]},
+    "variables that are a list": {"variables": []},
+    "a start that is text": {"started": "yesterday"},
+    "no history": {"history": "none"},
+    "a token that is text": {"token": "17"},
+    "a newer format": {"format": 99, "engine": "9.0.0"},
+    "a format that is text": {"format": "2"},
+    "control that is text": {"control": "abort"},
+    "a baseline that is text": {"baseline": "whole"},
+    "a rollback that is a list": {"rollback": []},
+}
+
+
+@pytest.mark.parametrize("what", CRAFTED)
+def test_a_run_that_we_did_not_write_is_one_clear_error(what: str, applied: Db) -> None:
+    run = run_of(applied)
+    applied["_migrations"].replace_one({"_id": run["_id"]}, {**run, **CRAFTED[what]})
+    before = snapshot(applied)
+    attempts: list[Callable[[], Any]] = [
+        lambda: torture.migrate(applied),
+        lambda: torture.roll_back(applied),
+        lambda: verify.verify(
+            client=applied.client, database=applied.name, definition=torture.DEFINITION
+        ),
+        lambda: status.describe(
+            client=applied.client, database=applied.name, definition=torture.DEFINITION
+        ),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StateError) as raised:
+            attempt()
+        assert str(run["_id"]) in raised.value.message
+    assert snapshot(applied) == before
+
+
+FOREVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        {"token": "x", "expires": None},
+        {"token": 1, "expires": "never"},
+        {"token": 1, "expires": FOREVER, "holder": "me"},
+        {"token": 1, "expires": FOREVER, "holder": {"pid": "x"}},
+        {"token": 1, "expires": None, "seconds": -5},
+    ],
+)
+def test_a_lease_that_we_did_not_write_is_one_clear_error(lease: dict[str, Any], db: Db) -> None:
+    db["_migrations"].insert_one({"_id": "lease", **lease})
+    with pytest.raises(StateError, match="lease"):
+        torture.migrate(db)
+    assert db["_migrations"].count_documents({"kind": "run"}) == 0
+
+
+def test_a_lease_that_would_last_for_ever_keeps_nobody_out(db: Db) -> None:
+    db["_migrations"].insert_one(
+        {
+            "_id": "lease",
+            "token": 1,
+            "expires": FOREVER,
+            "since": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+            "seconds": 30,
+            "holder": {"user": "x", "host": "y", "pid": 1},
+            "purpose": "to stay",
+        }
+    )
+    assert torture.migrate(db)["phase"] == "applied"
+
+
+# -- a journal of which a part is gone -------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [{}, {"seq": {"$lte": 3}}, {"seq": 5}])
+def test_a_journal_with_holes_is_never_called_undone(gone: dict[str, Any], applied: Db) -> None:
+    applied["_migrations"].update_one(
+        {"kind": "run"}, {"$set": {"backup": "/backups/mongodb/backup 1.tar.gz"}}
+    )
+    removed = applied["_migrations_journal"].delete_many(gone).deleted_count
+    before = snapshot(applied)
+
+    with pytest.raises(MigrationError, match=rf"{removed} of the \d+ journal entries") as raised:
+        torture.roll_back(applied)
+
+    assert "restore.yml -e 'archive=/backups/mongodb/backup 1.tar.gz'" in raised.value.message
+    assert snapshot(applied) == before
+    assert run_of(applied)["phase"] == "applied"
+    checked = verify.verify(
+        client=applied.client, database=applied.name, definition=torture.DEFINITION, record=False
+    )
+    assert "the journal holds every entry that the run wrote" in checked["failures"]
+
+
+def test_a_dropped_journal_is_found_by_the_plan_of_a_rollback(applied: Db) -> None:
+    applied.drop_collection("_migrations_journal")
+    with pytest.raises(MigrationError, match="journal entries"):
+        rollback.plan(
+            client=applied.client,
+            database=applied.name,
+            migration="901",
+            definition=torture.DEFINITION,
+        )
+
+
+def test_an_id_in_an_error_is_the_one_that_was_planted(applied: Db, tmp_path: Path) -> None:
+    identity = ObjectId()
+    applied["_migrations_journal"].insert_one(planted(applied, tmp_path / "m", _id=identity))
+    with pytest.raises(StateError, match=str(identity)):
+        torture.roll_back(applied)
