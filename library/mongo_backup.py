@@ -75,8 +75,8 @@ options:
     type: int
   retry_seconds:
     description:
-      - How long to wait for a primary when the present one is lost. The backup then begins anew, at
-        a new point in time.
+      - How long to wait for a primary when the present one is lost, or for a majority of the
+        members. The backup then begins anew, at a new point in time.
     type: int
     default: 300
   encrypt_recipients:

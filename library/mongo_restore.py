@@ -87,7 +87,7 @@ options:
   retry_seconds:
     description:
       - How long to wait for a primary when the present one is lost while the backup is loaded
-        beside the present data. Loading then begins anew.
+        beside the present data, or for a majority of the members. Loading then begins anew.
     type: int
     default: 300
   progress_file:
@@ -321,7 +321,7 @@ def safety_lock(module: AnsibleModule, source: Any) -> Any:
 def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.backup import restore
     from ansible.module_utils.mongo_migration.ledger import lease
-    from ansible.module_utils.mongo_migration.support import progress, stop
+    from ansible.module_utils.mongo_migration.support import progress, retry, stop
 
     p = module.params
     archive = Path(p["archive"])
@@ -340,6 +340,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
         # Before anybody is asked to stop writing, and not only after.
         source.check(report)
         return {"changed": True, "plan": plan}
+    asked = stop.listen()
     result = restore.restore(
         client,
         source,
@@ -349,9 +350,14 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
             purpose=f"restore of {archive.name}",
             holder=module_runner.operator(),
             seconds=p["lease_seconds"],
+            patience=retry.Patience(
+                seconds=p["retry_seconds"],
+                stop=asked,
+                waiting=lambda words: report({"phase": "lease", "waiting": words}),
+            ),
         ),
         progress=report,
-        stop=stop.listen(),
+        stop=asked,
     )
     for text in result.pop("warnings"):
         module.warn(text)

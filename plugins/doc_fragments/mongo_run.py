@@ -56,7 +56,9 @@ options:
     default: 30
   retry_seconds:
     description:
-      - How long a batch is retried while the network fails or the replica set elects a primary.
+      - How long to wait, without any progress, for a network that fails, a primary that is being
+        elected, a majority of members that could confirm a write, or a lock that somebody else
+        holds. The progress says what is waited for; a stop ends it.
     type: int
     default: 300
   progress_file:

@@ -245,7 +245,9 @@ def test_waiting_for_a_primary_ends_at_the_deadline_and_says_why() -> None:
     def attempt() -> None:
         raise AutoReconnect("connection refused")
 
-    with pytest.raises(MigrationError, match="No progress for 60 s: connection refused") as raised:
+    with pytest.raises(
+        MigrationError, match="No progress for 60 s, waiting for a primary: connection refused"
+    ) as raised:
         retry.persist(
             attempt,
             progressed=lambda: 0,

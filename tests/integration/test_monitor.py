@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from mongo_migration import connection
 from mongo_migration.errors import InterruptedRunError, MigrationError
-from mongo_migration.monitor import loop, thresholds
+from mongo_migration.ledger import control
+from mongo_migration.monitor import loop, measure, snapshot, thresholds
 from mongo_migration.monitor.circuit_breaker import Trip
 from mongo_migration.pace.throttle import Limits
 from mongo_migration.procedures import migrate as runner
+from mongo_migration.server import members
 from mongo_migration.support.stop import StopSignal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pymongo import MongoClient
@@ -94,6 +96,49 @@ def test_everything_is_seen_with_its_unit(deployment: Deployment, independent: C
     assert metrics["operations_per_second"] > 0
     assert set(seen["units"]) == set(metrics)
     assert seen["collections"][0]["collection"] == "items"
+
+
+def test_members_with_a_part_of_their_own_are_neither_down_nor_behind(
+    three_members: ReplicaSet, three_database: Database[dict[str, Any]]
+) -> None:
+    primary = three_members.wait_for_primary()
+    aside = next(number for number in range(3) if number != primary)
+
+    def set_aside(configuration: dict[str, Any]) -> None:
+        configuration["members"][aside] |= {
+            "priority": 0, "votes": 0, "hidden": True, "secondaryDelaySecs": 3600,
+        }  # fmt: skip
+
+    def put_back(configuration: dict[str, Any]) -> None:
+        configuration["members"][aside] |= {
+            "priority": 1, "votes": 1, "hidden": False, "secondaryDelaySecs": 0,
+        }  # fmt: skip
+
+    def seen() -> dict[str, float]:
+        return measure.measure(snapshot.take(three_database.client, three_database.name), None)
+
+    three_members.reconfigure(set_aside)
+    try:
+        three_database["items"].insert_one({})
+        three_members.kill(aside)
+        assert wait_until(
+            lambda: (
+                not three_database.client.admin.command("replSetGetStatus")["members"][aside][
+                    "health"
+                ]
+            ),
+            30,
+        )
+        values = seen()
+        assert values["members_down"] == 0
+        assert values["replication_lag_seconds"] < 1
+        status = members.read(three_database.client)
+        assert status is not None
+        assert status.needed == 2
+        assert status.has_majority
+    finally:
+        three_members.restart(aside)
+        three_members.reconfigure(put_back)
 
 
 def test_a_collection_that_is_named_and_missing_is_a_warning(deployment: Deployment) -> None:
@@ -235,10 +280,24 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
 
     critical = thresholds.judge({"free_tickets_ratio": 0.0}, thresholds.limits({}))
     trip = Trip(deployment.client, deployment.data.name, action="pause")
+    early = Trip(deployment.client, deployment.data.name, action="pause")
+    for _look in range(3):
+        early.see(critical)  # before there is a run
     thread = threading.Thread(target=migrate)
     thread.start()
     try:
         assert wait_until(at_work, 60)
+        early.see(critical)
+        assert asked() is not None, "critical from the start"
+        control.give(
+            client=deployment.client,
+            database=deployment.data.name,
+            action="resume",
+            limits={},
+            operator=ANNA,
+        )
+        early.see(critical)
+        assert asked() is None, "a person has decided"
         trip.see(critical)
         assert asked() is None, "one look may be an outlier"
         trip.see(critical)

@@ -99,7 +99,12 @@ class Deployment:
         )
 
     def verify(
-        self, migration: str | tuple[str, str], expect: str = "applied", *, record: bool = True
+        self,
+        migration: str | tuple[str, str],
+        expect: str = "applied",
+        *,
+        record: bool = True,
+        lease_seconds: float = 30,
     ) -> dict[str, Any]:
         return verify.verify(
             client=self.client,
@@ -108,6 +113,7 @@ class Deployment:
             expect=expect,
             operator=ANNA,
             record=record,
+            lease_seconds=lease_seconds,
         )
 
     def roll_back(self, migration: str, on_conflict: str = "keep") -> dict[str, Any]:

@@ -160,6 +160,12 @@ def explain(error: PyMongoError) -> str:
             f"MongoDB refused: {_reason(error)}. Grant this inventory's database user what "
             "docs/privileges.md lists."
         )
+    if majority.is_missing(error):
+        return (
+            "A majority of the replica set's members hasn't confirmed the last write within "
+            f"{majority.WAIT_SECONDS} s; it may stand, or be taken back by a failover. Bring the "
+            "members that are down back (rs.status() shows them), then run the same command again."
+        )
     details = getattr(error, "details", None) or {}
     name = f" ({code} {details.get('codeName', '')})".replace(" )", ")") if code else ""
     return f"MongoDB failed{name}: {_reason(error)}."

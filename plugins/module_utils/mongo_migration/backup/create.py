@@ -17,6 +17,7 @@ from pymongo import MongoClient
 from .. import connection
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..server import members, obstacles
 from ..support import retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal
@@ -136,6 +137,12 @@ def back_up(
             "another folder. Nothing was written.",
             **expected,
         )
+    members.await_majority(
+        client,
+        seconds=settings.retry_seconds,
+        stop=stop,
+        waiting=lambda words: progress({"phase": "back up", "waiting": words}),
+    )
     store = Store(settings.folder)
     cleaned = store.prepare()
     told = 0
@@ -171,7 +178,8 @@ def back_up(
             stop=stop or StopSignal(),
             waiting=lambda reason: progress({"phase": "back up", "waiting": reason}),
             otherwise="No archive was made; older ones and the link to the latest are as they "
-            "were. When the replica set has a primary again, run the same command.",
+            "were. When that is settled, run the same command.",
+            obstacle=obstacles.namer(client),
         )
         verified = clock()
         removed = store.retire(

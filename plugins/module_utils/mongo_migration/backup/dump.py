@@ -14,15 +14,16 @@ from typing import Any, BinaryIO
 
 from bson.timestamp import Timestamp
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
+from pymongo.errors import ExecutionTimeout, OperationFailure, WTimeoutError
 
 from ..connection import Server
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..support import majority
 from ..support.prefetch import ahead
 from ..support.progress import Sink
 from ..values.digest import Digest
-from ..values.raw import SnapshotMissedError, raw_batches
+from ..values.raw import RAW_CODEC, SnapshotMissedError, raw_batches
 from . import catalog, members, names
 from .archive_writer import Entry, Writer
 from .manifest import NAME, Collection, File, Manifest
@@ -83,12 +84,40 @@ def snapshot(database: Database[Any], server: Server, *, attempts: int = 5) -> S
         time = database.client.admin.command("ping")["operationTime"]
         again = catalog.read(database)
         if again == found:
+            _await(database, found, time)
             return Snapshot(found=found, time=time)
         found = again
     raise CatalogChangedError(
         f"Collections or indexes of '{database.name}' are being made or removed all the time. "
         "Wait until that is over, then take the backup."
     )
+
+
+def _await(database: Database[Any], found: list[catalog.Found], time: Timestamp) -> None:
+    """Wait, not without end, until the members can be read as of *time*.
+
+    Raises:
+        WTimeoutError: a majority hasn't come so far.
+    """
+    name = next((one.stored_in for one in found if one.stored_in and not one.capped), None)
+    if name is None:
+        return
+    try:
+        database.command(
+            {
+                "find": name,
+                "limit": 1,
+                "singleBatch": True,
+                "readConcern": {"level": "snapshot", "atClusterTime": time},
+                "maxTimeMS": majority.WAIT_SECONDS * 1000,
+            },
+            codec_options=RAW_CODEC,
+        )
+    except ExecutionTimeout as error:
+        raise WTimeoutError("a majority hasn't confirmed the newest writes", 64) from error
+    except OperationFailure as error:
+        _explain(error, database, name)
+        raise
 
 
 def write(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock as Mutex
 from typing import Any
 
@@ -22,7 +22,10 @@ from ..document.collections import STATE
 from ..errors import ArchiveError, MigrationError
 from ..ledger.lease import Lease
 from ..ledger.runs import MAJORITY
+from ..server import obstacles
+from ..support import retry
 from ..support.progress import Meter, Sink
+from ..support.stop import StopSignal
 from . import catalog, compare, load, specs
 from .manifest import Collection
 from .names import LOADING, SPECIAL
@@ -69,7 +72,7 @@ class Loader:
         held: Lease,
         *,
         progress: Sink,
-        check_stop: Callable[[], None],
+        patience: retry.Patience,
     ) -> None:
         self.database = database
         self.source = source
@@ -78,7 +81,7 @@ class Loader:
         self.progress = progress
         self.warnings: list[str] = []
         self.counted = 0
-        self._check_stop = check_stop
+        self._patience = patience
         self._meter = self._phase("load")
         self._telling = Mutex()  # several collections are at work
         self._given_up = False
@@ -173,10 +176,20 @@ class Loader:
 
     def await_majority(self) -> None:
         """Wait until a majority has what was loaded: reads at that level then see all of it."""
-        if self.server.topology != "standalone":
-            # A majority is waited for only by what changes something.
-            name = f"{loading_prefix(self.held)}majority"
-            self.database[name].with_options(write_concern=MAJORITY).insert_one({})
+        if self.server.topology == "standalone":
+            return
+        # A majority is waited for only by what changes something.
+        name = f"{loading_prefix(self.held)}majority"
+        confirmed = self.database[name].with_options(write_concern=MAJORITY)
+        self.persist(lambda: confirmed.insert_one({}))
+
+    def persist(self, attempt: Callable[[], object]) -> None:
+        """Do *attempt*, which may be done twice, again while a majority or a primary is missing."""
+        self._patience.retry(
+            attempt,
+            otherwise="When that is settled, run the same command again.",
+            obstacle=obstacles.namer(self.database.client),
+        )
 
     def remove_leftovers(self) -> None:
         """Remove what this restore loaded, and what earlier ones left; never a later one's.
@@ -193,7 +206,7 @@ class Loader:
 
     def never_stop(self) -> None:
         """From here on, only going on to the end is safe."""
-        self._check_stop = lambda: None
+        self._patience = replace(self._patience, stop=StopSignal())
 
     def _parts(self) -> list[Part]:
         parts = []
@@ -256,7 +269,7 @@ class Loader:
         meter = self._meter
 
         def count(documents: int) -> None:
-            self._check_stop()
+            self._patience.stop.check()
             self.held.check()
             with self._telling:
                 if self._given_up:

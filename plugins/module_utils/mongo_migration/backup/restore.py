@@ -33,6 +33,7 @@ from ..document.collections import STATE
 from ..errors import ArchiveError
 from ..ledger import partial_restore
 from ..ledger.lease import Lease
+from ..server import obstacles
 from ..support import privileges, retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal
@@ -148,7 +149,12 @@ def restore(
 
     with hold(database) as held:
         safety = _safety_backup(client, settings, expected, progress=progress, now=now)
-        loader = Loader(database, source, server, held, progress=progress, check_stop=asked.check)
+        patience = retry.Patience(
+            seconds=settings.retry_seconds,
+            stop=asked,
+            waiting=lambda reason: progress({"phase": "load", "waiting": reason}),
+        )
+        loader = Loader(database, source, server, held, progress=progress, patience=patience)
 
         def load() -> tuple[list[Part], State]:
             with loader.undone_on_failure():
@@ -164,9 +170,10 @@ def restore(
             recover=lambda: None,
             seconds=settings.retry_seconds,
             stop=asked,
-            waiting=lambda reason: progress({"phase": "load", "waiting": reason}),
-            otherwise="The database is as it was. When the replica set has a primary again, run "
-            "the same command: it begins anew.",
+            waiting=patience.waiting,
+            otherwise="The database is as it was. When that is settled, run the same command: it "
+            "begins anew.",
+            obstacle=obstacles.namer(client),
         )
         held.check()
         asked.check()

@@ -135,7 +135,7 @@ class State:
             prove(self._plain(), self._held, session)
             body(session)
 
-        transaction.run(self._held.session, proved, self._held.check)
+        self._loader.persist(lambda: transaction.run(self._held.session, proved, self._held.check))
 
     def _plain(self) -> Any:
         return self._database[STATE]

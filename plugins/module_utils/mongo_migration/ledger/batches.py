@@ -92,6 +92,14 @@ class Settings:
             **more,
         )
 
+    def patience(self, stop: StopSignal, progress: Sink, phase: str) -> retry.Patience:
+        """Return how long to wait for a primary, a majority or a lock, and who is told."""
+        return retry.Patience(
+            seconds=self.retry_seconds,
+            stop=stop,
+            waiting=lambda words: progress({"phase": phase, "waiting": words}),
+        )
+
     def bounds(self) -> Limits:
         """Return what size and pause are bound by, also where they are fixed."""
         return self.limits or Limits(batch_size=self.batch_size, pause_seconds=self.pause_seconds)

@@ -24,10 +24,11 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
-from pymongo.write_concern import WriteConcern
 
 from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
+from ..server import members, obstacles
+from ..support import majority, retry
 from . import runs, state_format
 
 LEASE_ID = "lease"
@@ -178,6 +179,7 @@ def hold(
     holder: dict[str, Any],
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
+    patience: retry.Patience | None = None,
 ) -> Iterator[Lease]:
     """Hold the lease of *database* for the time of a ``with`` block.
 
@@ -190,17 +192,29 @@ def hold(
         holder: user, host and pid of this process.
         seconds: the life of the lease.
         sleep: how to wait.
+        patience: how long to wait for a primary or a majority that isn't there.
 
     Raises:
         LeaseHeldError: another process holds it and lives.
+        ConnectionFailedError: there is no majority that could confirm a write.
+        InterruptedRunError: a stop was asked for while that was waited for.
     """
-    collection = database[STATE].with_options(write_concern=WriteConcern("majority"))
+    collection = database[STATE].with_options(write_concern=majority.WRITE_CONCERN)
+    patience = patience or retry.Patience(seconds=seconds)
 
     def take(evict: int | None) -> Lease | dict[str, Any]:
         identity = {**holder, **_machine()}
-        return _take(collection, purpose, identity, seconds, evict=evict, session=session)
+        return patience.retry(
+            lambda: _take(collection, purpose, identity, seconds, evict=evict, session=session),
+            otherwise="Nothing but the lease was written, which ends by itself.",
+            obstacle=obstacles.namer(database.client),
+        )
 
     last_token(database)  # refused here if it isn't a lease: the taking would fail in the server
+    # The lease is the first write of whatever is going to be done.
+    members.await_majority(
+        database.client, seconds=patience.seconds, stop=patience.stop, waiting=patience.waiting
+    )
     with database.client.start_session() as session:
         held = take(None)
         if isinstance(held, dict):

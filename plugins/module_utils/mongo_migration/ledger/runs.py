@@ -21,6 +21,7 @@ from pymongo.write_concern import WriteConcern
 from ..document.collections import STATE
 from ..document.definition import Definition
 from ..errors import LeaseLostError, MigrationError
+from ..support import majority
 from . import state_format
 
 UNFINISHED = ("running", "interrupted", "failed")
@@ -40,7 +41,7 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     ROLLED_BACK: (),
 }
 
-MAJORITY = WriteConcern("majority")
+MAJORITY = majority.WRITE_CONCERN
 _INDEX = "run_number"
 # The index is there, under another name or with other options.
 _INDEX_CONFLICT = (85, 86)

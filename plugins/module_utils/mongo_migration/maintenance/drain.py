@@ -20,6 +20,7 @@ from pymongo.errors import OperationFailure
 
 from .. import connection
 from ..document import collections as naming
+from ..server import transactions
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -36,8 +37,6 @@ _WRITING_COMMANDS = frozenset(
     }
 )
 _WRITING_STAGES = frozenset({"$out", "$merge"})
-# What the servers of a deployment call themselves when they speak with each other.
-_SERVERS = ("NetworkInterfaceTL", "MongoDB Internal Client")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,22 +125,20 @@ def _writers(client: Client, database: str) -> list[str]:
     found: Counter[str] = Counter()
     stage = {"allUsers": True, "idleSessions": True, "idleConnections": False}
     for operation in client.admin.aggregate([{"$currentOp": stage}]):
-        if _is_foreign(operation):
+        if transactions.is_foreign(operation):
             work = _work(operation, database)
             if work:
-                found[f"{_who(operation)}: {work}"] += 1
+                found[f"{transactions.who(operation)}: {work}"] += 1
     return [f"{words}, {times} times" if times > 1 else words for words, times in found.items()]
 
 
 def _work(operation: Mapping[str, Any], database: str) -> str:
     """Return what *operation* writes to *database*, or nothing."""
     place = str(operation.get("ns", ""))
-    # Retryable writes have a transaction's number, too, but commit by themselves.
-    transaction = operation.get("transaction") or {}
-    if not (transaction.get("parameters") or {}).get("autocommit", True):
+    if transactions.is_open(operation):
         # Which collections an idle transaction wrote to isn't shown: it may be this database.
         if not place or place.startswith("admin.") or place.partition(".")[0] == database:
-            seconds = transaction.get("timeOpenMicros", 0) / 1e6
+            seconds = operation["transaction"].get("timeOpenMicros", 0) / 1e6
             return f"a transaction, open for {seconds:.0f} s"
         return ""
     if not operation.get("active") or place.partition(".")[0] != database:
@@ -171,32 +168,12 @@ def _connected(client: Client) -> list[str]:
     found: Counter[str] = Counter()
     stage = {"allUsers": True, "idleConnections": True}
     for operation in client.admin.aggregate([{"$currentOp": stage}]):
-        if _is_foreign(operation) and operation.get("effectiveUsers"):
-            found[_who(operation, port=False)] += 1
+        if transactions.is_foreign(operation) and operation.get("effectiveUsers"):
+            found[transactions.who(operation, port=False)] += 1
     return [
         f"perhaps {who}, {times} connection{'s' if times > 1 else ''}"
         for who, times in sorted(found.items())
     ]
-
-
-def _is_foreign(operation: Mapping[str, Any]) -> bool:
-    if not (operation.get("client") or operation.get("client_s")):
-        return False  # the server's own threads
-    driver = (operation.get("clientMetadata") or {}).get("driver") or {}
-    return (
-        operation.get("appName") != connection.APP_NAME
-        and driver.get("name") not in _SERVERS
-        and "$currentOp" not in str((operation.get("command") or {}).get("pipeline", ""))
-    )
-
-
-def _who(operation: Mapping[str, Any], *, port: bool = True) -> str:
-    address = str(operation.get("client") or operation.get("client_s"))
-    if not port:
-        address = address.rpartition(":")[0]
-    users = [f"{user['user']}@{user['db']}" for user in operation.get("effectiveUsers") or ()]
-    name = operation.get("appName") or "a client without a name"
-    return " ".join([str(name), f"({', '.join([address, *users])})"])
 
 
 def _written(client: Client, database: str) -> dict[str, int]:

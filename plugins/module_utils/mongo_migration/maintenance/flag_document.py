@@ -7,15 +7,13 @@ from typing import Any
 
 from bson.errors import BSONError
 from pymongo.database import Database
-from pymongo.write_concern import WriteConcern
 
 from ..document import collections
 from ..errors import MigrationError
+from ..support import majority
 from ..values import ejson
 
 Document = dict[str, Any]
-
-_MAJORITY = WriteConcern("majority", wtimeout=60_000)
 
 
 class FlagError(MigrationError):
@@ -68,7 +66,7 @@ def set_field(
     before = _at(found[0], field) if found else None
     changed = value is not None and before != wanted
     if changed and not check:
-        records = database.get_collection(collection, write_concern=_MAJORITY)
+        records = database.get_collection(collection, write_concern=majority.WRITE_CONCERN)
         records.update_one(query, {"$set": {field: wanted}}, upsert=True)
     after = wanted if changed else before
     return {

@@ -16,18 +16,22 @@ from typing import Any, Literal
 from pymongo import MongoClient, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
-from pymongo.write_concern import WriteConcern
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from .. import connection
 from ..document import collections
 from ..errors import MigrationError
+from ..server import members, obstacles
+from ..support import majority
 from . import drain
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
 
 ID = "maintenance"
+# A switch is made by a person who waits for it.
+_SWITCH_MS = 30_000
+_MAJORITY_SECONDS = 10
 
 USER_WRITES_BLOCKED = 371
 
@@ -37,7 +41,6 @@ BYPASS_ACTION = "bypassWriteBlockingMode"
 # The value of serverStatus().repl.userWriteBlockMode while the block is on; off is 1.
 _BLOCKING = 2
 _FIRST_VERSION = (6, 0)
-_MAJORITY = WriteConcern("majority", wtimeout=60_000)
 
 
 class MaintenanceError(MigrationError):
@@ -137,6 +140,7 @@ def switch(
     phase: Literal["begin", "complete"] = "complete",
     drained: drain.Settings | None = None,
     probe: Client | None = None,
+    majority_seconds: float = _MAJORITY_SECONDS,
     check: bool = False,
 ) -> Document:
     """Switch maintenance mode, and prove that it holds.
@@ -157,14 +161,20 @@ def switch(
             are refused with the completion of ``on``, and accepted with the begin of ``off``.
         drained: how long to wait for writers before the write block; None doesn't look.
         probe: logged in as an ordinary user, whose writes must be refused.
+        majority_seconds: how long to wait for a majority that could confirm the switch.
         check: change nothing, and say what would be changed.
 
     Raises:
+        ConnectionFailedError: there is no majority.
         MaintenanceError: the write block can't be used, or doesn't stop the ordinary user, or
             writers don't end.
     """
     connection.check_database_name(database)
-    records = client[database].get_collection(collections.STATE, write_concern=_MAJORITY)
+    if not check:
+        members.await_majority(client, seconds=majority_seconds)
+    records = client[database].get_collection(
+        collections.STATE, write_concern=majority.WRITE_CONCERN
+    )
     before = records.find_one({"_id": ID}) or {}
     blocked_before = _blocked(client, before)
     warnings: list[str] = []
@@ -253,7 +263,14 @@ def _set_block(client: Client, wanted: bool, blocked: bool) -> None:
     if wanted == blocked:
         return
     try:
-        client.admin.command({SWITCH_ACTION: 1, "global": wanted})
+        # It waits for a majority, and takes no write concern that would end the wait.
+        client.admin.command({SWITCH_ACTION: 1, "global": wanted}, maxTimeMS=_SWITCH_MS)
+    except ExecutionTimeout as error:
+        raise MaintenanceError(
+            f"The server didn't switch its write block {'on' if wanted else 'off'} within "
+            f"{_SWITCH_MS / 1000:.0f} s: {obstacles.majority_words(client)}. Run the same command "
+            "again when that is settled."
+        ) from error
     except OperationFailure as error:
         if error.code != connection.UNAUTHORIZED:
             raise

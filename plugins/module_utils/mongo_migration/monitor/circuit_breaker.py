@@ -40,6 +40,7 @@ class Trip:
         self._action = action
         self._bad = 0
         self._good = 0
+        self._acted = False
         self._paused: str | None = None
         self.taken: list[str] = []
 
@@ -52,18 +53,22 @@ class Trip:
             if finding.level == CRITICAL and METRICS[finding.metric].section == DATABASE
         ]
         self._bad = self._bad + 1 if critical else 0
+        self._acted = self._acted and bool(critical)
         self._good = 0 if critical else self._good + 1
         if self._action == WARN:
             return
-        if self._bad == _BAD_LOOKS:
-            self._give(self._action, critical[0].text)
+        # A run that begins while the server is critical already is met at one of the next looks;
+        # once in a time of trouble, so that a person who resumes it is the one who decides.
+        if self._bad >= _BAD_LOOKS and not self._acted:
+            self._acted = self._give(self._action, critical[0].text)
         elif self._paused and self._good == _GOOD_LOOKS:
             self._give(control.RESUME, "the server has recovered")
 
-    def _give(self, action: str, why: str) -> None:
+    def _give(self, action: str, why: str) -> bool:
+        """Give a command; return whether there was a run to take it."""
         if action == control.RESUME and not self._ours():
             self._paused = None  # a person has taken over meanwhile
-            return
+            return False
         operator = {"user": _USER, "host": socket.gethostname()}
         try:
             given = control.give(
@@ -74,10 +79,11 @@ class Trip:
                 operator=operator,
             )
         except MigrationError:
-            return  # nothing is at work that could be steered
+            return False  # nothing is at work that could be steered
         if given["changed"]:
             self._paused = given["run"] if action == PAUSE else None
             self.taken.append(f"{action}d run {given['run']}: {why}")
+        return True
 
     def _ours(self) -> bool:
         """Return whether the pause that stands is the one from here."""

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from ..errors import MigrationError
+from ..server.majority_lag import MajorityLag
 from ..support.stop import StopSignal
 from ..values import ejson
 from . import apps, files, integrity, measure, snapshot, table
@@ -85,12 +86,13 @@ class Observer:
         self._settings = settings
         self._limits = judge.limits(settings.thresholds)
         self._before: snapshot.Look | None = None
+        self._lag = MajorityLag()
         self._validated: tuple[float, Document] | None = None
         self.findings: list[judge.Finding] = []
 
     def begin(self) -> None:
         """Take the look that the first rates refer to."""
-        self._before = snapshot.take(self._client, self._database)
+        self._before = snapshot.take(self._client, self._database, lag=self._lag)
 
     def observe(self) -> Document:
         """Return what there is to see now.
@@ -100,7 +102,10 @@ class Observer:
         """
         before = self._before
         now = snapshot.take(
-            self._client, self._database, slow_since=before.time if before else None
+            self._client,
+            self._database,
+            slow_since=before.time if before else None,
+            lag=self._lag,
         )
         rows, gaps = self._integrity(now.at)
         instances = [*self._given, *(app.look() for app in self._apps)]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..pace.sampler import dirty_ratio, free_tickets, percentile
+from ..server import members
 from . import snapshot
 from .snapshot import Look
 
 Values = dict[str, float]
 
-_PRIMARY, _SECONDARY, _ARBITER = 1, 2, 7
 _WRITES = ("insert", "update", "delete", "findAndModify", "bulkWrite")
 _BUSIEST = 5
 # The server removes old entries by the chunk, so a full oplog may be a little below its size.
@@ -222,26 +222,13 @@ def _failed(status: Mapping[str, Any]) -> float:
 
 
 def _add_replication(values: Values, now: Look) -> None:
-    members = now.members.get("members", ())
-    primary = next((item for item in members if item["state"] == _PRIMARY), None)
-    if members:
-        values["members_down"] = sum(
-            not item.get("health") or item["state"] not in (_PRIMARY, _SECONDARY, _ARBITER)
-            for item in members
-        )
-    if primary is not None:
-        values["replication_lag_seconds"] = max(
-            (
-                max(0.0, (primary["optimeDate"] - item["optimeDate"]).total_seconds())
-                for item in members
-                if item["state"] == _SECONDARY
-            ),
-            default=0.0,
-        )
-    times = now.members.get("optimes", {})
-    written, majority = times.get("lastAppliedWallTime"), times.get("lastCommittedWallTime")
-    if written is not None and majority is not None:
-        values["majority_lag_seconds"] = round(max(0.0, (written - majority).total_seconds()), 3)
+    if now.members.get("members"):
+        seen = members.of(now.members, now.configuration)
+        values["members_down"] = len(seen.down)
+        if (lag := seen.lag_seconds) is not None:
+            values["replication_lag_seconds"] = lag
+    if now.majority_lag_seconds is not None:
+        values["majority_lag_seconds"] = round(now.majority_lag_seconds, 3)
     _add_oplog(values, now)
 
 

@@ -13,13 +13,15 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from ..connection import UNAUTHORIZED
 from ..document.collections import STATE
+from ..server.majority_lag import MajorityLag
 
 Document = dict[str, Any]
 
 # What marks our own questions, so that we don't report ourselves.
 COMMENT = "migration-playbooks monitor"
 _SLOWEST = 5
-_MOMENT_SECONDS = 0.2
+_MOMENT_SECONDS = 0.6
+_LOOK_SECONDS = 0.2
 _UNKNOWN_COMMAND = 59
 _NO_REPLICATION = 76
 # Answers that mean "this deployment has no such thing", which is no gap.
@@ -39,6 +41,8 @@ class Look:
     time: datetime.datetime
     status: Document = field(default_factory=dict)
     members: Document = field(default_factory=dict)
+    configuration: Document = field(default_factory=dict)
+    majority_lag_seconds: float | None = None
     operations: list[Document] = field(default_factory=list)
     operations_seen: bool = False
     oplog: Document = field(default_factory=dict)
@@ -55,6 +59,7 @@ def take(
     database: str,
     *,
     slow_since: datetime.datetime | None = None,
+    lag: MajorityLag | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Look:
     """Look at the server.
@@ -63,6 +68,7 @@ def take(
         client: connected to the deployment.
         database: the database that is migrated.
         slow_since: from when on slow queries of the profiler count; by default the last minute.
+        lag: what earlier looks have seen of the majority.
         clock: seconds that only grow.
 
     Raises:
@@ -92,7 +98,15 @@ def take(
     }
     seen.status = ask("server status", monitor, lambda: admin.command(wanted), {})
     if seen.status.get("repl"):
-        seen.members = ask("replication", monitor, lambda: _members(admin), {})
+        seen.members, seen.majority_lag_seconds = ask(
+            "replication", monitor, lambda: _members(admin, lag or MajorityLag()), ({}, None)
+        )
+        seen.configuration = ask(
+            "the members' roles",
+            monitor,
+            lambda: admin.command("replSetGetConfig").get("config", {}),
+            {},
+        )
         seen.oplog = ask(
             "oplog", monitor, lambda: client.local.command("collStats", "oplog.rs"), {}
         )
@@ -114,20 +128,24 @@ def take(
     return seen
 
 
-def _members(admin: Any) -> Document:
-    """Return the state of the replica set.
+def _members(admin: Any, lag: MajorityLag) -> tuple[Document, float | None]:
+    """Return the state of the replica set, and for how long its majority has been behind.
 
-    The first write after a pause looks like a lag as long as the pause, for a moment: what is seen
-    again a moment later is one.
+    The first write after a pause looks like a lag as long as the pause, until the others have it:
+    what is behind gets a moment to catch up.
     """
-    found = admin.command("replSetGetStatus")
-    dates = [item["optimeDate"] for item in found["members"] if "optimeDate" in item]
-    times = found.get("optimes", {})
-    behind = times.get("lastAppliedWallTime") != times.get("lastCommittedWallTime")
-    if behind or max(dates) != min(dates):
-        time.sleep(_MOMENT_SECONDS)
+    end = time.monotonic() + _MOMENT_SECONDS
+    while True:
         found = admin.command("replSetGetStatus")
-    return dict(found)
+        times = found.get("optimes", {})
+        written, majority = times.get("lastAppliedWallTime"), times.get("lastCommittedWallTime")
+        behind = None
+        if written is not None and majority is not None:
+            behind = lag.see(written, majority, found["date"])
+        dates = [item["optimeDate"] for item in found["members"] if "optimeDate" in item]
+        if (not behind and max(dates) == min(dates)) or time.monotonic() > end:
+            return dict(found), behind
+        time.sleep(_LOOK_SECONDS)
 
 
 def _operations(client: MongoClient[Document]) -> list[Document]:

@@ -18,7 +18,7 @@ from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import Shape
-from ..support import retry
+from ..support import majority, retry
 from ..support.tables import WIDTH, place
 from ..values import ejson
 from . import building
@@ -185,7 +185,7 @@ class CreateIndex(Operation):
                 collection.name,
                 indexes=[{**spec, "key": SON(spec["key"])}],
                 comment=writer.comment,
-                writeConcern={"w": "majority"},
+                writeConcern=majority.AS_DOCUMENT,
                 **quorum,
             )
             # Built by a primary that lost its majority meanwhile; the driver doesn't say so.

@@ -17,6 +17,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from ..connection import UNAUTHORIZED
+from ..server.majority_lag import MajorityLag
 from .throttle import Sample
 
 _EVERY_SECONDS = 1.0
@@ -52,6 +53,7 @@ class Sampler:
         self._baseline: float | None = None
         self._newest: tuple[float, Sample] | None = None
         self._replicated = True
+        self._majority_lag = MajorityLag()
         self.missing: list[str] = []
 
     def start(self, *, idle_seconds: float = 0.0, wait: Callable[[float], None]) -> None:
@@ -131,22 +133,23 @@ class Sampler:
 
     def _lag(self) -> float | None:
         """Return how far the majority is behind the primary."""
-        times = self._members()
+        status = self._members()
+        times, now = status.get("optimes", {}), status.get("date")
         written, majority = times.get("lastAppliedWallTime"), times.get("lastCommittedWallTime")
         if written is None or majority is None:
             # What every user may see, by whole seconds.
-            last = self._admin.command("hello").get("lastWrite", {})
+            hello = self._admin.command("hello")
+            last, now = hello.get("lastWrite", {}), hello.get("localTime")
             written, majority = last.get("lastWriteDate"), last.get("majorityWriteDate")
-        if written is None or majority is None:
+        if written is None or majority is None or now is None:
             return None
-        behind: float = (written - majority).total_seconds()
-        return max(0.0, behind)
+        return self._majority_lag.see(written, majority, now)
 
     def _members(self) -> Mapping[str, Any]:
         if not self._replicated:
             return {}
         try:
-            found: Mapping[str, Any] = self._admin.command("replSetGetStatus").get("optimes", {})
+            found: Mapping[str, Any] = self._admin.command("replSetGetStatus")
         except OperationFailure:  # no replica set, a router, or not allowed
             self._replicated = False
             return {}

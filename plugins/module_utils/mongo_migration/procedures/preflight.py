@@ -18,6 +18,7 @@ from ..document.definition import Definition
 from ..maintenance import mode as maintenance
 from ..monitor import measure, snapshot
 from ..monitor import thresholds as judge
+from ..server import members
 from ..values import ejson
 from . import status as info
 
@@ -88,6 +89,7 @@ def examine(
     todo = described["migration"]["state"]
     checks = [
         _server(described),
+        *_majority(client),
         *_privileges(client, database),
         *_state(described),
         *_write_block(client, described, write_block),
@@ -135,6 +137,20 @@ def _server(described: Mapping[str, Any]) -> Check:
             fix="rs.status() says why none is elected",
         )  # fmt: skip
     return Check(name="server", status=OK, found=found)
+
+
+def _majority(client: MongoClient[Document]) -> Iterable[Check]:
+    seen = members.look(client)
+    if seen is None:
+        return  # no replica set; where it can't be seen, that is said as a gap
+    yield Check(
+        name="majority",
+        status=OK if seen.has_majority else PROBLEM,
+        found=f"{seen}",
+        fix=""
+        if seen.has_majority
+        else "bring them back (rs.status()): no write could be confirmed, each command would wait",
+    )
 
 
 def _privileges(client: MongoClient[Document], database: str) -> Iterable[Check]:

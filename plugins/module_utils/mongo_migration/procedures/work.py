@@ -25,6 +25,7 @@ from ..ledger.runs import Run
 from ..operations.reconcile import reconcile
 from ..operations.registry import open_journal
 from ..pace.pacer import Source, pacing
+from ..server import obstacles
 from ..support import retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
@@ -72,6 +73,7 @@ class Job:
             holder=dict(self.operator),
             seconds=self.settings.lease_seconds,
             sleep=self.sleep,
+            patience=self.settings.patience(self.stop, self.progress, "lease"),
         ) as held:
             yield held
 
@@ -140,6 +142,7 @@ def keep_trying(writer: Writer, job: Job, attempt: Callable[[], None], *, phase:
         seconds=writer.settings.retry_seconds,
         stop=writer.stop,
         waiting=lambda reason: job.progress({"phase": phase, "waiting": reason}),
+        obstacle=obstacles.namer(job.client),
     )
 
 

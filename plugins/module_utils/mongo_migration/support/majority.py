@@ -19,7 +19,7 @@ AS_DOCUMENT = WRITE_CONCERN.document
 #: What was read with it is never taken back by a failover.
 READ_CONCERN = ReadConcern("majority")
 
-# WriteConcernFailed, UnsatisfiableWriteConcern, WriteConcernTimeout
+# WriteConcernFailed, UnsatisfiableWriteConcern
 _CODES = {64, 100}
 
 

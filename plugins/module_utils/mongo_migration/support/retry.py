@@ -1,9 +1,10 @@
-"""Waiting for a primary: what is worth another try, and for how long."""
+"""Trying again: what is worth it, for how long, and what the waiting is for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pymongo.errors import (
@@ -17,13 +18,14 @@ from pymongo.errors import (
 )
 
 from ..errors import ConnectionFailedError
+from . import majority
 from .stop import StopSignal
 
 T = TypeVar("T")
 
 RESUMES = (
-    "What was written stands, with its journal. When the replica set has a primary again, run the "
-    "same command: it resumes."
+    "What was written stands, with its journal. When that is settled, run the same command: it "
+    "resumes."
 )
 
 _FIRST_DELAY_SECONDS = 0.25
@@ -32,6 +34,8 @@ _LONGEST_DELAY_SECONDS = 5.0
 # https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
 _RETRYABLE_CODES = {6, 7, 43, 89, 91, 112, 134, 175, 189, 237, 262, 9001, 10058, 10107}
 _RETRYABLE_CODES |= {11600, 11602, 13435, 13436}
+# Somebody else has the lock, or the document: LockTimeout, WriteConflict.
+_CONFLICT_CODES = {24, 112}
 _NO_SESSIONS = "Sessions are not supported"
 _RETRYABLE_LABELS = (
     "TransientTransactionError",
@@ -40,12 +44,44 @@ _RETRYABLE_LABELS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to wait for what stands in the way, who is told, and what ends it earlier.
+
+    Args:
+        seconds: how long to go on without any progress.
+        stop: ends the waiting.
+        waiting: told what is waited for.
+    """
+
+    seconds: float
+    stop: StopSignal = field(default_factory=StopSignal)
+    waiting: Callable[[str], None] = lambda _words: None
+
+    def retry(
+        self, attempt: Callable[[], T], *, otherwise: str, obstacle: Callable[[PyMongoError], str]
+    ) -> T:
+        """Return what *attempt*, which may be done twice, returns; see :func:`persist`."""
+        return persist(
+            attempt,
+            progressed=lambda: 0,
+            recover=lambda: None,
+            seconds=self.seconds,
+            stop=self.stop,
+            waiting=self.waiting,
+            otherwise=otherwise,
+            obstacle=obstacle,
+        )
+
+
 def is_retryable(error: PyMongoError) -> bool:
     """Return whether the same request may succeed a little later."""
     if isinstance(
         error, (AutoReconnect, ConnectionFailure, CursorNotFound, ServerSelectionTimeoutError)
     ):
         return True
+    if majority.is_missing(error):
+        return True  # the primary has it, and may yet pass it on
     if isinstance(error, ConfigurationError):
         # All servers have sessions, but a member says so only once it can be read: what connected
         # to one that was just starting takes that for its last word. See `connection`.
@@ -61,6 +97,19 @@ def is_retryable(error: PyMongoError) -> bool:
     return False
 
 
+def is_conflict(error: PyMongoError) -> bool:
+    """Return whether *error* says that somebody else holds what is to be written."""
+    details = getattr(error, "details", None) or {}
+    codes = {getattr(error, "code", None)}
+    codes |= {item.get("code") for item in details.get("writeErrors", ())}
+    return bool(codes & _CONFLICT_CODES)
+
+
+def a_primary(error: PyMongoError) -> str:
+    """Return what is waited for where nobody looks any closer."""
+    return "a majority" if majority.is_missing(error) else "a primary"
+
+
 def persist(
     attempt: Callable[[], T],
     *,
@@ -71,8 +120,9 @@ def persist(
     waiting: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     otherwise: str = RESUMES,
+    obstacle: Callable[[PyMongoError], str] = a_primary,
 ) -> T:
-    """Return what *attempt* returns, trying again while the server has no primary.
+    """Return what *attempt* returns, trying again while something stands in its way that passes.
 
     Args:
         attempt: the work; it must begin where the database says it is.
@@ -83,6 +133,7 @@ def persist(
         waiting: told what is waited for.
         clock: seconds that only grow.
         otherwise: for the error: what state things are in, and how to go on.
+        obstacle: says what an error means that is waited for.
 
     Raises:
         ConnectionFailedError: no progress within *seconds*.
@@ -105,9 +156,10 @@ def persist(
             reason = str(error).split(", Timeout:")[0].split(", full error:")[0][:200]
             if left <= 0:
                 raise ConnectionFailedError(
-                    f"No progress for {seconds:g} s: {reason}. {otherwise}"
+                    f"No progress for {seconds:g} s, waiting for {obstacle(error)}: {reason}. "
+                    f"{otherwise}"
                 ) from error
-            waiting(f"waiting for a primary, {left:.0f} s left: {reason}")
+            waiting(f"waiting for {obstacle(error)}, {left:.0f} s left: {reason}")
             stop.wait(min(delay, left))
             stop.check()
             delay = min(delay * 2, _LONGEST_DELAY_SECONDS)

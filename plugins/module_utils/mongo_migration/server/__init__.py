@@ -1,0 +1,1 @@
+"""What a deployment shows of itself: its members, open transactions, what stands in our way."""
