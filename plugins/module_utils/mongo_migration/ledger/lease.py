@@ -24,6 +24,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
 
 from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
