@@ -350,11 +350,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
             purpose=f"restore of {archive.name}",
             holder=module_runner.operator(),
             seconds=p["lease_seconds"],
-            patience=retry.Patience(
-                seconds=p["retry_seconds"],
-                stop=asked,
-                waiting=lambda words: report({"phase": "lease", "waiting": words}),
-            ),
+            patience=retry.Patience.telling(report, "lease", p["retry_seconds"], asked),
         ),
         progress=report,
         stop=asked,

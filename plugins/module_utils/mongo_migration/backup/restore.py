@@ -149,11 +149,7 @@ def restore(
 
     with hold(database) as held:
         safety = _safety_backup(client, settings, expected, progress=progress, now=now)
-        patience = retry.Patience(
-            seconds=settings.retry_seconds,
-            stop=asked,
-            waiting=lambda reason: progress({"phase": "load", "waiting": reason}),
-        )
+        patience = retry.Patience.telling(progress, "load", settings.retry_seconds, asked)
         loader = Loader(database, source, server, held, progress=progress, patience=patience)
 
         def load() -> tuple[list[Part], State]:

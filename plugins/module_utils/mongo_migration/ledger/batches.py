@@ -94,11 +94,7 @@ class Settings:
 
     def patience(self, stop: StopSignal, progress: Sink, phase: str) -> retry.Patience:
         """Return how long to wait for a primary, a majority or a lock, and who is told."""
-        return retry.Patience(
-            seconds=self.retry_seconds,
-            stop=stop,
-            waiting=lambda words: progress({"phase": phase, "waiting": words}),
-        )
+        return retry.Patience.telling(progress, phase, self.retry_seconds, stop)
 
     def bounds(self) -> Limits:
         """Return what size and pause are bound by, also where they are fixed."""

@@ -19,6 +19,7 @@ from pymongo.errors import (
 
 from ..errors import ConnectionFailedError
 from . import majority
+from .progress import Sink
 from .stop import StopSignal
 
 T = TypeVar("T")
@@ -57,6 +58,15 @@ class Patience:
     seconds: float
     stop: StopSignal = field(default_factory=StopSignal)
     waiting: Callable[[str], None] = lambda _words: None
+
+    @classmethod
+    def telling(cls, progress: Sink, phase: str, seconds: float, stop: StopSignal) -> Patience:
+        """Return patience that shows on the progress of *phase* what is waited for."""
+        return cls(
+            seconds=seconds,
+            stop=stop,
+            waiting=lambda words: progress({"phase": phase, "waiting": words}),
+        )
 
     def retry(
         self, attempt: Callable[[], T], *, otherwise: str, obstacle: Callable[[PyMongoError], str]
