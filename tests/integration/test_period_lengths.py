@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -138,6 +140,13 @@ def test_a_gap_among_months_is_told_with_its_choices(site: Deployment, at: At):
     assert (entries["count"], entries["samples"]) == (1, [booked])
     assert "unclear_periods" in entries["settings"]
     assert site.content() == before
+    (further,) = site.plan("003", contradicting_entries="skip")["next"]
+    playbook, extra = further.split(" -e ", 1)
+    assert playbook == "ansible-playbook migrate-003.yml --check"
+    (words,) = shlex.split(extra)
+    chosen = json.loads(words)["migration_variables"]["003"]
+    assert chosen.pop("contradicting_entries") == "skip"
+    assert chosen.pop("unclear_periods") == "leave"
 
     round_trip(site, unclear_periods="leave")
     assert [row["_id"] for row in periods(site, tenant)] == [i for i in ids if i != ids[6]]
@@ -268,6 +277,7 @@ def test_an_organization_as_text_is_told_with_the_repair_that_settles_it(site: D
     assert "as text" in problem["what"]
     assert problem["repair"] == "wrong_types"
     assert plan["repairs"] == {"wrong_types": 3}
+    assert plan["next"][0] == "ansible-playbook repair.yml -e repair=wrong_types"
     site.migrate("R04")
     round_trip(site)
     assert {period_of(site, identifier) for identifier in wrong} == {present}

@@ -105,7 +105,7 @@ def survey(
         problems += made.problems
         warnings += made.warnings
     foreseen, more = foresight.judge(definition, scope, future, before=before)
-    problems += foreseen
+    problems = [remedies.explain(item, definition) for item in (*problems, *foreseen)]
     warnings += more
     facts = {
         "migration": definition.id,
@@ -118,8 +118,9 @@ def survey(
         "steps": rows,
         "before": before,
         "totals": _totals(rows),
-        "problems": [remedies.explain(item, definition) for item in problems],
+        "problems": problems,
         "repairs": remedies.repairs(problems),
+        "next": remedies.commands(problems, definition),
         "warnings": warnings,
     }
     facts["estimate"] = _estimate(facts)

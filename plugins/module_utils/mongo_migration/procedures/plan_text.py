@@ -25,7 +25,7 @@ def table(plan: Mapping[str, Any]) -> str:
         *_steps(plan["steps"]),
         _cost(plan),
         _listed("Warnings", plan["warnings"]),
-        _problems(plan["problems"]),
+        _problems(plan),
     ]
     return "\n\n".join(
         "\n".join(neutral.line(line.rstrip()) for line in block) for block in blocks if block
@@ -106,7 +106,8 @@ def _cost(plan: Mapping[str, Any]) -> list[str]:
     return [f"Estimate: {_duration(cost['seconds'])}, {_size(cost['oplog_bytes'])} of oplog"]
 
 
-def _problems(problems: Sequence[Row]) -> list[str]:
+def _problems(plan: Mapping[str, Any]) -> list[str]:
+    problems: Sequence[Row] = plan["problems"]
     if not problems:
         return ["No problems: the migration would run."]
     lines = [f"PROBLEMS: the migration refuses to run until these are settled ({len(problems)})"]
@@ -120,6 +121,8 @@ def _problems(problems: Sequence[Row]) -> list[str]:
             samples = ", ".join(ejson.short(sample) for sample in problem["samples"][:3])
             lines.append(f"     such as {samples}")
         lines.append(f"     fix: {problem['fix']}")
+    for repair, count in plan.get("repairs", {}).items():
+        lines.append(f"  repair={repair} settles {count:,}")
     return lines
 
 

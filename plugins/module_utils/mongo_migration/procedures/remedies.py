@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,8 +11,12 @@ import yaml
 
 from ..document import variables
 from ..document.definition import Definition
+from ..values import ejson
 
 Problem = Mapping[str, Any]
+
+# Choices that leave documents as they are.
+_CAREFUL = ("skip", "leave", "keep")
 
 
 def explain(problem: Problem, definition: Definition) -> dict[str, Any]:
@@ -42,6 +48,32 @@ def repairs(problems: Iterable[Problem]) -> dict[str, int]:
         if "repair" in problem:
             found[problem["repair"]] = found.get(problem["repair"], 0) + problem["count"]
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
+    """Return what gets further than the command that is refused.
+
+    First the repairs, then the plan as it would be with the most careful choice for each setting.
+    """
+    problems = list(problems)
+    found = [f"ansible-playbook repair.yml -e repair={name}" for name in repairs(problems)]
+    careful = {
+        name: next((value for value in values if value in _CAREFUL), values[0])
+        for problem in problems
+        for name, values in problem.get("settings", {}).items()
+    }
+    if careful:
+        declared = yaml.safe_load(definition.text).get("variables", {})
+        chosen = {
+            name: value
+            for name, value in definition.variables.items()
+            if value != declared[name]["default"]
+        }
+        extra = json.dumps(
+            {"migration_variables": {definition.id: ejson.to_plain({**chosen, **careful})}}
+        )
+        found.append(f"ansible-playbook {definition.command} --check -e {shlex.quote(extra)}")
+    return found
 
 
 def _policy(problem: Problem, document: Mapping[str, Any]) -> list[str]:
