@@ -1,0 +1,49 @@
+"""When two specifications are of one index, whatever the server or an old tool made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..values.compare import equal_token
+
+# What a server adds to a specification by itself.
+_OWN = {"v", "ns", "key", "name", "background", "buildUUID"}
+_FLAGS = ("unique", "sparse", "hidden")
+# https://www.mongodb.com/docs/manual/reference/collation/
+_DEFAULTS = {
+    "strength": 3,
+    "caseLevel": False,
+    "caseFirst": "off",
+    "numericOrdering": False,
+    "alternate": "non-ignorable",
+    "maxVariable": "punct",
+    "normalization": False,
+    "backwards": False,
+}
+# The one locale whose defaults are others.
+_CANADIAN = {"locale": "fr_CA", "backwards": True}
+
+
+def keys(spec: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """Return the keys in their order: 1 and 1.0 are the same direction, true is none."""
+    return [(field, equal_token(direction)) for field, direction in spec["key"].items()]
+
+
+def options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all else that was asked for, as something to compare."""
+    found = {name: value for name, value in spec.items() if name not in _OWN}
+    found |= {flag: bool(found.get(flag)) for flag in _FLAGS}
+    found["collation"] = collation(found.get("collation"))
+    if "expireAfterSeconds" in found:
+        found["expireAfterSeconds"] = equal_token(found["expireAfterSeconds"])
+    return found
+
+
+def collation(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a collation with all its defaults, as a server completes it; None for none."""
+    if not asked or asked["locale"] == "simple":
+        return None
+    canadian = _CANADIAN if asked["locale"] == _CANADIAN["locale"] else {}
+    whole = {**_DEFAULTS, **canadian, **asked}
+    return {name: value for name, value in whole.items() if name != "version"}
