@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import bson
@@ -75,6 +75,9 @@ class Scope:
     # Documents that an earlier step of the plan will insert: a plan must see them, too.
     planned: dict[str, list[dict[str, Any]]]
     comment: str | None = None
+    # By the real name of a collection, what earlier steps of the plan set in its documents, as
+    # operations.unique_indexes describes it; None for what can't be told.
+    rewrites: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def build(spec: dict[str, Any], scope: Scope, *, owner: str | None) -> Source:

@@ -21,15 +21,13 @@ from ..ledger.state_format import Shape
 from ..support import majority, retry
 from ..support.tables import WIDTH, place
 from ..values import ejson
-from . import building
+from . import building, index_specs, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .entries import EntryKind, Remaining, Revert
 
 KIND = "create_index"
 
 MISSING, PRESENT, BUILDING, DIFFERENT = "missing", "present", "building", "different"
-# What a server adds to a specification by itself.
-_OWN = {"v", "ns", "key", "name", "background"}
 
 
 class CreateIndex(Operation):
@@ -99,18 +97,9 @@ class CreateIndex(Operation):
         for name, collection in self._targets:
             state, there = state_of(collection, self._spec())
             if state == DIFFERENT:
-                plan.problems.append(
-                    problem(
-                        step=self._step.index,
-                        collection=name,
-                        what=f"an index with the keys or the name of '{self._name}' exists, "
-                        f"with other options: {ejson.short(there)}",
-                        count=1,
-                        samples=[],
-                        policy="an index that someone made is never dropped",
-                        fix="drop it, or give the migration's index another name",
-                    )
-                )
+                plan.problems.append(self._in_the_way(name, there or {}))
+            if state == MISSING and self._extra.get("unique"):
+                self._plan_unique(plan, name, collection)
             plan.rows.append(
                 {
                     "step": self._step.index,
@@ -124,6 +113,51 @@ class CreateIndex(Operation):
                 }
             )
         return plan
+
+    def _in_the_way(self, name: str, there: dict[str, Any]) -> dict[str, Any]:
+        spec = self._spec()
+        same_keys = index_specs.keys(there) == index_specs.keys(spec)
+        if same_keys and there["name"] != spec["name"]:
+            fix = f"drop it, or call the migration's index '{there['name']}', with its options"
+        elif same_keys and not index_specs.may_stand_beside(there, spec):
+            fix = "drop it, or make the migration's index the same: another name can't help"
+        else:
+            fix = "drop it, or give the migration's index another name"
+        return problem(
+            step=self._step.index,
+            collection=name,
+            what=f"an index with the keys or the name of '{self._name}' exists, with other "
+            f"options: {ejson.short(there, 200)}",
+            count=1,
+            samples=[],
+            policy="an index that someone made is never dropped",
+            fix=fix,
+        )
+
+    def _plan_unique(self, plan: Plan, name: str, collection: Collection[dict[str, Any]]) -> None:
+        spec = self._spec()
+        if "collation" not in spec and (inherited := _collation(collection)):
+            spec["collation"] = inherited
+        rewrites = self._scope.rewrites.get(collection.name, [])
+        mine = [one for one in rewrites if one and unique_indexes.concerns(spec, one.field)]
+        inserted = self._scope.planned.get(name, [])
+        if None in rewrites or len({one.field for one in mine}) > 1:
+            plan.warnings.append(
+                f"{name}: whether the documents are unique for '{self._name}' can't be told before "
+                "the earlier steps have changed them"
+            )
+            return
+        refusal = unique_indexes.refuses(
+            collection,
+            spec,
+            rewrites=mine,
+            inserted=inserted[: unique_indexes.MOST_INSERTED],
+            comment=self._scope.comment,
+        )
+        if refusal.count:
+            plan.problems.append(
+                unique_indexes.problem_of(self._step.index, name, self._name, refusal)
+            )
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Build each index and wait until its build has finished."""
@@ -289,13 +323,14 @@ def state_of(
         spec = {**spec, "collation": inherited}
     for item in _indexes(collection):
         there, building = item.get("spec", item), "buildUUID" in item
-        same_keys = list(there["key"].items()) == list(spec["key"].items())
+        same_keys = index_specs.keys(there) == index_specs.keys(spec)
+        same_options = index_specs.options(there) == index_specs.options(spec)
         if not same_keys and there["name"] != spec["name"]:
             continue
-        if there["name"] == spec["name"] and same_keys and _options(there) == _options(spec):
+        if there["name"] == spec["name"] and same_keys and same_options:
             return (BUILDING if building else PRESENT), there
         # The same keys may serve several indexes, as long as their collation or filter differs.
-        if there["name"] == spec["name"] or _options(there) == _options(spec):
+        if there["name"] == spec["name"] or same_options:
             return DIFFERENT, there
         if same_keys and not any(
             key in there or key in spec for key in ("collation", "partialFilterExpression")
@@ -320,11 +355,3 @@ def _collation(collection: Collection[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the collection's default collation, which an index inherits."""
     found = collection.database.list_collections(filter={"name": collection.name})
     return next((item.get("options", {}).get("collation") for item in found), None)
-
-
-def _options(spec: dict[str, Any]) -> dict[str, Any]:
-    options = {key: value for key, value in spec.items() if key not in _OWN and value is not False}
-    if "collation" in options:
-        # A server fills in the defaults of a collation; the locale and what was asked tell it.
-        options["collation"] = options["collation"].get("locale")
-    return options

@@ -40,6 +40,13 @@ def options(spec: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def may_stand_beside(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether a server allows two indexes of the same keys under two names."""
+    apart = ("collation", "partialFilterExpression")
+    mine, others = options(one), options(other)
+    return any(mine.get(name) != others.get(name) for name in apart)
+
+
 def collation(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return a collation with all its defaults, as a server completes it; None for none."""
     if not asked or asked["locale"] == "simple":

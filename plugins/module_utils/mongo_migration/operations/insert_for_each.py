@@ -21,6 +21,7 @@ from ..ledger.batches import Write, Writer
 from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
+from . import unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .spans import Spans
 from .validators import Validator
@@ -121,6 +122,7 @@ class InsertForEach(Operation):
         planned = self._scope.planned.setdefault(self._into_name, [])
         planned += found.new
         self._plan_refused(plan, found.new)
+        self._plan_twins(plan, found.new)
         for document, other in found.overlapping[:_SAMPLES]:
             plan.warnings.append(
                 f"{self._into_name}: kept {ejson.short(other['_id'])}, which overlaps what "
@@ -164,6 +166,22 @@ class InsertForEach(Operation):
                     fix="change the validator (collMod), or what the document inserts",
                 )
             )
+
+    def _plan_twins(self, plan: Plan, new: list[dict[str, Any]]) -> None:
+        """Find documents to insert that are the same as others to a unique index."""
+        for spec in unique_indexes.of(self._into) if new else ():
+            refusal = unique_indexes.refuses(
+                self._into,
+                spec,
+                inserted=new[: unique_indexes.MOST_INSERTED],
+                comment=self._scope.comment,
+            )
+            if refusal.count:
+                plan.problems.append(
+                    unique_indexes.problem_of(
+                        self._step.index, self._into_name, spec["name"], refusal
+                    )
+                )
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Insert what is missing. What exists is kept, so that a repetition inserts nothing."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..document.value_sources import Found
+from ..document.value_sources import Found, Key
 from ..values import compare
 from .base import Plan, amounts, problem
 
 _SAMPLES = 5
+# There can be as many values as there are documents: beyond so many, they aren't kept.
+MOST_PAIRS = 10_000
 # A reason to be a candidate only where a policy says so.
 _REPLACED = ("contradicting",)
 
@@ -51,6 +53,7 @@ class Tally:
         self.contradicting = 0  # hold what belongs to another
         self.excused = 0  # of these, the ones that are to be replaced and get nothing
         self._samples: list[Any] = []
+        self.pairs: dict[bytes, tuple[Key, Any]] = {}  # what candidates get, by their key
         self.example: Any = compare.ABSENT  # a value that some candidate gets
 
     @property
@@ -62,8 +65,10 @@ class Tally:
         """Count candidates by why they are one."""
         self._categories[why] += count
 
-    def found(self, answer: Found, count: int, sample: Any) -> None:
-        """Count candidates for which there is a value."""
+    def found(self, answer: Found, key: Key, count: int, sample: Any) -> None:
+        """Count candidates for which there is a value, by the key of their source."""
+        if len(self.pairs) <= MOST_PAIRS:
+            self.pairs[compare.hashable(list(key))] = (key, answer.value)
         self._resolved[answer.source] = self._resolved.get(answer.source, 0) + count
         self._outside += count if answer.outside else 0
         if self.example is compare.ABSENT:

@@ -15,11 +15,11 @@ from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
 from ..values import compare
 from ..values.compare import ABSENT
-from . import contradictions
+from . import contradictions, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
-from .plan_rows import Tally
+from .plan_rows import MOST_PAIRS, Tally
 from .referents import MOST, Referents
 from .validators import Validator, too_large
 
@@ -262,6 +262,7 @@ class SetField(Operation):
         mine = self._rules.candidates(referents, wrong)
         if tally.example is not ABSENT:
             self._foresee_refusals(tally, target, mine)
+        self._foresee_twins(plan, tally, target, mine)
         self._warn_of_expressions(plan, target, tally)
         policies = {
             "unresolved": self._rules.when_unresolved,
@@ -303,7 +304,7 @@ class SetField(Operation):
                 continue
             answer = self._rules.answer(target.source, key, referents)
             if isinstance(answer, Found):
-                tally.found(answer, count, sample)
+                tally.found(answer, key, count, sample)
             else:
                 self._unresolved(tally, answer, count, sample)
                 tally.excused += count
@@ -328,6 +329,46 @@ class SetField(Operation):
                 f"{self._rules.kind or 'value'} in {self._rules.field} already (about {fine:,}): "
                 "set_field sets what is missing or of another type"
             )
+
+    def _foresee_twins(
+        self, plan: Plan, tally: Tally, target: Target, candidates: dict[str, Any]
+    ) -> None:
+        """Find documents that would be the same to a unique index, and tell later steps."""
+        rewrite = self._rewrite(tally, target, candidates)
+        self._scope.rewrites.setdefault(target.collection.name, []).append(rewrite)
+        for spec in unique_indexes.of(target.collection):
+            if not tally.pairs or not unique_indexes.concerns(spec, self._rules.field):
+                continue
+            if rewrite is None:
+                plan.warnings.append(
+                    f"{target.name}: too many values to tell beforehand whether the unique index "
+                    f"'{spec['name']}' takes them"
+                )
+                continue
+            refusal = unique_indexes.refuses(
+                target.collection, spec, rewrites=[rewrite], comment=self._scope.comment
+            )
+            if refusal.count:
+                plan.problems.append(
+                    unique_indexes.problem_of(self._step.index, target.name, spec["name"], refusal)
+                )
+
+    def _rewrite(
+        self, tally: Tally, target: Target, candidates: dict[str, Any]
+    ) -> unique_indexes.Rewrite | None:
+        """Return what the step sets in *target*, as the server can compute it."""
+        field, source = self._rules.field, target.source
+        value: Any
+        if isinstance(source, value_sources.Expression):
+            value = {"$ifNull": [source.inputs[0], f"${field}"]}
+            return unique_indexes.Rewrite(selector=candidates, field=field, value=value)
+        if not source.inputs:
+            value = {"$literal": tally.example} if tally.pairs else f"${field}"
+            return unique_indexes.Rewrite(selector=candidates, field=field, value=value)
+        pairs = list(tally.pairs.values())
+        if len(pairs) > MOST_PAIRS or unique_indexes.too_many(tally.candidates, len(pairs)):
+            return None
+        return unique_indexes.Rewrite.by_key(candidates, field, source.inputs, pairs)
 
     def _foresee_refusals(self, tally: Tally, target: Target, candidates: dict[str, Any]) -> None:
         comment, what = self._scope.comment, (candidates, self._rules.field, tally.example)
@@ -365,7 +406,7 @@ class SetField(Operation):
             )
             tally.problem("contradicted", what, count, sample)
         else:
-            tally.found(answer, count, sample)
+            tally.found(answer, row["_id"].get("key", []), count, sample)
 
 
 _WORDS: dict[str, str] = {

@@ -14,9 +14,12 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from ..document.collections import NAMESPACE_NOT_FOUND
+from .base import problem
 from .validators import Refusal
 
 _SAMPLES = 5
+# Documents that a step inserts and that are compared: a command has room for so many.
+MOST_INSERTED = 2000
 # Stands for an empty array, of which a unique index allows one.
 _EMPTY = {"$literal": {"empty": "array"}}
 # Comparisons of a document with the keys whose value is known, beyond which it takes too long.
@@ -121,6 +124,19 @@ def refuses(
     if not found:
         return Refusal(count=0, samples=[])
     return Refusal(count=found[0]["count"], samples=found[0]["samples"])
+
+
+def problem_of(step: int, collection: str, index: str, refusal: Refusal) -> dict[str, Any]:
+    """Return what a plan says of documents that *index* would refuse."""
+    return problem(
+        step=step,
+        collection=collection,
+        what=f"documents would be the same to the unique index '{index}'",
+        count=refusal.count,
+        samples=refusal.samples,
+        policy="unique index",
+        fix="make these documents differ, or change the index",
+    )
 
 
 def _partial(spec: Mapping[str, Any]) -> bool:

@@ -48,7 +48,7 @@ class Future:
 
 
 def _writes(item: Touched) -> bool:
-    return item.field is not None or item.removes
+    return item.field is not None or item.removes or item.command
 
 
 def judge(

@@ -98,8 +98,10 @@ def survey(
         problems.append(_failed(spec, check))
     future = foresight.Future()
     for step, operation in active(definition, scope, before):
+        told = {name: len(known) for name, known in scope.rewrites.items()}
         made = operation.plan()
         future.add(made, operation.touches())
+        _note_unknown(scope, operation, told)
         operations.append((step, operation))
         rows += made.rows
         problems += made.problems
@@ -140,6 +142,15 @@ def _failed(spec: dict[str, Any], check: Check) -> dict[str, Any]:
         "fix": spec.get("fix", "make it hold, then run the same command again"),
         **({"repair": spec["repair"]} if "repair" in spec else {}),
     }
+
+
+def _note_unknown(scope: Scope, operation: Operation, told: Mapping[str, int]) -> None:
+    """Note the collections that *operation* changes in a way that it didn't tell."""
+    for item in operation.touches():
+        known = scope.rewrites.setdefault(item.collection, [])
+        changes = item.field is not None or item.removes or item.command
+        if changes and len(known) == told.get(item.collection, 0):
+            known.append(None)
 
 
 def active(
