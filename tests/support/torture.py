@@ -119,7 +119,7 @@ def migrate(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, **
     return runner.migrate(
         definition=more.pop("definition", DEFINITION),
         settings=settings(**more),
-        **_common(db, stop, progress),
+        **common(db, stop, progress),
     )
 
 
@@ -130,7 +130,7 @@ def roll_back(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, 
         definition=DEFINITION,
         on_conflict=more.pop("on_conflict", "keep"),
         settings=settings(**more),
-        **_common(db, stop, progress),
+        **common(db, stop, progress),
     )
 
 
@@ -141,11 +141,12 @@ def roll_back_by(db: Db, what: definition.Definition | None, **more: Any) -> Any
         definition=what,
         settings=settings(),
         **more,
-        **_common(db, None, quiet),
+        **common(db),
     )
 
 
-def _common(db: Db, stop: StopSignal | None, progress: Any) -> dict[str, Any]:
+def common(db: Db, stop: StopSignal | None = None, progress: Any = quiet) -> dict[str, Any]:
+    """Return what every procedure is given."""
     return {
         "client": db.client,
         "database": db.name,
