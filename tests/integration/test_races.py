@@ -315,3 +315,25 @@ def test_a_journal_that_was_made_to_fit_is_found_by_the_source(deployment: Deplo
     assert "items: organizationId of a sample follows from its source" in failed(
         deployment.verify(document)
     )
+
+
+def test_beside_writers_an_owner_who_moves_takes_the_documents_to_come_along(db: Db) -> None:
+    """What was looked up for the first batches is not believed for the later ones."""
+    user, home = torture.USERS[1], torture.ORGANIZATIONS[3]
+    seen: list[int] = []
+
+    def move(event: dict[str, Any]) -> None:
+        if event.get("collection") == "items" and not seen:
+            seen.append(db["items"].count_documents({"owner": user, "organizationId": home}))
+            db["users"].update_one({"_id": user}, {"$set": {"organizationId": home}})
+
+    torture.migrate(db, progress=move)
+
+    first = db["_migrations_journal"].find_one({"collection": "items"}, sort=[("seq", 1)])
+    assert first is not None
+    before = {str(i) for group in first["groups"] for i in group["ids"]}
+    right = {"owner": user}
+    later = [d for d in db["items"].find(right) if str(d["_id"]) not in before]
+    assert later
+    # One that had its organization already, number 7 of ten, is not ours to change.
+    assert {d["organizationId"] for d in later if int(d["name"][6:]) % 10 != 7} == {home}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import bson
+from pymongo.client_session import ClientSession
 from pymongo.cursor import Cursor
 
 from ..errors import DefinitionError
@@ -62,6 +63,9 @@ class Source(Protocol):
     def resolve(self, key: Key) -> Resolution:
         """Return the value for *key*, which was prepared."""
 
+    def forget(self) -> None:
+        """Look everything up anew from now on."""
+
     def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
         """Return, for each key and a value held beside it, whether they agree; None: unknown."""
 
@@ -75,6 +79,8 @@ class Scope:
     # Documents that an earlier step of the plan will insert: a plan must see them, too.
     planned: dict[str, list[dict[str, Any]]]
     comment: str | None = None
+    # The transaction that all is read in, where values are found once more for a batch.
+    session: ClientSession | None = None
     # By the real name of a collection, what earlier steps of the plan set in its documents, as
     # operations.unique_indexes describes it; None for what can't be told.
     rewrites: dict[str, list[Any]] = field(default_factory=dict)
@@ -108,6 +114,9 @@ class Constant:
         self.inputs: list[Any] = []
         self._found = Found(value, "value")
 
+    def forget(self) -> None:
+        """Nothing is remembered."""
+
     def prepare(self, keys: Iterable[Key]) -> None:
         """Nothing to look up."""
 
@@ -126,6 +135,9 @@ class Expression:
     def __init__(self, expression: Any) -> None:
         self.judges = False
         self.inputs: list[Any] = [expression]
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
 
     def prepare(self, keys: Iterable[Key]) -> None:
         """Nothing to look up."""
@@ -151,6 +163,10 @@ class Unique:
         self._scope = scope
         self._answer: Resolution | None = None
 
+    def forget(self) -> None:
+        """Look the document up anew."""
+        self._answer = None
+
     def prepare(self, keys: Iterable[Key]) -> None:
         """Look the document up, once, and only if some document needs it."""
         if self._answer is None and any(True for _ in keys):
@@ -171,7 +187,7 @@ class Unique:
         where = bind_now(self._spec.get("where", {}), self._scope.now)
         found = list(
             self._scope.collections.get(name)
-            .find(where, {take: 1}, comment=self._scope.comment)
+            .find(where, {take: 1}, comment=self._scope.comment, session=self._scope.session)
             .limit(_SAMPLES + 1)
         )
         if len(found) == 1:
@@ -203,6 +219,11 @@ class Reference:
             self._taken += [self._within["from"], self._within["to"]]
         self._cache: dict[bytes, list[dict[str, Any]]] = {}
         self._unfit: dict[bytes, bool] = {}
+
+    def forget(self) -> None:
+        """Look everything up anew from now on."""
+        self._cache.clear()
+        self._unfit.clear()
 
     def prepare(self, keys: Iterable[Key]) -> None:
         """Read the documents for all keys that aren't known yet, in one query a thousand keys."""
@@ -282,6 +303,7 @@ class Reference:
             selector,
             dict.fromkeys((*self._targets, self._spec["take"]), 1),
             comment=self._scope.comment,
+            session=self._scope.session,
         )
 
     def _one(self, matches: list[dict[str, Any]], outside: bool, equal: Key) -> Resolution:
@@ -385,7 +407,9 @@ class Reference:
             for document in self._scope.planned.get(name, ())
             if _token([document.get(target) for target in self._targets]) in wanted
         ]
-        yield from collection.aggregate(pipeline, comment=self._scope.comment)
+        yield from collection.aggregate(
+            pipeline, comment=self._scope.comment, session=self._scope.session
+        )
         if planned:
             # The server itself applies the filter to documents that don't exist yet.
             state = self._scope.collections.database
@@ -405,6 +429,11 @@ class FirstOf:
         for source in sources:
             self._slices.append(slice(len(self.inputs), len(self.inputs) + len(source.inputs)))
             self.inputs += source.inputs
+
+    def forget(self) -> None:
+        """Look everything up anew from now on."""
+        for source in self._sources:
+            source.forget()
 
     def prepare(self, keys: Iterable[Key]) -> None:
         """Prepare each source with the keys that the ones before it left open."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from ..document import definition
@@ -22,6 +23,8 @@ class Target:
     name: str
     collection: Collection[dict[str, Any]]
     source: Source
+    # The same source, read in a transaction and with nothing remembered.
+    anew: Callable[[ClientSession], Source]
 
 
 @dataclass(frozen=True, kw_only=True)

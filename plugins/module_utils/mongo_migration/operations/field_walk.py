@@ -10,6 +10,7 @@ from pymongo import UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
+from ..document.value_sources import Found
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
 from ..values import compare, ejson
@@ -114,6 +115,7 @@ class Walk:
                             f"written ({stale} attempts). Stop the writers (maintenance.yml "
                             "-e state=on), then run the same command again."
                         ) from None
+                    self._grouping.forget()
                     batches.restart(position, fresh=True)
                     continue
                 stale = 0
@@ -251,8 +253,30 @@ class Walk:
                 )
             )
 
+        def refuse_if_found_otherwise(session: ClientSession) -> None:
+            # The value was found a while ago, and an owner may have moved since: found once more,
+            # in the snapshot that the batch is written in.
+            values = {
+                compare.hashable(identity): group["value"]
+                for group in batch.groups
+                for identity in group["ids"]
+            }
+            wanted = {
+                token: values[compare.hashable(identity)]
+                for identity, token in zip(page.ids, page.tokens, strict=True)
+                if compare.hashable(identity) in values
+            }
+            source = target.anew(session)
+            keys = {token: page.meaning(token).get("key", []) for token in wanted}
+            source.prepare(keys.values())
+            for token, value in wanted.items():
+                answer = source.resolve(keys[token])
+                if not isinstance(answer, Found) or not compare.same(answer.value, value):
+                    raise StaleBatchError
+
         def proved(session: ClientSession | None) -> dict[str, int]:
             assert session is not None  # without transactions, nothing is proved
+            refuse_if_found_otherwise(session)
             if (before := ahead) is None:
                 refuse_if_moved(session)
                 before = digest(session)

@@ -74,6 +74,13 @@ class Grouping:
         """Return the tokens whose meaning isn't asked for any more."""
         return self._settled
 
+    def forget(self) -> None:
+        """Find values anew from now on: what they were taken from has changed."""
+        self._settled.clear()
+        self._shapes.clear()
+        self._bytes = 0
+        self._target.source.forget()
+
     def prepare(self, page: Page) -> None:
         """Look up at once what *page* needs."""
         # What a value names may have been created since the step began: an application that

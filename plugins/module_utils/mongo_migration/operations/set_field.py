@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
+
+from pymongo.client_session import ClientSession
 
 from ..document import value_sources
 from ..document.collections import Collections
@@ -50,6 +54,7 @@ class SetField(Operation):
                 name=name,
                 collection=names.get(name, write=True),
                 source=value_sources.build(options["value"], scope, owner=owner),
+                anew=partial(_source_in, options["value"], scope, owner),
             )
             for name, owner in owners.items()
             if not names.absent(name)
@@ -414,6 +419,12 @@ _WORDS: dict[str, str] = {
     "wrong_type": "is of another type",
     "dangling": "names something that doesn't exist",
 }
+
+
+def _source_in(
+    spec: dict[str, Any], scope: Scope, owner: str | None, session: ClientSession
+) -> Source:
+    return value_sources.build(spec, replace(scope, session=session), owner=owner)
 
 
 def _unresolved(row: Row) -> int:
