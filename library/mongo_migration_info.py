@@ -302,6 +302,28 @@ plan_text:
     - ""
     - "collection  field           documents  to change  missing  null  unresolved  already fine"
     - "items       organizationId      5,000      4,875    4,865    10           -           125"
+at_work:
+  description: Who works on the database now, at what, and how far it is; empty if nobody does.
+  returned: always
+  type: str
+  sample: >-
+    anna@bastion (process 4711): migrate 004 add-organization-to-all-models, since 2026-11-23
+    02:05:33 UTC, 12,400 of 19,874 documents, 62.4 %, about 2 s left
+next:
+  description: What has to be done now, each with the reason. Empty while somebody is at work.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - why: 004 stopped half-way (interrupted); go on
+      command: ansible-playbook migrate-004.yml
+diff:
+  description: What the migration would change, as two texts.
+  returned: with O(definition) and C(--diff), where there is something to migrate
+  type: dict
+  sample:
+    before: "items.organizationId: 125 of 5,000 documents set"
+    after: "items.organizationId: 5,000 of 5,000 documents set"
 problems:
   description: Why the migration would refuse to run, each with its fix. Empty where it would run.
   returned: always; empty without O(definition)
@@ -327,7 +349,10 @@ def describe(client: Any, module: AnsibleModule, definition: Any) -> dict[str, A
 
     database = module.params["database"]
     found = status.describe(client=client, database=database, definition=definition)
-    return plan_text.illustrate({"changed": False, **found})
+    result = plan_text.illustrate({"changed": False, **found})
+    if module._diff and found.get("plan") and found["migration"]["todo"] == "migrate":
+        result["diff"] = plan_text.diff(found["plan"])
+    return result
 
 
 def main() -> None:

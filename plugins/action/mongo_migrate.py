@@ -14,12 +14,10 @@ from __future__ import annotations
 import json
 import os
 import select
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +34,7 @@ from ansible.utils.display import Display
 # this file's target: a link to it is loaded, too.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
+from invocation import ansible_cli
 from mongo_migration.support import neutral
 
 REDRAW_SECONDS = 0.5
@@ -43,6 +42,8 @@ LINE_SECONDS = 30.0
 _TOGETHER_SECONDS = 0.05
 # In the order in which they tell what happened.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Less of a reason says nothing: then the phase alone stands before it.
+_SHORTEST_REASON = 20
 _ERASE = "\r\x1b[K"
 _UNFILLED = {"█": "░", "#": "."}
 _WORDS = {"baseline": "take the baseline", "index": "build index", "rollback": "roll back"}
@@ -76,7 +77,7 @@ class ActionModule(NormalAction):
         """Run the module; on this machine, with its progress shown."""
         task_vars = task_vars or {}
         if self._task.check_mode or self._task.async_val or self._connection.transport != "local":
-            return super().run(tmp, task_vars)
+            return _pasteable(super().run(tmp, task_vars), task_vars)
         folder = Path(tempfile.mkdtemp(prefix="progress-", dir=constants.DEFAULT_LOCAL_TMP))
         given = self._task.args.get(self._watched)
         file = Path(given) if given else folder / "progress.json"
@@ -85,7 +86,7 @@ class ActionModule(NormalAction):
         view = View(file, self._screen())
         try:
             with self._relay, Watch(view, self._relay):
-                result = self._run_module(tmp, task_vars)
+                result = _pasteable(self._run_module(tmp, task_vars), task_vars)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if self._relay.asked:
@@ -128,7 +129,7 @@ class ActionModule(NormalAction):
         words = [f"{self._task.action} on {task_vars.get('inventory_hostname')}:"]
         words += _last_words(result).split("\n")
         if result.get("next"):
-            words.append(f"Next: {result['next']}{_inventories(task_vars)}")
+            words.append(f"Next: {result['next']}")
         if self._task.args.get("frozen"):
             words.append("Maintenance mode is as it was; maintenance.yml and status.yml show it.")
         self._tell("\n" + "\n  ".join(words))
@@ -234,7 +235,13 @@ class Watch(threading.Thread):
                 # The terminal was closed, or Ansible killed: as if the signal had come to us.
                 self._relay.pass_on(signal.SIGHUP)
             elif not self._relay.asked:
-                self._view.update()
+                self._show()
+
+    def _show(self) -> None:
+        try:
+            self._view.update()
+        except Exception:  # whatever can't be drawn: a signal must be heard all the same
+            self._view.give_up()
 
 
 class Screen:
@@ -284,10 +291,20 @@ class Lines:
         """Nothing was left open."""
 
 
+class Nothing:
+    """In place of a screen that can't be drawn on."""
+
+    def update(self, event: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Nothing was left open."""
+
+
 class View:
     """What the module last wrote into its progress file, on a screen or in lines."""
 
-    def __init__(self, file: Path, screen: Screen | Lines) -> None:
+    def __init__(self, file: Path, screen: Screen | Lines | Nothing) -> None:
         self._file = file
         self._screen = screen
 
@@ -299,6 +316,10 @@ class View:
             return  # nothing yet
         self._screen.update(event)
 
+    def give_up(self) -> None:
+        """Show nothing any more."""
+        self._screen = Nothing()
+
     def close(self) -> None:
         """End the showing."""
         self._screen.close()
@@ -307,20 +328,34 @@ class View:
 def bar(event: Mapping[str, Any], width: int, block: str = _BLOCK) -> str:
     """Return *event* as one line of at most *width* characters with a bar.
 
-    What matters least is left out where the line is narrow.
+    What matters least is left out where the line is narrow; why a run stands still never is.
     """
-    head = f"{_phase(event)} "
-    if not event.get("total"):
-        return _fit([head.strip(), *_details(event)], width, block)
-    done, total = event["done"], event["total"]
-    share = min(1.0, done / total)
-    # The size of the bar doesn't depend on what changes: it must not jump about.
-    size = max(8, min(30, width // 5))
+    reason, details = _reason(event), _details(event)
+    heads = [_phase(event)]
+    if event.get("total"):
+        # Rounded down: 100 % is said when it is done, and not before.
+        share = min(1.0, event["done"] / event["total"])
+        percent = f"{int(share * 1000) / 10:5.1f} %"
+        # The size of the bar doesn't depend on what changes: it must not jump about.
+        bars = [_drawn(share, size, block) for size in (max(8, min(30, width // 5)), 8)]
+        heads = [*(f"{heads[0]} {drawn} {percent}" for drawn in bars), f"{heads[0]} {percent}"]
+        if reason and details and _fits([heads[0], *details[:2]], width):
+            return _fit([heads[0], *details], width, block)
+    if not reason:
+        return _fit([heads[0], *details], width, block)
+    # Shorter in turn: the counts go, then the bar, then the end of the reason.
+    head = next((head for head in heads if _fits([head, reason], width)), heads[-1])
+    room = width - len(head) - len(_between(block))
+    if room < _SHORTEST_REASON:
+        head, room = _phase(event), width - len(_phase(event)) - len(_between(block))
+    shown = reason if len(reason) <= room else f"{reason[: max(0, room - 1)]}…"
+    rest = [part for part in details if part != reason][1:]
+    return _fit([head, shown, *rest], width, block)
+
+
+def _drawn(share: float, size: int, block: str) -> str:
     filled = int(size * share)
-    drawn = block * filled + _UNFILLED.get(block, " ") * (size - filled)
-    # Rounded down: 100 % is said when it is done, and not before.
-    percent = f"{int(share * 1000) / 10:5.1f} %"
-    return _fit([f"{head}{drawn} {percent}", *_details(event)], width, block)
+    return block * filled + _UNFILLED.get(block, " ") * (size - filled)
 
 
 def line(event: Mapping[str, Any]) -> str:
@@ -336,16 +371,19 @@ def _phase(event: Mapping[str, Any]) -> str:
     return _WORDS.get(phase, neutral.line(phase))
 
 
+def _reason(event: Mapping[str, Any]) -> str:
+    """Return why it is slow or stands still: it explains everything that is said after it."""
+    found = (event.get(key) for key in ("waiting", "paused", "throttle"))
+    return str(next(filter(None, found), ""))
+
+
 def _details(event: Mapping[str, Any]) -> list[str]:
     """Return the parts of a line, the most important first."""
     parts = []
     if event.get("total"):
         parts.append(f"{event['done']:,}/{event['total']:,} {event.get('unit', 'documents')}")
-    # A reason to be slow or to stand still explains everything after it.
-    for key in ("waiting", "paused", "throttle"):
-        if event.get(key):
-            parts.append(str(event[key]))
-            break
+    if reason := _reason(event):
+        parts.append(reason)
     if event.get("rate") and not (event.get("waiting") or event.get("paused")):
         parts.append(f"{event['rate']:,.0f}/s")
         if event.get("eta_seconds") is not None and event["done"] < event["total"]:
@@ -365,19 +403,28 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def _between(block: str) -> str:
+    return " · " if block == "█" else " - "
+
+
+def _fits(parts: list[str], width: int) -> bool:
+    return len(" · ".join(parts)) <= width
+
+
 def _fit(parts: list[str], width: int, block: str) -> str:
-    text, between = parts[0], " · " if block == "█" else " - "
+    text, between = parts[0], _between(block)
     for part in parts[1:]:
         if len(text) + len(between) + len(part) > width:
             break
         text += between + part
-    return textwrap.shorten(text, width, placeholder="…") if len(text) > width else text
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"[: max(0, width)]
 
 
 def _terminal() -> Screen:
     def columns() -> int:
         try:
-            return os.get_terminal_size(_TERMINAL).columns
+            # Some terminals, of containers above all, have no size: 0 columns.
+            return os.get_terminal_size(_TERMINAL).columns or 80
         except OSError:
             return 80
 
@@ -388,12 +435,7 @@ def _lines() -> Lines:
     return Lines(lambda text: Display().display(text))
 
 
-def _inventories(task_vars: Mapping[str, Any]) -> str:
-    """Return the ``-i`` that this run was given, for a command that can be pasted."""
-    here = Path.cwd()
-    words = ""
-    for source in task_vars.get("ansible_inventory_sources") or ():
-        path = Path(source)
-        shown = path.relative_to(here) if path.is_relative_to(here) else path
-        words += f" -i {shlex.quote(str(shown))}"
-    return words
+def _pasteable(result: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *result* with the commands that it suggests completed by this command's inventory."""
+    completed: dict[str, Any] = ansible_cli.pasteable(result, task_vars)
+    return completed

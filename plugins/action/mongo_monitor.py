@@ -145,4 +145,5 @@ def _size() -> tuple[int, int]:
         found = os.get_terminal_size(_progress._TERMINAL)
     except OSError:
         return 80, 24
-    return found.columns, found.lines
+    # Some terminals, of containers above all, have no size.
+    return found.columns or 80, found.lines or 24

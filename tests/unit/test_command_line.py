@@ -78,7 +78,10 @@ def test_the_gate_is_shown_again_what_it_was_shown():
     line = CommandLine(inventory=("/srv/hosts",))
     given = {"ticket": "CHG1; rm -rf /", "approver": "A B"}
     again = complete("ansible-playbook rollback.yml -e migration=004", line, **given)
-    assert "-e 'ticket=CHG1; rm -rf /' -e 'approver=A B' -e migration=004" in again
+    assert (
+        """-e '{"ticket": "CHG1; rm -rf /"}' -e '{"approver": "A B"}' -e migration=004""" in again
+    )
+    assert complete(again, line, **given).count("ticket") == 1
     assert "ticket" not in complete("ansible-playbook status.yml", line, **given)
 
 

@@ -109,6 +109,46 @@ def test_the_reason_for_the_speed_stands_before_the_speed(
     assert words in plugin.bar({**AT_WORK, **why}, 200, "█")
 
 
+@pytest.mark.parametrize("width", range(40, 160, 5))
+@pytest.mark.parametrize("key", ["paused", "waiting", "throttle"])
+def test_why_it_stands_still_is_said_at_every_width(
+    plugin: ModuleType, width: int, key: str
+) -> None:
+    shown = plugin.bar({**AT_WORK, key: "paused by anna@bastion since 02:10:30"}, width, "█")
+    assert "paused by anna@bas" in shown
+    assert "migrate" in shown
+    assert len(shown) <= width
+
+
+@pytest.mark.parametrize("width", [-1, 0, 1, 2])
+def test_a_terminal_without_a_size_is_no_error(plugin: ModuleType, width: int) -> None:
+    assert len(plugin.bar(AT_WORK, width, "█")) <= max(0, width)
+
+
+def test_what_cannot_be_drawn_leaves_the_signals_heard(plugin: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    file.write_text(json.dumps(AT_WORK))
+
+    def fail(_text: str) -> None:
+        raise ValueError("no such screen")
+
+    class Relay:
+        asked = False
+
+        def wait(self, _seconds: float) -> None:
+            pass
+
+        def wake(self) -> None:
+            pass
+
+    view = plugin.View(file, plugin.Screen(fail, lambda: 80))
+    watch = plugin.Watch(view, Relay())
+    watch._show()
+    watch._show()  # it is asked no more
+    with watch:
+        pass
+
+
 def test_a_hundred_percent_means_done(plugin: ModuleType) -> None:
     almost = {**AT_WORK, "done": 99_999, "total": 100_000}
     assert " 99.9 %" in plugin.bar(almost, 200, "█")

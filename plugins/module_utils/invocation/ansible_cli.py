@@ -21,6 +21,11 @@ def read() -> command_line.CommandLine:
     return command_line.read(context.CLIARGS, sys.argv[1:], constants.DEFAULT_HOST_LIST)
 
 
+def target(variables: Mapping[str, Any], *, group: str = "mongodb") -> str:
+    """Return the options of a command about the host of *variables*, such as ``-i production``."""
+    return command_line.target(read(), host=_host(variables, group))
+
+
 def pasteable(value: Any, variables: Mapping[str, Any], *, group: str = "mongodb") -> Any:
     """Return *value*, a text or any structure of them, with its commands fit to be pasted.
 
@@ -29,11 +34,17 @@ def pasteable(value: Any, variables: Mapping[str, Any], *, group: str = "mongodb
         variables: of the host that it is about.
         group: of the deployments; where it has several, commands name theirs.
     """
-    several = len((variables.get("groups") or {}).get(group) or ()) > 1
     return command_line.complete_all(
         value,
         line=read(),
         project=PROJECT,
-        host=str(variables.get("inventory_hostname") or "") if several else "",
+        host=_host(variables, group),
         shown={name: str(variables[name]) for name in _GATE if variables.get(name)},
     )
+
+
+def _host(variables: Mapping[str, Any], group: str) -> str:
+    """Return the deployment that is meant, where the inventory has several."""
+    deployments = (variables.get("groups") or {}).get(group) or ()
+    host = str(variables.get("inventory_hostname") or "")
+    return host if len(deployments) > 1 and host in deployments else ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mongo_migration.support import neutral
+
 # In the texts of the engine and the roles a suggested command stands like this, without the
 # options that only the command line at hand knows.
 _COMMAND = re.compile(
@@ -150,13 +152,13 @@ def complete(
     folder = "" if Path.cwd() == project else f"{_shown(str(project))}/"
 
     def completed(match: re.Match[str]) -> str:
-        if match["done"]:
-            return match[0]  # it has them
-        playbook = match["playbook"]
-        again = {**shown} if _GATED.fullmatch(playbook) else {}
-        words = ["ansible-playbook", shlex.quote(f"{folder}{playbook}"), where]
-        words += [f"-e {shlex.quote(f'{name}={value}')}" for name, value in again.items()]
-        return " ".join(filter(None, words))
+        playbook, rest = match["playbook"], text[match.end() :].partition("\n")[0]
+        words = ["ansible-playbook", shlex.quote(f"{folder}{playbook}")]
+        words += [] if match["done"] else [where]
+        if _GATED.fullmatch(playbook):
+            missing = {name: value for name, value in shown.items() if not _names(rest, name)}
+            words += [f"-e {neutral.extra_variable(name, each)}" for name, each in missing.items()]
+        return " ".join(filter(None, words)) + (match["done"] or "")
 
     return _COMMAND.sub(completed, text)
 
@@ -170,6 +172,10 @@ def complete_all(value: Any, **given: Any) -> Any:
     if isinstance(value, list | tuple):
         return [complete_all(item, **given) for item in value]
     return value
+
+
+def _names(text: str, variable: str) -> bool:
+    return f"{variable}=" in text or f"{{{variable}:" in text
 
 
 def _shown(source: str) -> str:

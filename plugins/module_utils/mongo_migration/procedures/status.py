@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pymongo import MongoClient
@@ -12,8 +13,12 @@ from ..document.definition import Definition
 from ..errors import MigrationError
 from ..ledger import lease, partial_restore, runs
 from ..maintenance import mode
+from ..support import commands
 from ..values import ejson
 from . import plan
+
+# A run in one of these phases goes on by the same command.
+_UNFINISHED = ("running", "interrupted", "failed", "applied")
 
 
 def describe(
@@ -34,9 +39,72 @@ def describe(
         "restore": partial_restore.read(db),
         "problems": [],
     }
+    found["at_work"] = at_work(found)
+    found["next"] = advise(found)
     if definition is not None:
         _add_migration(found, client, database, definition)
     return found
+
+
+def at_work(found: Mapping[str, Any]) -> str:
+    """Return who works on the database, at what, and how far it is; empty if nobody does."""
+    lease = found["lease"]
+    if not lease:
+        return ""
+    holder, since = lease["holder"], lease["since"]
+    words = [
+        f"{holder['user']}@{holder['host']} (process {holder['pid']}): {lease['purpose']}",
+        *([f"since {since:%Y-%m-%d %H:%M:%S} UTC"] if since else []),
+    ]
+    for entry in found["changelog"]:
+        work = entry["work"]
+        if entry["phase"] not in ("running", runs.ROLLING_BACK) or not work["total"]:
+            continue
+        share = 100 * work["done"] / work["total"]
+        words.append(f"{work['done']:,} of {work['total']:,} documents, {share:.1f} %")
+        if (control := entry["control"]) and control.get("action") == "pause":
+            words.append(f"paused by {control.get('by')}")
+        elif work["eta_seconds"] is not None:
+            words.append(f"about {work['eta_seconds']:,} s left")
+    return ", ".join(words)
+
+
+def advise(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what a person has to do now: why, and the command; empty where there is nothing.
+
+    Nothing is advised while somebody is at work: what looks half done is being done.
+    """
+    if found["lease"]:
+        return []
+    if restore := found["restore"]:
+        why = f"the restore of {restore['archive']} ended halfway, the data are of two states"
+        return [{"why": why, "command": restore["next"]}]
+    advice = []
+    for entry in found["changelog"]:
+        id_, phase = entry["migration"], entry["phase"]
+        back = commands.roll_back(id_)
+        if phase == runs.ROLLING_BACK:
+            advice.append({"why": f"the rollback of {id_} stopped half-way", "command": back})
+        elif phase in _UNFINISHED:
+            on = commands.carry_out(id_, entry["name"])
+            why = f"{id_} stopped half-way ({phase})"
+            advice += [
+                {"why": f"{why}: go on", "command": on},
+                {"why": "or undo exactly what it did", "command": back},
+            ]
+    return advice or _advise_on_maintenance(found["maintenance"] or {})
+
+
+def _advise_on_maintenance(mode: Mapping[str, Any]) -> list[dict[str, str]]:
+    if mode.get("switching"):
+        why = "a switch of maintenance mode was not finished: see which application was told"
+        return [{"why": why, "command": commands.command("maintenance", state="status")}]
+    if mode.get("on"):
+        why = (
+            "maintenance mode is on, nobody is at work and nothing is half done: let the writers in"
+        )
+        return [{"why": why, "command": commands.command("maintenance", state="off")}]
+    return []
 
 
 def _maintenance(client: MongoClient[dict[str, Any]], database: str) -> dict[str, Any] | None:
@@ -64,13 +132,14 @@ def _add_migration(
         "backup": run.get("backup") if run else None,
         "command": definition.command,
         "todo": "nothing" if state == "verified" else "migrate",
+        "changes": False,
     }
     found["lint"] = [str(item) for item in lint.findings(definition.text, definition.source)]
     settled = ("planned", runs.ROLLED_BACK, *(["verified"] if definition.is_repair else []))
     if run and state not in settled and run["digest"] != definition.digest:
         found["problems"].append(
             f"{definition.source} has changed since run {run['_id']} ({state}) began: restore the "
-            f"document, or roll back first (rollback.yml -e migration={definition.id})"
+            f"document, or roll back first: {commands.roll_back(definition.id)}"
         )
     try:
         made = plan.make(client, database, definition)
@@ -80,6 +149,9 @@ def _add_migration(
     found["plan"] = made
     if definition.is_repair and state in ("pending", *settled):
         found["migration"]["todo"] = "idle" if plan.is_idle(made) else "migrate"
+    found["migration"]["changes"] = found["migration"]["todo"] == "migrate" and not plan.is_idle(
+        made
+    )
     if state in runs.DONE and found["migration"]["todo"] != "migrate":
         return  # what is still to do after it was applied is drift: verify.yml judges it
     found["problems"] += [
@@ -111,7 +183,8 @@ def _entry(run: dict[str, Any]) -> dict[str, Any]:
         "conflicts": run["counts"].get("conflicts", 0),
         "control": run.get("control"),
         "limits": run.get("limits") or {},
-        "error": run.get("error"),
+        # Of a run that goes on, the last stop's reason is history.
+        "error": None if run["phase"] in ("running", runs.ROLLING_BACK) else run.get("error"),
     }
 
 

@@ -1,0 +1,39 @@
+"""The commands that the engine suggests: what to do, while how it is reached is for others to add.
+
+The engine doesn't know the inventory, its limit, or where the playbooks lie. Whoever shows or keeps
+its texts completes them (``invocation.command_line``), which finds them by this form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import neutral
+
+
+def command(playbook: str, **variables: Any) -> str:
+    """Return the command that runs *playbook*, with *variables* given by ``-e``.
+
+    Args:
+        playbook: without its ending, such as ``rollback``.
+        variables: values of any origin; none of them is read as anything but a value.
+    """
+    words = [f"ansible-playbook {playbook}.yml"]
+    words += [f"-e {neutral.extra_variable(name, value)}" for name, value in variables.items()]
+    return " ".join(words)
+
+
+def carry_out(migration: str, name: str) -> str:
+    """Return the command that carries out a migration, or a repair, which goes by its *name*."""
+    if migration.startswith("R"):
+        return command("repair", repair=name.replace("-", "_"))
+    # An id may come from a database: only a number is a part of a file's name.
+    return command(f"migrate-{migration}" if migration.isdecimal() else "status")
+
+
+def roll_back(migration: str, **more: Any) -> str:
+    """Return the command that rolls *migration* back."""
+    return command("rollback", migration=migration, **more)
+
+
+STATUS = command("status")
