@@ -30,8 +30,10 @@ def test_an_emergency_rollback_stops_the_running_migration_and_undoes_it_exactly
         terminal = threading.Thread(target=lambda: first.append(place.run("migrate-004.yml")))
         terminal.start()
         _wait_for_a_batch(place)
+        second = place.run("migrate-004.yml")
         rescued = place.run("emergency-rollback.yml", "-e", "migration=004", "-e", "reason=test")
         terminal.join()
+        again = place.run("emergency-rollback.yml", "-e", "migration=004", "-e", "reason=test")
 
         assert rescued.code == 0, rescued.output
         assert differences(before, rescued.data) == []
@@ -39,6 +41,17 @@ def test_an_emergency_rollback_stops_the_running_migration_and_undoes_it_exactly
         assert place.phases("004") == ["rolled_back"]
         assert not rescued.writes_blocked
         assert not rescued.application_in_maintenance
+        # A second start says that the first one is at work, and how far; it alarms nobody.
+        assert second.code == 2
+        assert "Migration 004 was not begun: another process is at work" in second.last_words()
+        assert " of 408 documents, " in second.last_words()
+        assert "Maintenance mode is ON, by " in second.last_words()
+        assert "Announce the end" not in second.output
+        # What isn't applied is no reason to stop anybody.
+        assert again.code == 0
+        assert "There is nothing to roll back: migration 004 is not applied" in again.last_words()
+        assert "maintenance mode" not in again.output
+        assert again.counters["changed"] == 0
         # The first terminal is told what happened, and doesn't undo or redo anything itself.
         assert first[0].code == 2
         assert "from another terminal" in first[0].last_words()

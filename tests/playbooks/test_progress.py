@@ -186,6 +186,14 @@ def test_ansible_finds_the_documented_module_behind_each_action_plugin():
         text=True,
         check=True,
     )
+    # They hand on what their modules say, and nothing to them.
+    plain = {path.name for path in (ROOT / "plugins" / "action").iterdir() if path.is_symlink()}
+    plain = {name for name in plain if _target(name) == "mongo_verify.py"} | {"mongo_verify.py"}
     for name, found in json.loads(done.stdout).items():
         # What the plugin hands to its module: a file for bars, or for a screen of figures.
-        assert {"progress_file", "output"} & set(found["doc"]["options"]), name
+        if f"{name}.py" not in plain:
+            assert {"progress_file", "output"} & set(found["doc"]["options"]), name
+
+
+def _target(name: str) -> str:
+    return (ROOT / "plugins" / "action" / name).readlink().name

@@ -67,7 +67,7 @@ GO_ON = ["migrate-004.yml", "rollback.yml -e migration=004"]
         (found(maintenance={"on": False, "switching": {"to": "on"}}),
          ["maintenance.yml -e state=status"]),
         (found("running", lease=LEASE, maintenance=ON), []),
-        (found("failed", restore={"archive": "/b/x.tar.gz", "next": "ansible-playbook restore.yml"}),
+        (found("failed", restore={"archive": "/b/x", "next": "ansible-playbook restore.yml"}),
          ["restore.yml"]),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from pymongo import DESCENDING, MongoClient, ReturnDocument
 from ..document.collections import STATE
 from ..errors import InterruptedRunError, MigrationError
 from ..pace.throttle import Limits
+from ..support import commands
 from . import lease, runs
 
 PAUSE, RESUME, ABORT, LIMITS = ACTIONS = ("pause", "resume", "abort", "limits")
@@ -112,7 +113,7 @@ def give(
         "counts": newest["counts"],
         "limits": given if action == LIMITS else newest.get("limits", {}),
         "control": newest.get("control"),
-        "next": "ansible-playbook status.yml",
+        "next": commands.STATUS,
     }
 
 
@@ -149,5 +150,5 @@ def _nothing(database: str, left: Mapping[str, Any] | None, held: Mapping[str, A
         )
     return (
         f"No run is at work on database '{database}', so there is nothing to steer.{why} "
-        "See ansible-playbook status.yml."
+        f"See {commands.STATUS}."
     )

@@ -29,7 +29,7 @@ from pymongo.write_concern import WriteConcern
 from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
 from ..server import members, obstacles
-from ..support import majority, retry
+from ..support import commands, majority, retry
 from . import runs, state_format
 
 LEASE_ID = "lease"
@@ -122,9 +122,9 @@ class Lease:
             raise LeaseLostError(
                 "This process lost its lease (it was paused or cut off for longer than "
                 f"{self._seconds:g} s) to another one; it wrote nothing since. Run "
-                "status.yml to see who works now, then the same command again to resume.",
+                f"{commands.STATUS} to see who works now, then the same command again to resume.",
                 token=self.token,
-                next="ansible-playbook status.yml",
+                next=commands.STATUS,
             )
 
     def prove(self, session: ClientSession) -> None:
@@ -379,8 +379,8 @@ def _refusal(held: dict[str, Any]) -> LeaseHeldError:
     since = held["since"].strftime("%Y-%m-%d %H:%M:%S UTC") if held.get("since") else "just now"
     return LeaseHeldError(
         f"{who} holds the lease of this database since {since}, for: {held.get('purpose')}. "
-        "Wait until it ends (status.yml shows how far it is), or stop it there; a holder that "
-        f"died loses the lease after {held.get('seconds', 0):g} s.",
+        f"Wait until it ends ({commands.STATUS} shows how far it is), or stop it there; a holder "
+        f"that died loses the lease after {held.get('seconds', 0):g} s.",
         holder=holder,
         since=held.get("since"),
         purpose=held.get("purpose"),

@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from ..document.collections import STATE
 from ..errors import MigrationError
-from ..support import neutral
+from ..support import commands
 
 MARK = "restore"
 REPLACING = "replacing"
@@ -24,10 +24,9 @@ def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
     if found is None:
         return None
     archive, source = str(found.get("archive", "")), str(found.get("source", database.name))
-    command = f"ansible-playbook restore.yml -e {neutral.extra_variable('archive', archive)}"
-    if source != database.name:
-        command += f" -e target_database={database.name}"
-    return {"archive": archive, "next": command}
+    # Not into the database that the archive is of.
+    target = {"target_database": database.name} if source != database.name else {}
+    return {"archive": archive, "next": commands.command("restore", archive=archive, **target)}
 
 
 def refuse(database: Database[dict[str, Any]]) -> None:
@@ -42,7 +41,7 @@ def refuse(database: Database[dict[str, Any]]) -> None:
     raise MigrationError(
         f"A restore of {found['archive']} ended while it was replacing collections of "
         f"'{database.name}': some are of the backup, some are not, and nothing may build on that. "
-        f"Complete it first (unless it is still at work: status.yml). Next: {found['next']}",
+        f"Complete it first (unless it is still at work: {commands.STATUS}). Next: {found['next']}",
         archive=found["archive"],
         next=found["next"],
     )

@@ -21,7 +21,7 @@ from pymongo.write_concern import WriteConcern
 from ..document.collections import STATE
 from ..document.definition import Definition
 from ..errors import LeaseLostError, MigrationError
-from ..support import majority
+from ..support import commands, majority
 from . import state_format
 
 UNFINISHED = ("running", "interrupted", "failed")
@@ -73,7 +73,7 @@ def latest(
             return None
         raise MigrationError(
             f"There is no run '{run}' of migration {migration} in database '{database.name}'; "
-            "status.yml lists the runs."
+            f"{commands.STATUS} lists the runs."
         )
     return state_format.read_run(found, place=_place(database))
 
@@ -372,8 +372,8 @@ class Run:
 def _lost(run: str, token: int) -> LeaseLostError:
     return LeaseLostError(
         f"Run {run} was taken over or changed by another process; this one stopped before its "
-        "next write. status.yml shows who works now and in what state things are.",
+        f"next write. {commands.STATUS} shows who works now and in what state things are.",
         run=run,
         token=token,
-        next="ansible-playbook status.yml",
+        next=commands.STATUS,
     )

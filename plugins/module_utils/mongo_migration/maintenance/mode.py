@@ -22,7 +22,7 @@ from .. import connection
 from ..document import collections
 from ..errors import MigrationError
 from ..server import members, obstacles
-from ..support import majority
+from ..support import commands, majority
 from . import drain
 
 Document = dict[str, Any]
@@ -393,7 +393,7 @@ def _prove(
     raise MaintenanceError(
         f"No proof that writes are refused: {how}. {advice}. "
         "Maintenance mode has been left on; switch it off with "
-        "'ansible-playbook maintenance.yml -e state=off'.",
+        f"{commands.command('maintenance', state='off')}.",
         **{**so_far, "proof": {"refused": False, "code": code, "how": how}},
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..support import commands
+
 DATABASE, APPLICATION, INTEGRITY = SECTIONS = ("database", "application", "integrity")
 ABOVE, BELOW = "above", "below"
 
@@ -34,10 +36,13 @@ class Metric:
 
 
 _SLOW = (
-    "look at the long operations below; while a migration runs, control.yml -e action=limits or "
-    "action=pause takes load away"
+    "look at the long operations below; while a migration runs, "
+    f"{commands.command('control', action='pause')} (or action=limits) takes load away"
 )
-_LOAD = "control.yml -e action=pause lets the server catch up; then resume with smaller batches"
+_LOAD = (
+    f"{commands.command('control', action='pause')} lets the server catch up; then resume with "
+    "smaller batches"
+)
 
 _ALL = (
     Metric(
@@ -108,7 +113,7 @@ _ALL = (
         name="write_conflicts_per_second", section=DATABASE, label="write conflicts", unit="1/s",
         worse=ABOVE, warn=50,
         advice="others write to the documents that are migrated: smaller batches, "
-        "control.yml -e action=limits -e batch_size=100",
+        + commands.command("control", action="limits", batch_size=100),
     ),
     Metric(
         name="failed_writes_per_second", section=DATABASE, label="failed writes", unit="1/s",

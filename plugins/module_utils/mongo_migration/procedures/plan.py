@@ -17,8 +17,10 @@ from ..document.definition import Definition, Step
 from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
+from ..operations import Operation, build
 from ..operations.base import Check, Operation
 from ..operations.registry import build, names
+from ..support import commands
 from . import conditions, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
@@ -228,7 +230,7 @@ def _changelog_problems(
             "count": 1,
             "samples": [],
             "policy": f"after: {earlier}",
-            "fix": f"ansible-playbook migrate-{earlier}.yml first; if another tool applied it, "
+            "fix": f"{commands.carry_out(earlier, '')} first; if another tool applied it, "
             "list it in migrations_assumed_applied",
         }
         for earlier in definition.after

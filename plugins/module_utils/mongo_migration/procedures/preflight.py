@@ -19,6 +19,7 @@ from ..maintenance import mode as maintenance
 from ..monitor import measure, snapshot
 from ..monitor import thresholds as judge
 from ..server import members
+from ..support import commands
 from ..values import ejson
 from . import status as info
 
@@ -227,7 +228,7 @@ def _state(described: Mapping[str, Any]) -> Iterable[Check]:
             status=PROBLEM,
             found=f"{holder.get('user')}@{holder.get('host')} (process {holder.get('pid')}): "
             f"{held['purpose']}",
-            fix="wait for it: status.yml shows how far it is",
+            fix=f"wait for it: {commands.STATUS} shows how far it is",
         )
     else:
         yield Check(name="at work", status=OK, found="nobody")
@@ -237,7 +238,7 @@ def _state(described: Mapping[str, Any]) -> Iterable[Check]:
             name="maintenance mode",
             status=PROBLEM,
             found=f"on, for: {mode.get('reason') or 'no reason given'}",
-            fix="ask who switched it on; then ansible-playbook maintenance.yml -e state=off",
+            fix=f"ask who switched it on; then {commands.command('maintenance', state='off')}",
         )
     else:
         yield Check(name="maintenance mode", status=OK, found="off")
