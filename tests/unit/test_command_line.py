@@ -83,6 +83,13 @@ def test_the_gate_is_shown_again_what_it_was_shown():
     assert "ticket" not in complete("ansible-playbook status.yml", line, **given)
 
 
+def test_a_migration_without_a_playbook_of_its_own_is_carried_out_by_the_common_one():
+    line = CommandLine(inventory=("/srv/hosts",))
+    text = command_line.complete("ansible-playbook migrate-777.yml --check", line, project=ROOT)
+    expected = "playbooks/migrate.yml -i /srv/hosts -e migration=777 --check"
+    assert text.removeprefix("ansible-playbook ").removeprefix(f"{ROOT}/") == expected
+
+
 def test_from_another_folder_a_command_names_the_projects(tmp_path: Path):
     line = CommandLine(inventory=("/srv/hosts",))
     text = command_line.complete("ansible-playbook status.yml", line, project=tmp_path)

@@ -153,9 +153,15 @@ def complete(
 
     def completed(match: re.Match[str]) -> str:
         playbook, rest = match["playbook"], text[match.end() :].partition("\n")[0]
+        numbered = _NUMBERED.fullmatch(playbook)
+        if numbered and not (project / playbook).exists():
+            # One of a team's own folder need not have a playbook of its own.
+            playbook = "playbooks/migrate.yml"
         words = ["ansible-playbook", shlex.quote(f"{folder}{playbook}")]
         words += [] if match["done"] else [where]
-        if _GATED.fullmatch(playbook):
+        if numbered and "/" in playbook:
+            words.append(f"-e migration={numbered['id']}")
+        if _GATED.fullmatch(match["playbook"]):
             missing = {name: value for name, value in shown.items() if not _names(rest, name)}
             words += [f"-e {neutral.extra_variable(name, each)}" for name, each in missing.items()]
         return " ".join(filter(None, words)) + (match["done"] or "")

@@ -15,7 +15,6 @@ The database's own record ``_migrations`` is restored as the last thing, in one 
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -34,7 +33,7 @@ from ..errors import ArchiveError
 from ..ledger import partial_restore
 from ..ledger.lease import Lease
 from ..server import obstacles
-from ..support import privileges, retry
+from ..support import commands, privileges, retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal
 from . import catalog, create, losses, names
@@ -217,8 +216,8 @@ def _replace(
         state.unmark()
     except Exception as error:
         before = (
-            "What was there before is in the safety backup: ansible-playbook restore.yml -e "
-            f"{shlex.quote(f'archive={safety}')}."
+            "What was there before is in the safety backup: "
+            f"{commands.command('restore', archive=safety)}."
             if safety
             else "There is no safety backup of what was there before."
         )

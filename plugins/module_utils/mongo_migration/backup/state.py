@@ -20,6 +20,7 @@ from ..errors import ArchiveError, LeaseLostError
 from ..ledger import partial_restore, transaction
 from ..ledger.lease import LEASE_ID, Lease
 from ..ledger.runs import MAJORITY
+from ..support import commands
 from ..values.raw import raw_batches
 from . import catalog, load
 from .loading import Loader, Part, loading_prefix, rename
@@ -155,7 +156,7 @@ def prove(state: Any, held: Lease, session: ClientSession) -> None:
     if not state.update_one(mine, {"$inc": {"proofs": 1}}, session=session).matched_count:
         raise LeaseLostError(
             "This process lost its lease to another one while it restored; nothing of it was "
-            "written since. Run status.yml to see who works now.",
+            f"written since. Run {commands.STATUS} to see who works now.",
             token=held.token,
-            next="ansible-playbook status.yml",
+            next=commands.STATUS,
         )

@@ -28,13 +28,6 @@ def is_repair(migration: str) -> bool:
     return migration.startswith("R")
 
 
-def command(migration: str, name: str) -> str:
-    """Return the playbook that carries a migration or a repair out, with its arguments."""
-    if is_repair(migration):
-        return f"repair.yml -e repair={name.replace('-', '_')}"
-    return f"migrate-{migration}.yml"
-
-
 class Collections:
     """Resolves names. A name that doesn't exist is an error, never a silent zero."""
 

@@ -59,11 +59,6 @@ class Definition:
         """Whether this is a repair, which is done anew whenever there is something to repair."""
         return naming.is_repair(self.id)
 
-    @property
-    def command(self) -> str:
-        """The playbook that carries it out, with its arguments."""
-        return naming.command(self.id, self.name)
-
     def as_dict(self) -> dict[str, Any]:
         """Return what identifies the migration."""
         return {

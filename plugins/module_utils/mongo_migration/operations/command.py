@@ -10,7 +10,6 @@ can say (``rerun``).
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from ..ledger import runs, state_format
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import Shape
-from ..support import processes, retry
+from ..support import commands, processes, retry
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .entries import EntryKind, Remaining, Revert
 
@@ -309,7 +308,7 @@ class RanCommand(EntryKind):
             raise MigrationError(
                 f"`{line}` was run ({_said(entry.get('outcome'))}) and has no `down`: no rollback "
                 "can undo it. Restore the backup that was made before it: "
-                f"ansible-playbook restore.yml -e {shlex.quote(f'archive={backup}')}"
+                f"{commands.command('restore', archive=backup)}"
             )
         undone = Revert(writer, entry, "restored")
         down = processes.line(options["down"])
@@ -319,7 +318,7 @@ class RanCommand(EntryKind):
                 f"{_said(entry.get('down_outcome'))}. It is not run again by itself, since the "
                 "document doesn't say that this is harmless. See with its own tools how far it "
                 "came; then either run it again (on_conflict restore) or restore the backup: "
-                f"ansible-playbook restore.yml -e {shlex.quote(f'archive={backup}')}"
+                f"{commands.command('restore', archive=backup)}"
             )
         environment = environment_of(options, writer.settings.secrets)
         writer.lease.check()

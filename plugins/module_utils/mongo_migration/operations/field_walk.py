@@ -13,6 +13,7 @@ from pymongo.collection import Collection
 from ..document.value_sources import Found
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
+from ..support import commands
 from ..values import compare, ejson
 from ..values.digest import Digest
 from ..values.raw import raw_documents
@@ -112,8 +113,8 @@ class Walk:
                         raise MigrationError(
                             f"{self._target.name}: the documents around "
                             f"{ejson.short(batch.after['last'])} change faster than they can be "
-                            f"written ({stale} attempts). Stop the writers (maintenance.yml "
-                            "-e state=on), then run the same command again."
+                            f"written ({stale} attempts). Stop the writers "
+                            f"({commands.STOP_WRITERS}), then run the same command again."
                         ) from None
                     self._grouping.forget()
                     batches.restart(position, fresh=True)

@@ -23,6 +23,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
+from ..support import commands
 from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
@@ -196,7 +197,7 @@ class MergeDuplicates(Operation):
                 return
         raise MigrationError(
             f"{self._name}: writers make duplicates faster than they can be merged. Stop the "
-            "writers (maintenance.yml -e state=on), then run the same command again."
+            f"writers ({commands.STOP_WRITERS}), then run the same command again."
         )
 
     def check(self) -> Iterator[Check]:
@@ -404,7 +405,7 @@ class MergeDuplicates(Operation):
             return
         raise MigrationError(
             f"{self._name}: {ejson.short(group.remove[0])} is changed or referred to faster than "
-            "it can be merged. Stop the writers (maintenance.yml -e state=on), then run the same "
+            f"it can be merged. Stop the writers ({commands.STOP_WRITERS}), then run the same "
             "command again."
         )
 

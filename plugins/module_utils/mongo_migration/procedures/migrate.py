@@ -23,6 +23,7 @@ from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..maintenance import mode
 from ..pace.pacer import Source
+from ..support import commands
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
 from . import authority, baseline
@@ -200,7 +201,7 @@ def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str,
     if run["phase"] == runs.ROLLING_BACK:
         raise MigrationError(
             f"Migration {definition.id} is half rolled back (run {run['_id']}). Finish that first: "
-            f"ansible-playbook rollback.yml -e migration={definition.id}",
+            f"{commands.roll_back(definition.id)}",
             run=run["_id"],
             phase=run["phase"],
         )
@@ -209,7 +210,7 @@ def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str,
             f"{definition.source} has changed since run {run['_id']} ({run['phase']}) began: its "
             f"digest is {definition.digest[:12]}, the run's {run['digest'][:12]}. An applied "
             "migration is never changed: restore the document, or roll the run back first "
-            f"(ansible-playbook rollback.yml -e migration={definition.id}), or write a new one.",
+            f"({commands.roll_back(definition.id)}), or write a new one.",
             run=run["_id"],
             phase=run["phase"],
         )
@@ -289,5 +290,5 @@ def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[st
         "steps": run["plan"]["steps"],
         "plan": run["plan"],
         "warnings": run["plan"]["warnings"] if changed else [],
-        "next": f"ansible-playbook verify.yml -e migration={run['migration']}",
+        "next": commands.command("verify", migration=run["migration"]),
     }

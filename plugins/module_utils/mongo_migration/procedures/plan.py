@@ -17,7 +17,6 @@ from ..document.definition import Definition, Step
 from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
-from ..operations import Operation, build
 from ..operations.base import Check, Operation
 from ..operations.registry import build, names
 from ..support import commands

@@ -8,7 +8,7 @@ from typing import Any
 from ..document import collections as naming
 from ..errors import PlanBlockedError
 from ..operations.registry import OPERATIONS
-from ..support import neutral
+from ..support import commands, neutral
 from ..values import ejson
 
 Row = Mapping[str, Any]
@@ -62,15 +62,17 @@ def preview(found: Mapping[str, Any]) -> dict[str, Any]:
         )
     idle = migration["todo"] == "idle"
     finished = idle or (migration["state"] in _FINISHED and not _anew(migration))
-    verify = f"verify.yml -e migration={migration['id']}"
-    command = "repair.yml" if idle else verify if finished else migration["command"]
+    command = commands.carry_out(migration["id"], migration["name"])
+    if finished:
+        look = commands.command("verify", migration=migration["id"])
+        command = commands.command("repair") if idle else look
     return {
         "changed": not finished,
         **{key: migration[key] for key in ("name", "digest", "run")},
         "migration": migration["id"],
         "phase": migration["state"],
         "warnings": [] if finished or plan is None else plan["warnings"],
-        "next": f"ansible-playbook {command}",
+        "next": command,
         # What differs from the plan of a finished run is drift, and no run's business.
         **({} if finished or plan is None else {"plan": plan}),
     }

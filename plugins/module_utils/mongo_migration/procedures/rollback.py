@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from ..ledger.runs import Run
 from ..maintenance import mode
 from ..operations.registry import kind_of, open_journal
 from ..pace.pacer import Source
+from ..support import commands
 from ..support.progress import Sink
 from ..support.stop import StopSignal
 from . import authority as authorities
@@ -60,7 +60,7 @@ def plan(
         **_identity(document),
         "changed": any(would.values()),
         "plan": would,
-        "next": f"ansible-playbook rollback.yml -e migration={migration}",
+        "next": commands.roll_back(migration),
     }
 
 
@@ -152,7 +152,7 @@ def roll_back(
             **_outcome(owned.document, writer.journal),
             "plan": would,
             "elapsed": round(time.monotonic() - started, 1),
-            "next": f"ansible-playbook verify.yml -e migration={migration} -e expect=rolled_back",
+            "next": commands.command("verify", migration=migration, expect="rolled_back"),
         }
 
 
@@ -241,12 +241,11 @@ def _refuse_holes(document: Mapping[str, Any], journal: Journal) -> None:
         return
     if document.get("format", 1) == 1 and _is_accounted_for(document, journal):
         return  # 1.0 removed entries of what was never begun
-    backup = document.get("backup")
+    backup, backups = document.get("backup"), commands.command("backup", state="list")
     way = (
-        f"Restore the backup that was made before it: ansible-playbook restore.yml "
-        f"-e {shlex.quote(f'archive={backup}')}"
+        f"Restore the backup that was made before it: {commands.command('restore', archive=backup)}"
         if backup
-        else "The run names no backup; look for one from before it (status.yml, backup_dir)"
+        else f"The run names no backup; look for one from before it: {backups}"
     )
     raise MigrationError(
         f"{missing:,} of the {document['seq']:,} journal entries of run {document['_id']} are "
@@ -308,7 +307,7 @@ def _nothing(migration: str, document: Mapping[str, Any] | None) -> dict[str, An
         **_identity(document or never),
         "changed": False,
         "plan": {"restore": 0, "remove": 0, "drop": []},
-        "next": "ansible-playbook status.yml",
+        "next": commands.STATUS,
     }
 
 
@@ -323,7 +322,7 @@ def _refuse_if_built_upon(db: Database[dict[str, Any]], document: Mapping[str, A
         ):
             raise MigrationError(
                 f"Migration {other['migration']} builds on {document['migration']} and is "
-                f"{other['phase']}. Roll it back first: "
-                f"ansible-playbook rollback.yml -e migration={other['migration']}",
+                f"{other['phase']}. Roll it back first: {commands.roll_back(other['migration'])}",
                 blocked_by=other["migration"],
+                next=commands.roll_back(other["migration"]),
             )

@@ -130,7 +130,7 @@ def _add_migration(
         "state": state,
         "run": run["_id"] if run else None,
         "backup": run.get("backup") if run else None,
-        "command": definition.command,
+        "command": commands.carry_out(definition.id, definition.name),
         "todo": "nothing" if state == "verified" else "migrate",
         "changes": False,
     }

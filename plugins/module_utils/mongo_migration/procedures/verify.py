@@ -21,6 +21,7 @@ from ..maintenance import mode
 from ..operations.base import Check, Operation, Touched
 from ..operations.entries import Remaining
 from ..operations.registry import kind_of, open_journal
+from ..support import commands
 from ..support.progress import Meter, quiet
 from ..values import compare
 from ..values.digest import Digest
@@ -102,9 +103,9 @@ def _refuse_other_phase(
     if phase in allowed:
         return
     command = (
-        f"ansible-playbook {definition.command}"
+        commands.carry_out(definition.id, definition.name)
         if expect == "applied"
-        else f"ansible-playbook rollback.yml -e migration={definition.id}"
+        else commands.roll_back(definition.id)
     )
     raise MigrationError(
         f"Migration {definition.id} is {phase}, not {' or '.join(allowed)}: there is nothing to "

@@ -15,7 +15,6 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from .. import connection
-from ..document import collections
 from ..errors import InterruptedRunError, LeaseLostError, MigrationError
 from ..ledger import lease as leases
 from ..ledger import runs
@@ -26,7 +25,7 @@ from ..operations.reconcile import reconcile
 from ..operations.registry import open_journal
 from ..pace.pacer import Source, pacing
 from ..server import obstacles
-from ..support import retry
+from ..support import commands, retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
 
@@ -183,17 +182,18 @@ def _recorded(run: Run, phase: str, error: MigrationError) -> MigrationError:
 def explained(run: Run, error: MigrationError) -> MigrationError:
     """Return *error* with the run, its phase and the next command."""
     migration = run.document["migration"]
-    resume = (
-        f"ansible-playbook rollback.yml -e migration={migration}"
-        if run.phase == runs.ROLLING_BACK
-        else f"ansible-playbook {collections.command(migration, run.document['name'])}"
-    )
+    back = commands.roll_back(migration)
+    resume = back
+    if run.phase != runs.ROLLING_BACK:
+        resume = commands.carry_out(migration, run.document["name"])
+    way = f"Resume: {resume}; or undo: {back}"
+    if run.phase == runs.ROLLED_BACK:
+        way = f"Nothing is left to resume or to undo: {commands.STATUS}"
     counts = run.document["counts"]
     removed = f" and {counts['deleted']:,} removed" if counts.get("deleted") else ""
     return type(error)(
         f"{error.message}\nRun {run.id} is {run.phase}: {counts['modified']:,} modified and "
-        f"{counts['inserted']:,} inserted{removed}, all in the journal. Resume: {resume}; or undo: "
-        f"ansible-playbook rollback.yml -e migration={migration}",
+        f"{counts['inserted']:,} inserted{removed}, all in the journal. {way}",
         **{
             **error.details,
             "run": run.id,

@@ -37,3 +37,4 @@ def roll_back(migration: str, **more: Any) -> str:
 
 
 STATUS = command("status")
+STOP_WRITERS = command("maintenance", state="on")
