@@ -11,6 +11,7 @@ import yaml
 
 from ..document import variables
 from ..document.definition import Definition
+from ..support import commands as suggested
 from ..values import ejson
 
 Problem = Mapping[str, Any]
@@ -56,7 +57,7 @@ def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
     First the repairs, then the plan as it would be with the most careful choice for each setting.
     """
     problems = list(problems)
-    found = [f"ansible-playbook repair.yml -e repair={name}" for name in repairs(problems)]
+    found = [suggested.command("repair", repair=name) for name in repairs(problems)]
     careful = {
         name: next((value for value in values if value in _CAREFUL), values[0])
         for problem in problems
@@ -72,7 +73,8 @@ def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
         extra = json.dumps(
             {"migration_variables": {definition.id: ejson.to_plain({**chosen, **careful})}}
         )
-        found.append(f"ansible-playbook {definition.command} --check -e {shlex.quote(extra)}")
+        again = suggested.carry_out(definition.id, definition.name)
+        found.append(f"{again} --check -e {shlex.quote(extra)}")
     return found
 
 
