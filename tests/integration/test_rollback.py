@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import DatetimeMS, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import DatetimeMS, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, encode
 from bson.binary import Binary, UuidRepresentation
 from bson.code import Code
 from bson.dbref import DBRef
@@ -562,3 +562,39 @@ def test_without_transactions_a_conflict_stops_before_anything_is_written(alone:
     assert alone.content()[0]["items"] == before
     alone.roll_back("004")
     assert [company.value("items", identifier) for identifier in ids] == ["old", None, "old"]
+
+
+# -- large ids and documents -----------------------------------------------------------------
+
+
+def test_ids_and_documents_of_any_size_fit_the_journal(deployment: Deployment) -> None:
+    """Entries are bound by their bytes: of ids, of inserted documents, of conflicts."""
+    data = deployment.data
+    data["items"].insert_many([{"_id": f"{number:06}" + "x" * 1000} for number in range(9000)])
+    data["people"].insert_many([{"_id": n, "blob": "b" * 40_000} for n in range(500)])
+    document = """
+id: "950"
+name: large
+summary: Large ids, large documents.
+downtime: none
+steps:
+  - set_field: {collections: [items], field: kind, type: string, value: {value: a}}
+  - insert_for_each:
+      from: people
+      into: copies
+      key: [person]
+      document: {person: $_id, blob: $blob}
+"""
+    before = deployment.content()
+    deployment.batch_size = 20_000
+    deployment.migrate((document, "950-large.yml"))
+    sizes = [len(encode(entry)) for entry in deployment.journal()]
+    assert max(sizes) < 8 << 20
+    data["items"].update_many({}, {"$set": {"kind": "b"}})
+    data["copies"].update_many({}, {"$set": {"more": 1}})
+    undone = deployment.roll_back("950")
+    assert undone["conflict_count"] == 9500
+    assert data["copies"].count_documents({}) == 500
+    data["items"].update_many({}, {"$unset": {"kind": ""}})
+    data["copies"].drop()
+    assert deployment.content() == before

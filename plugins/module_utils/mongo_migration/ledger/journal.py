@@ -27,6 +27,9 @@ from ..document.collections import JOURNAL
 from .runs import MAJORITY
 from .state_format import FORMAT
 
+# What an entry may hold of documents, ids and values, in bytes. It is one document, of which
+# MongoDB allows 16 MB, and a rollback may add the ids of all of them as conflicts.
+MOST_BYTES = 7 << 20
 # What became of an entry whose step wasn't begun; nothing is to be undone.
 VOID = "void"
 

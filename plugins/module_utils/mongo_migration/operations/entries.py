@@ -120,6 +120,8 @@ class Revert:
     """What the undoing of one journal entry did, and met."""
 
     _MOST_SAMPLES = 100
+    # Samples are whole documents, which may be large.
+    _MOST_BYTES = 1 << 20
 
     def __init__(self, writer: Writer, entry: Entry, verb: str) -> None:
         self._writer = writer
@@ -127,6 +129,7 @@ class Revert:
         self._verb = verb
         self.count = 0
         self.conflicts: list[dict[str, Any]] = []
+        self._bytes = 0
 
     @property
     def comment(self) -> str:
@@ -137,18 +140,23 @@ class Revert:
         """Forget an attempt: a transaction may run its body more than once."""
         self.count = 0
         self.conflicts = []
+        self._bytes = 0
 
     def conflict(self, identity: Any, expected: Any, observed: Any, reason: str) -> None:
         """Note a document that doesn't hold what we wrote."""
-        self.conflicts.append(
-            {
-                "collection": self._entry["collection"],
-                "_id": identity,
-                "expected": expected,
-                "observed": observed,
-                "reason": reason,
-            }
-        )
+        told = {
+            "collection": self._entry["collection"],
+            "_id": identity,
+            "expected": expected,
+            "observed": observed,
+            "reason": reason,
+        }
+        size = len(bson.encode(told)) if len(self.conflicts) < self._MOST_SAMPLES else 0
+        if self._bytes + size > self._MOST_BYTES:
+            told |= {"expected": ejson.short(expected), "observed": ejson.short(observed)}
+        else:
+            self._bytes += size
+        self.conflicts.append(told)
 
     def refuse_if(self, wanted: bool) -> None:
         """Stop before anything of the entry is written, if there is a conflict and it is *wanted*.

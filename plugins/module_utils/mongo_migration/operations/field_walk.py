@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+import bson
+from bson.objectid import ObjectId
 from pymongo import UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
@@ -13,6 +15,7 @@ from pymongo.collection import Collection
 from ..document.value_sources import Found
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
+from ..ledger.journal import MOST_BYTES
 from ..support import commands
 from ..values import compare, ejson
 from ..values.digest import Digest
@@ -32,8 +35,6 @@ KIND = "set_field"
 _MOST_PASSES = 20
 # What a batch rewrites is in the server's cache until it is committed.
 _BATCH_BYTES = 64 << 20
-# A journal entry is one document, of which MongoDB allows 16 MB.
-_ENTRY_BYTES = 8 << 20
 # What is proved batch by batch is written in small ones, but read so many documents at a time: a
 # command costs the server as much as the reading of some hundred.
 _PAGE = 1000
@@ -177,7 +178,7 @@ class Walk:
     def _fitting(self, page: Page) -> tuple[Page, Grouped]:
         """Return so many of the first documents of *page* that they fit one journal entry."""
         found = self._grouping.of(page)
-        while found.bytes > _ENTRY_BYTES and len(page.ids) > 1:
+        while found.bytes + _bytes_of(page.ids) > MOST_BYTES and len(page.ids) > 1:
             page = page.part(0, len(page.ids) // 2)
             found = self._grouping.of(page)
         return page, found
@@ -300,6 +301,11 @@ class Walk:
             self._target.collection, self._rules.field, groups, comment=self._writer.comment
         )
         self._writer.journal.amend(self._writer.seq + 1, groups=groups)
+
+
+def _bytes_of(ids: list[Any]) -> int:
+    """Return about how many bytes *ids* take; most are of twelve, and then it is no work."""
+    return sum(20 if isinstance(i, (ObjectId, int)) else len(bson.encode({"i": i})) for i in ids)
 
 
 def _most_documents(collection: Collection[dict[str, Any]]) -> int:

@@ -18,7 +18,8 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
 from ..ledger.batches import Write, Writer
-from ..support.chunks import chunks
+from ..ledger.journal import MOST_BYTES
+from ..support.chunks import bounded, chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from . import unique_indexes
@@ -189,22 +190,20 @@ class InsertForEach(Operation):
         created = not self._scope.collections.exists(self._into_name)
         for computed in chunks(self._computed(), _BATCH):
             new = self._sort_out(computed).new
-            if not new:
-                continue
-            entry = {
-                "kind": KIND,
-                "step": self._step.index,
-                "collection": self._into.name,
-                "documents": new,
-                "referenced_by": self._referenced_by(),
-                "created_collection": created,
-            }
-
-            writer.commit(entry, self._insert(writer, new), position=here)
-            created = False
-            writer.meter.advance(
-                len(new), step=self._step.index, kind=KIND, collection=self._into_name
-            )
+            for some in bounded(new, lambda document: len(bson.encode(document)), MOST_BYTES):
+                entry = {
+                    "kind": KIND,
+                    "step": self._step.index,
+                    "collection": self._into.name,
+                    "documents": some,
+                    "referenced_by": self._referenced_by(),
+                    "created_collection": created,
+                }
+                writer.commit(entry, self._insert(writer, some), position=here)
+                created = False
+                writer.meter.advance(
+                    len(some), step=self._step.index, kind=KIND, collection=self._into_name
+                )
 
     def _insert(self, writer: Writer, documents: list[dict[str, Any]]) -> Write:
         def write(session: ClientSession | None) -> dict[str, int]:
