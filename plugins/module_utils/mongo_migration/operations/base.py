@@ -16,6 +16,14 @@ from ..ledger.batches import Writer
 Row = Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """Documents that a step writes, or complains of."""
+
+    selector: dict[str, Any]
+    field: str | None
+
+
 @dataclass(kw_only=True)
 class Plan:
     """What a step would do.
@@ -29,12 +37,18 @@ class Plan:
     problems: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     # What is needed to foresee the postconditions, and no part of the plan that people read.
-    changed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    changed: dict[str, list[Changed]] = field(default_factory=dict)  # by the real name
     settled: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def change(self, collection: str, selector: dict[str, Any]) -> None:
-        """Note that documents of *selector* in *collection* are written, or complained of."""
-        self.changed.setdefault(collection, []).append(selector)
+    def change(self, collection: str, selector: dict[str, Any], field: str | None = None) -> None:
+        """Note that in *collection* documents of *selector* are written, or complained of.
+
+        Args:
+            collection: the real name.
+            selector: a filter.
+            field: the one that changes; None where all of a document may.
+        """
+        self.changed.setdefault(collection, []).append(Changed(selector=selector, field=field))
 
     def settle(self, name: str, documents: list[dict[str, Any]]) -> None:
         """Note what *name* (the document's) also holds once the problems are settled."""

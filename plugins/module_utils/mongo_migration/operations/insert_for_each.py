@@ -262,6 +262,8 @@ class InsertForEach(Operation):
         if self._inputs:
             known = {name: self._input(rule) for name, rule in self._inputs.items()}
             body = {"$let": {"vars": known, "in": body}}
+        # An expression, in which true and 1 are values: in a projection they would name a path.
+        body = {"$let": {"vars": {}, "in": body}}
         stages = [*self._source_stages(), {"$project": {"_id": 0, "made": body}}]
         if each:
             stages.append({"$unwind": "$made"})

@@ -179,7 +179,7 @@ class MergeDuplicates(Operation):
         ids = [identity for group in merged for identity in (group.keep, *group.remove)]
         plan.change(self._collection.name, {"_id": {"$in": ids}})
         for collection, field in self._referenced:
-            plan.change(collection.name, {field: {"$in": ids}})
+            plan.change(collection.name, {field: {"$in": ids}}, field)
         return plan
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:

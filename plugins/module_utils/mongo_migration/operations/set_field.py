@@ -284,7 +284,9 @@ class SetField(Operation):
         )
         # Some that a policy leaves alone are known: nothing mends what is wrong with them.
         plan.change(
-            target.collection.name, {"$and": [mine, {"_id": {"$nin": tally.left(policies)}}]}
+            target.collection.name,
+            {"$and": [mine, {"_id": {"$nin": tally.left(policies)}}]},
+            self._rules.field,
         )
 
     def _plan_contradicted(self, tally: Tally, target: Target, referents: Referents) -> list[Any]:

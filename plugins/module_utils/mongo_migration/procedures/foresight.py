@@ -15,7 +15,7 @@ from ..document import variables
 from ..document.definition import Definition
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
-from ..operations.base import Check, Plan, Touched
+from ..operations.base import Changed, Check, Plan, Touched
 from ..support.chunks import chunks
 from ..values.compare import equal_token
 from . import conditions
@@ -30,9 +30,17 @@ _PLANNED = "_planned"
 class Future:
     """What the steps of a plan do to the collections."""
 
-    changed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by the real name
+    changed: dict[str, list[Changed]] = field(default_factory=dict)  # by the real name
     to_come: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by the document's name
     unknown: set[str] = field(default_factory=set)  # real names: anything may happen to them
+
+    def changes(self, collection: str, question: Any) -> list[dict[str, Any]]:
+        """Return filters for what changes in *collection* (its real name) and matters here."""
+        return [
+            item.selector
+            for item in self.changed.get(collection, ())
+            if item.field is None or _mentions(question, item.field)
+        ]
 
     def add(self, plan: Plan, touches: Iterable[Touched]) -> None:
         """Add what one step does."""
@@ -71,7 +79,7 @@ def judge(
             found = _Question(spec, kind, body, scope, future).answer()
         except DefinitionError as error:
             found = conditions.missing(spec, error)
-        if found is None or found.passed:
+        if found is None:
             continue
         said = f"{spec['name']}: {found.observed}"
         if found.severity == "warning":
@@ -81,8 +89,9 @@ def judge(
             {
                 "step": None,
                 "collection": body["in"],
-                "what": f"{said} already, which no step mends; the verification would fail",
-                "count": found.examined,
+                "what": f"{said}, and no step mends that: the verification would fail"
+                + (f". {found.detail}" if found.detail else ""),
+                "count": max(1, found.examined),
                 "samples": found.samples,
                 "policy": "postcondition",
                 "fix": spec.get("fix", "correct these documents first"),
@@ -132,7 +141,7 @@ class _Question:
         found = self._left(pipeline, to_come) if to_come else self._all(pipeline)
         if not found.count:
             return None
-        changed = any(self._future.changed.get(name) for name in read - {self._real})
+        changed = any(self._future.changes(name, pipeline) for name in read - {self._real})
         doubtful = changed or bool({self._real, *read} & self._future.unknown)
         return Check(
             name=self._spec["name"],
@@ -182,7 +191,7 @@ class _Question:
         )
 
     def _rows(self, pipeline: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        selectors = self._future.changed.get(self._real, [])
+        selectors = self._future.changes(self._real, pipeline)
         alone: list[dict[str, Any]] = [{"$match": {"$nor": selectors}}] if selectors else []
         if more := self._future.to_come.get(self._body["in"], []):
             alone.append({"$unionWith": {"pipeline": [_documents(more[:_MOST_PLANNED])]}})
@@ -196,7 +205,9 @@ class _Question:
         other = expected if isinstance(expected, dict) else None
         sides = [self._body, *([other] if other else [])]
         reals = {self._scope.collections.real_name(side["in"]) for side in sides}
-        if reals & self._future.unknown or any(self._future.changed.get(name) for name in reals):
+        if reals & self._future.unknown or any(
+            self._future.changes(name, self._body) for name in reals
+        ):
             return None
         found = self._counted(self._body)
         if other:
@@ -264,6 +275,17 @@ def _extended(
             {"$unset": _PLANNED},
         ]
     return stages
+
+
+def _mentions(tree: Any, field: str) -> bool:
+    """Return whether a pipeline looks at *field*, or at whole documents."""
+    if isinstance(tree, dict):
+        return any(_mentions(key, field) or _mentions(value, field) for key, value in tree.items())
+    if isinstance(tree, list):
+        return any(_mentions(item, field) for item in tree)
+    if not isinstance(tree, str):
+        return False
+    return tree.startswith(("$$ROOT", "$$CURRENT")) or tree.lstrip("$").split(".")[0] == field
 
 
 def _documents(documents: list[dict[str, Any]]) -> dict[str, Any]:
