@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import PlanBlockedError
+from mongo_migration.operations import insert_for_each
 
 from embedded.company import OWNER_FIELDS
 from tests.integration.test_migration_003 import (
@@ -281,3 +282,34 @@ def test_an_organization_as_text_is_told_with_the_repair_that_settles_it(site: D
     site.migrate("R04")
     round_trip(site)
     assert {period_of(site, identifier) for identifier in wrong} == {present}
+
+
+@pytest.mark.parametrize(("zone", "month"), [("Asia/Almaty", 4), ("America/Asuncion", 7)])
+def test_a_timezone_in_which_the_server_is_out_of_date_is_a_problem(
+    site: Deployment, at: At, zone: str, month: int
+):
+    at(AUTUMN)
+    organization(site, {"fiscalYearStart": 4, "timezone": "Asia/Kolkata"})
+    assert site.plan("003")["problems"] == []
+    organization(site, {"fiscalYearStart": month, "timezone": zone})
+    start = midnight(2026, month, zone)
+    parts = {"$dateFromParts": {"year": 2026, "month": month, "timezone": zone}}
+    (row,) = site.data.aggregate([{"$documents": [{}]}, {"$set": {"start": parts}}])
+    off = row["start"] != start  # depends on the server: today's tables are right
+    problems = site.plan("003")["problems"]
+    assert [item["policy"] for item in problems] == (["timezones"] if off else [])
+    assert all(zone in item["what"] for item in problems)
+
+
+def test_a_valid_timezone_that_the_server_does_not_know_is_not_called_invalid(
+    site: Deployment, at: At, monkeypatch: pytest.MonkeyPatch
+):
+    at(AUTUMN)
+    # As a server with an older table answers.
+    monkeypatch.setattr(
+        insert_for_each.InsertForEach, "_server_knows", lambda self, name: name != "Asia/Almaty"
+    )
+    wrong = organization(site, {"timezone": "Asia/Almaty"})
+    (problem,) = site.plan("003", invalid_settings="default")["problems"]
+    assert "is a valid timezone" in problem["what"]
+    assert problem["samples"] == [wrong]

@@ -22,7 +22,7 @@ from ..ledger.journal import MOST_BYTES
 from ..support.chunks import bounded, chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
-from . import unique_indexes
+from . import timezones, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .spans import Spans
 from .validators import Validator
@@ -43,6 +43,7 @@ class _Computed:
     document: dict[str, Any]
     instants: list[Any]
     boundaries: list[Any]
+    zones: list[Any]  # in which it was computed
 
 
 @dataclass(kw_only=True)
@@ -118,7 +119,9 @@ class InsertForEach(Operation):
         """Count what would be inserted and what exists, and find invalid inputs."""
         plan = Plan()
         self._plan_inputs(plan)
-        found = self._sort_out(self._computed())
+        instants: dict[str, set[datetime]] = {}
+        found = self._sort_out(_watched(self._computed(), instants))
+        self._plan_zones(plan, instants)
         self._plan_gaps(plan, found)
         planned = self._scope.planned.setdefault(self._into_name, [])
         planned += found.new
@@ -253,6 +256,9 @@ class InsertForEach(Operation):
             "document": self._options["document"],
             "instants": span.get("containing"),
             "boundaries": span.get("boundaries"),
+            "zones": [
+                f"$${name}" for name, rule in self._inputs.items() if rule["type"] == "timezone"
+            ],
         }
         if each := self._options.get("for_each"):
             body = {"$map": {"input": each["in"], "as": each["as"], "in": body}}
@@ -274,6 +280,7 @@ class InsertForEach(Operation):
                     "document": {"$first": "$made.document"},
                     "instants": {"$push": "$made.instants"},
                     "boundaries": {"$first": "$made.boundaries"},
+                    "zones": {"$first": "$made.zones"},
                 }
             },
             {"$sort": {"_id": 1}},
@@ -283,6 +290,7 @@ class InsertForEach(Operation):
                 document={"_id": ObjectId(), **row["document"]},
                 instants=list(_flat(row["instants"])),
                 boundaries=row["boundaries"] or [],
+                zones=row["zones"],
             )
 
     def _sort_out(self, computed: Iterable[_Computed]) -> _Sorted:
@@ -450,6 +458,27 @@ class InsertForEach(Operation):
             raise
         return True
 
+    def _plan_zones(self, plan: Plan, instants: dict[str, set[datetime]]) -> None:
+        """Find timezones in which the server computes by a table that is out of date."""
+        for name, some in instants.items():
+            wrong = timezones.differences(
+                self._into.database, name, some, comment=self._scope.comment
+            )
+            if wrong:
+                instant, minutes = wrong[0]
+                plan.problems.append(
+                    problem(
+                        step=self._step.index,
+                        collection=self._options["from"],
+                        what=f"the server's table of timezones is out of date: in {name} it is "
+                        f"{minutes:+} minutes off at {ejson.short(instant)}",
+                        count=len(wrong),
+                        samples=[at for at, _minutes in wrong[:_SAMPLES]],
+                        policy="timezones",
+                        fix=_TABLE,
+                    )
+                )
+
     def _plan_inputs(self, plan: Plan) -> None:
         policy = self._options.get("when_invalid", "fail")
         for name, rule in self._inputs.items():
@@ -479,6 +508,9 @@ class InsertForEach(Operation):
                 )
             )
             for row in rows:
+                if rule["type"] == "timezone" and _is_zone(row["_id"]):
+                    plan.problems.append(self._unknown_zone(row))
+                    continue
                 what = f"{name} is {ejson.short(row['_id'])}, which is no valid {_words(rule)}"
                 if policy == "default":
                     plan.warnings.append(
@@ -498,6 +530,18 @@ class InsertForEach(Operation):
                     )
                 )
 
+    def _unknown_zone(self, row: dict[str, Any]) -> dict[str, Any]:
+        return problem(
+            step=self._step.index,
+            collection=self._options["from"],
+            what=f"{ejson.short(row['_id'])} is a valid timezone, but the server's table doesn't "
+            "know it",
+            count=row["count"],
+            samples=[row["sample"]],
+            policy="timezones",
+            fix=_TABLE,
+        )
+
     # -- small things ------------------------------------------------------------------------
 
     def _referenced_by(self) -> list[dict[str, str]]:
@@ -510,6 +554,22 @@ class InsertForEach(Operation):
 
     def _label(self, document: dict[str, Any]) -> str:
         return ", ".join(f"{key} {ejson.short(document.get(key))}" for key in self._key)
+
+
+def _watched(
+    computed: Iterable[_Computed], instants: dict[str, set[datetime]]
+) -> Iterator[_Computed]:
+    """Yield what is *computed*, and note its *instants* by the timezone."""
+    for one in computed:
+        for name in filter(_is_zone, one.zones):
+            instants.setdefault(name, set()).update(
+                timezones.instants_of([one.document, one.boundaries])
+            )
+        yield one
+
+
+def _is_zone(name: Any) -> bool:
+    return isinstance(name, str) and timezones.zone(name) is not None
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:
@@ -525,6 +585,11 @@ def _named(instant: Any) -> str:
     return ejson.short(instant) if isinstance(instant, datetime) else "what it should"
 
 
+_TABLE = (
+    "give the server the present table (mongod --timeZoneInfo, from "
+    "https://downloads.mongodb.org/olson_tz_db/timezonedb-latest.zip), or update the tzdata here, "
+    "whichever is older"
+)
 _NO_VALUE = ["missing", "null", "undefined"]
 
 
