@@ -12,15 +12,14 @@ from pymongo import UpdateMany
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
-from ..document.value_sources import Found
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
 from ..ledger.journal import MOST_BYTES
 from ..support import commands
-from ..values import compare, ejson
+from ..values import ejson
 from ..values.digest import Digest
-from ..values.raw import raw_documents
 from . import candidates, contradictions, statements
+from .batch_proof import BatchProof, refuse_if_found_otherwise
 from .candidates import Page
 from .current_values import holding
 from .field_rules import Rules, Target
@@ -219,79 +218,25 @@ class Walk:
         of its own transaction. What the documents were is known from when they were read ahead:
         if that is true no more, the batch is read again, and once more in the transaction itself.
         """
-        target, field, comment = self._target, self._rules.field, self._writer.comment
-        collection = target.collection
-        ids = [identity for group in batch.groups for identity in group["ids"]]
-        page = batch.page
+        target, page = self._target, batch.page
         assert page is not None
         ahead = batch.rest if batch.count == len(page.ids) else None
-
-        def refuse_if_moved(session: ClientSession) -> None:
-            # The value was found for the owner that was read; it may be another one's by now.
-            if not target.source.inputs:
-                return
-            tokens = dict(zip(map(compare.hashable, page.ids), page.tokens, strict=True))
-            for row in collection.find(
-                {"_id": {"$in": ids}},
-                {"key": target.source.inputs},
-                session=session,
-                comment=comment,
-            ):
-                if not compare.same(
-                    row["key"], page.meaning(tokens[compare.hashable(row["_id"])])["key"]
-                ):
-                    raise StaleBatchError
-
-        def digest(session: ClientSession) -> Digest:
-            return Digest.of(
-                raw_documents(
-                    collection.database,
-                    collection.name,
-                    filter={"_id": {"$in": ids}},
-                    projection={field: 0},
-                    batch_size=len(ids) + 1,
-                    session=session,
-                    comment=comment,
-                )
-            )
-
-        def refuse_if_found_otherwise(session: ClientSession) -> None:
-            # The value was found a while ago, and an owner may have moved since: found once more,
-            # in the snapshot that the batch is written in.
-            values = {
-                compare.hashable(identity): group["value"]
-                for group in batch.groups
-                for identity in group["ids"]
-            }
-            wanted = {
-                token: values[compare.hashable(identity)]
-                for identity, token in zip(page.ids, page.tokens, strict=True)
-                if compare.hashable(identity) in values
-            }
-            source = target.anew(session)
-            keys = {token: page.meaning(token).get("key", []) for token in wanted}
-            source.prepare(keys.values())
-            for token, value in wanted.items():
-                answer = source.resolve(keys[token])
-                if not isinstance(answer, Found) or not compare.same(answer.value, value):
-                    raise StaleBatchError
+        proof = BatchProof(
+            collection=target.collection,
+            field=self._rules.field,
+            ids=[identity for group in batch.groups for identity in group["ids"]],
+            comment=self._writer.comment,
+        )
 
         def proved(session: ClientSession | None) -> dict[str, int]:
             assert session is not None  # without transactions, nothing is proved
-            refuse_if_found_otherwise(session)
+            refuse_if_found_otherwise(page, batch.groups, target.anew(session))
             if (before := ahead) is None:
-                refuse_if_moved(session)
-                before = digest(session)
+                proof.refuse_if_moved(page, target.source.inputs, session)
+                before = proof.rest(session)
             counts = write(session)
-            if digest(session) != before:
-                if ahead is not None:  # most likely by somebody else, since it was read
-                    raise StaleBatchError
-                raise MigrationError(
-                    f"{collection.name}: a batch changed more than {field}. It was not "
-                    "committed. This should be impossible; keep the evidence and tell the "
-                    "database admin."
-                )
-            return {**counts, "proved": len(ids)}
+            proof.refuse_other(before, session, read_ahead=ahead is not None)
+            return {**counts, "proved": len(proof.ids)}
 
         return proved
 
