@@ -57,10 +57,15 @@ def utc_now() -> datetime:
 
 
 def plan(client: MongoClient[dict[str, Any]], database: str, settings: Settings) -> dict[str, Any]:
-    """Return what a backup would take: documents, bytes, disk, seconds; nothing is written."""
+    """Return what a backup would take: documents, bytes, disk, seconds; nothing stays written.
+
+    Raises:
+        ArchiveError: no backup could be written to the folder.
+    """
     if settings.lock.recipients:
         Sealer(settings.lock)  # a mistyped key is said now, not when the writers have stopped
     store = Store(settings.folder)
+    linkless = store.try_out()
     found = catalog.read(client[database])
     sizes = catalog.sizes(client[database], found)
     size = sum(one for _, one in sizes.values())
@@ -71,9 +76,9 @@ def plan(client: MongoClient[dict[str, Any]], database: str, settings: Settings)
     free = store.free()
     seconds = round(size / rate, 1)
     topology = connection.inspect(client).topology
-    warnings = []
+    warnings = [linkless] if linkless else []
     if topology != "standalone":
-        warnings = _window_warnings(client, settings, seconds)
+        warnings += _window_warnings(client, settings, seconds)
     return {
         "database": database,
         "folder": str(settings.folder),
@@ -187,7 +192,10 @@ def back_up(
         )
         result = {
             "archive": str(made.archive),
-            "latest": str(settings.folder / (LATEST + (ENCRYPTED if sealer else ""))),
+            "latest": None
+            if made.unlinked
+            else str(settings.folder / (LATEST + (ENCRYPTED if sealer else ""))),
+            "warnings": [made.unlinked] if made.unlinked else [],
             "bytes": made.archive.stat().st_size,
             "verified": True,
             "encrypted": sealer is not None,
@@ -211,6 +219,7 @@ class _Made:
     """An archive that has its name, and its plain content."""
 
     archive: Path
+    unlinked: str | None  # why no link shows it, if none does
     manifest: Manifest
     reader: Reader
     dumped: float
@@ -245,8 +254,10 @@ def _make(
     description = None
     if sealer and spool:
         description = _seal(sealer, spool, file, path, manifest, now=now, progress=progress)
+    archive, unlinked = store.publish(file, path, taken, description)
     return _Made(
-        archive=store.publish(file, path, taken, description),
+        archive=archive,
+        unlinked=unlinked,
         manifest=manifest,
         reader=reader,
         dumped=dumped,
@@ -294,10 +305,11 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "filled up" if full else "failed"
+        remedy = "Make room" if full else "See to that"
         raise ArchiveError(
             f"{folder} {what} while the backup was written ({error.strerror}). The "
             "unfinished file was removed; earlier backups and the link to the latest are as they "
-            "were. Make room, or name another folder."
+            f"were. {remedy}, or name another folder."
         ) from error
 
 

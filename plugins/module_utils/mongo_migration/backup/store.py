@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import pwd
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -22,6 +25,12 @@ LATEST = "latest.tar.gz"
 PREFIX, SUFFIX = "backup-", ".tar.gz"
 ENCRYPTED = ".age"  # behind the name of an archive, and of the link to it
 _UNFINISHED = ".unfinished-"
+# Where a folder itself can't be locked: a network file system locks only what is open for writing.
+_LOCK = ".lock"
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# Where a folder can't be synchronized by itself, its file system does it with the files.
+_NO_LOCK = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 _STAMP = "%Y%m%d-%H%M%S"
 
 
@@ -55,19 +64,14 @@ class Store:
         """Make the folder, and remove what killed processes left; return what was removed.
 
         Raises:
-            ArchiveError: it can't be made or written.
+            ArchiveError: it can't be made or written, or somebody else may write there.
         """
         try:
+            # Whose mode it is to decide is who made it: one that exists is never changed.
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.folder.stat().st_uid == os.geteuid():
-                self.folder.chmod(0o700)
-            if not os.access(self.folder, os.W_OK | os.X_OK):
-                raise PermissionError(13, "permission denied")
         except OSError as error:
-            raise ArchiveError(
-                f"Backups can't be written to {self.folder}: {error.strerror}. Make the folder, "
-                "give it to the user that runs this, or name another one."
-            ) from error
+            raise self._unusable(error.strerror or str(error)) from error
+        self._require_ours()
         left = [path.name for path in sorted(self.folder.glob(f"{_UNFINISHED}*")) if _reap(path)]
         with self._locked():  # so that nobody is between naming a description and its archive
             for path in sorted(self.folder.glob(f"{PREFIX}*{ENCRYPTED}{sidecar.SUFFIX}")):
@@ -76,12 +80,70 @@ class Store:
                     left.append(path.name)
         return left
 
+    def try_out(self) -> str | None:
+        """Do in the folder what a backup will do, and leave nothing; return what it can do without.
+
+        Raises:
+            ArchiveError: something of it is refused, or somebody else may write there.
+        """
+        if not self.folder.exists():
+            parent = self._nearest()
+            if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+                raise self._unusable(f"it doesn't exist, and can't be made in {parent}")
+            return None
+        self._require_ours()
+        try:
+            with self.unfinished(lambda: datetime.now(UTC)) as (file, path), self._locked():
+                file.write(b"0")
+                file.flush()
+                os.fsync(file.fileno())
+                path.rename(path.with_name(f"{path.name}-renamed"))
+                path.with_name(f"{path.name}-renamed").rename(path)
+                self._sync()
+        except OSError as error:
+            raise self._unusable(f"trying to write there failed ({error.strerror})") from error
+        return self._link(self.folder / f"{_UNFINISHED}trial-{os.getpid()}", "nothing", keep=False)
+
+    def _require_ours(self) -> None:
+        """Require a folder where nobody else can put archives, or exchange them.
+
+        Raises:
+            ArchiveError: it isn't one; the message says what to do.
+        """
+        try:
+            found = self.folder.stat()
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise self._unusable("it isn't a folder")
+        if found.st_uid != os.geteuid():
+            raise self._unusable(
+                f"it belongs to the user {_user(found.st_uid)}, who could exchange archives there"
+            )
+        if found.st_mode & _OTHERS_MAY_WRITE:
+            raise ArchiveError(
+                f"Backups aren't kept in {self.folder}: others than its owner may write there, and "
+                "could exchange archives. If it is for backups alone: chmod go-w "
+                f"{shlex.quote(str(self.folder))}. Otherwise name a folder of its own in it."
+            )
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise self._unusable("permission denied")
+
+    def _unusable(self, reason: str) -> ArchiveError:
+        return ArchiveError(
+            f"Backups can't be written to {self.folder}: {reason}. Make the folder, "
+            "give it to the user that runs this, or name another one."
+        )
+
     def free(self) -> int:
         """Return the bytes that are left, of the nearest folder that exists."""
+        return shutil.disk_usage(self._nearest()).free
+
+    def _nearest(self) -> Path:
         folder = self.folder.absolute()
         while not folder.exists():
             folder = folder.parent
-        return shutil.disk_usage(folder).free
+        return folder
 
     @contextmanager
     def unfinished(self, now: Callable[[], datetime]) -> Iterator[tuple[BinaryIO, Path]]:
@@ -94,7 +156,6 @@ class Store:
         file = os.fdopen(descriptor, "w+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            os.fchmod(file.fileno(), 0o600)
             yield file, path
         finally:
             path.unlink(missing_ok=True)
@@ -105,10 +166,14 @@ class Store:
 
     def publish(
         self, file: BinaryIO, path: Path, taken: datetime, description: Sidecar | None = None
-    ) -> Path:
-        """Give a verified archive its name, and let the link show it; return the name.
+    ) -> tuple[Path, str | None]:
+        """Give a verified archive its name, and let the link show it.
 
         Everything is on disk before it is visible. The name is never taken from another archive.
+        What fails leaves nothing, but for the link: an archive is one without it.
+
+        Returns:
+            The name, and why no link shows it, if none does.
 
         Args:
             file: the archive.
@@ -128,9 +193,13 @@ class Store:
             if description is not None:
                 self._describe(final, description)
             path.rename(final)
-            self._sync()
-            self._point(final)
-        return final
+            try:
+                self._sync()
+            except OSError:
+                final.unlink()
+                sidecar.path_of(final).unlink(missing_ok=True)
+                raise
+            return final, self._point(final)
 
     def archives(self) -> list[Stored]:
         """Return the archives, newest first, each with what its manifest says."""
@@ -209,26 +278,58 @@ class Store:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Let one process at a time name and remove archives."""
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._open_for_locking()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
 
-    def _point(self, final: Path) -> None:
-        """Move the link in one step: a reader sees the old archive or the new one."""
-        new = self.folder / f"{_UNFINISHED}link-{os.getpid()}"
-        new.unlink(missing_ok=True)
-        new.symlink_to(final.name)
+    def _open_for_locking(self) -> int:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCK:
+                return descriptor  # somebody else has it
+            os.close(descriptor)
+            return os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return descriptor
+
+    def _point(self, final: Path) -> str | None:
+        """Move the link in one step: a reader sees the old archive or the new one.
+
+        Returns:
+            Why it doesn't show *final*, if it doesn't.
+        """
         # The name of the link tells what it shows. Of the two there is only one: an old archive
         # must not be taken for the latest.
         mine = self.folder / (LATEST + (ENCRYPTED if final.suffix == ENCRYPTED else ""))
-        new.rename(mine)
-        for link in self._links():
-            if link != mine:
-                link.unlink(missing_ok=True)
-        self._sync()
+        problem = self._link(mine, final.name, keep=True)
+        with suppress(OSError):
+            for link in self._links():
+                if link != mine or problem:
+                    link.unlink(missing_ok=True)
+            self._sync()
+        return problem
+
+    def _link(self, name: Path, target: str, *, keep: bool) -> str | None:
+        """Make the link *name*; return why that can't be done, if it can't."""
+        new = self.folder / f"{_UNFINISHED}link-{os.getpid()}"
+        try:
+            new.unlink(missing_ok=True)
+            new.symlink_to(target)
+            new.rename(name)
+            if not keep:
+                name.unlink()
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+            return (
+                f"{self.folder} takes no symbolic links ({error.strerror}), so there is no "
+                f"{LATEST}: name archives by their own names."
+            )
+        return None
 
     def _links(self) -> tuple[Path, Path]:
         return self.folder / LATEST, self.folder / f"{LATEST}{ENCRYPTED}"
@@ -249,8 +350,18 @@ class Store:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(descriptor)
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _encrypted(path: Path) -> Path:
@@ -275,15 +386,15 @@ def _about_encrypted(path: Path) -> About:
 
 def _reap(path: Path) -> bool:
     """Remove an unfinished file whose process is gone."""
-    with suppress(FileNotFoundError):
-        if stat.S_ISLNK(path.lstat().st_mode):
+    with suppress(OSError):
+        kind = path.lstat().st_mode
+        if stat.S_ISLNK(kind):
             path.unlink()
             return True
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
+        if not stat.S_ISREG(kind):
+            return False
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
             return True
     return False
