@@ -32,9 +32,19 @@ options:
       - V(list) lists what there is in O(dest), without connecting to a server.
       - V(external) runs O(external_command) instead, for organizations whose data are too large for
         an archive.
+      - V(relied_on) reads all of O(archive), and requires that it is of O(database) on this
+        deployment, and from before O(run) began.
     type: str
-    choices: [present, list, external]
+    choices: [present, list, external, relied_on]
     default: present
+  archive:
+    description:
+      - With O(state=relied_on), the archive that a run names as its backup.
+    type: path
+  run:
+    description:
+      - With O(state=relied_on), the id of that run.
+    type: str
   dest:
     description:
       - The folder that keeps the archives, on the host that runs this module. It is made if
@@ -199,7 +209,8 @@ archive:
   type: str
   sample: /backups/mongodb/backup-20261123-020533.tar.gz
 latest:
-  description: The link to the newest verified archive; with O(state=list), what it shows.
+  description: The link to the newest verified archive, null where the folder takes no links; with
+    O(state=list), what it shows.
   returned: always but in check mode
   type: str
   sample: /backups/mongodb/latest.tar.gz
@@ -373,6 +384,12 @@ plan:
       type: list
       elements: str
       sample: []
+newest:
+  description: The newest archive of O(database) that is intact, as in RV(backups); null if there is
+    none. Other databases may keep theirs in the same folder.
+  returned: with O(state=list)
+  type: dict
+  sample: {archive: /backups/mongodb/backup-20261123-020533.tar.gz, age_seconds: 3600}
 backups:
   description: The archives in the folder, newest first.
   returned: with O(state=list)
@@ -465,6 +482,7 @@ def list_backups(module: AnsibleModule) -> None:
 
     result = create.listing(
         Path(module.params["dest"]),
+        database=module.params["database"],
         now=create.utc_now(),
         progress=progress.sink(module.params["progress_file"]),
         verify=module.params["verify"],
@@ -481,6 +499,8 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     p = module.params
     if p["state"] == "external":
         return call(module)
+    if p["state"] == "relied_on":
+        return rely_on(client, module)
     settings = create.Settings(
         folder=Path(p["dest"]),
         retention=store.Retention(count=p["keep_count"], days=p["keep_days"]),
@@ -539,6 +559,17 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     return {"changed": True, **result}
 
 
+def rely_on(client: Any, module: AnsibleModule) -> dict[str, Any]:
+    """Require that the backup which a run names is what the run may rely on."""
+    from ansible.module_utils.mongo_migration.backup import belief
+    from ansible.module_utils.mongo_migration.support import progress
+
+    p = module.params
+    report = progress.sink(p["progress_file"])
+    belief.require(client, p["database"], Path(p["archive"]), p["run"], progress=report)
+    return {"changed": False, "archive": p["archive"], "verified": True}
+
+
 def call(module: AnsibleModule) -> dict[str, Any]:
     """Let another tool take the backup."""
     from ansible.module_utils.mongo_migration.backup import create, external
@@ -563,9 +594,11 @@ def main() -> None:
             **CHANGE_OPTIONS,
             "state": {
                 "type": "str",
-                "choices": ["present", "list", "external"],
+                "choices": ["present", "list", "external", "relied_on"],
                 "default": "present",
             },
+            "archive": {"type": "path"},
+            "run": {"type": "str"},
             "dest": {"type": "path", "default": "/backups/mongodb"},
             "keep_count": {"type": "int"},
             "keep_days": {"type": "float"},
@@ -585,7 +618,10 @@ def main() -> None:
             "external_timeout": {"type": "int", "default": 14400},
             "progress_file": {"type": "path"},
         },
-        required_if=[("state", "external", ["external_command"])],
+        required_if=[
+            ("state", "external", ["external_command"]),
+            ("state", "relied_on", ["archive", "run"]),
+        ],
         supports_check_mode=True,
         **CONNECTION_RULES,
     )

@@ -229,6 +229,7 @@ restore:
   sample:
     archive: /backups/mongodb/backup-20261123-020533.tar.gz
     next: ansible-playbook restore.yml -e archive=/backups/mongodb/backup-20261123-020533.tar.gz
+    safety_backup: /backups/mongodb/before-restore/backup-20261123-031502.tar.gz
 migration:
   description: The migration of O(definition).
   returned: with O(definition)

@@ -62,6 +62,11 @@ options:
       - The name of the database that is replaced. Without it, nothing is done, and the error says
         which writes would be lost.
     type: str
+  digest:
+    description:
+      - The RV(plan.digest) of the archive that was looked at and confirmed. Another one, which took
+        its place meanwhile, is refused.
+    type: str
   safety_backup:
     description:
       - Take a backup of the present data first, into the folder C(before-restore) of
@@ -268,6 +273,28 @@ plan:
       returned: always
       type: dict
       sample: {since: "2026-11-23T02:05:33Z", writes: {items: {inserted: 3}}}
+    digest:
+      description: SHA-256 over all of the backup, which tells it from any other.
+      returned: always
+      type: str
+      sample: 7c1f0e7f3b0a5f6f6a1b5a0a9d3f1f0f9d7f4c2b8a6e5d4c3b2a190817263544
+    free_bytes:
+      description: How much room the server's disk has; null where the user may not ask.
+      returned: always
+      type: int
+      sample: 85899345920
+    notes:
+      description: What a folder of mongodump holds that is left out or put in other words.
+      returned: always
+      type: list
+      elements: str
+      sample: ["oplog.bson isn't replayed: each collection comes back as of its own moment."]
+    warnings:
+      description: What to see to before, such as documents that have expired by a TTL index.
+      returned: in check mode
+      type: list
+      elements: str
+      sample: []
     confirmed:
       description: Whether O(confirm) names the database.
       returned: always
@@ -329,6 +356,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
         database=p["target_database"] or p["database"],
         source_database=p["source_database"] or p["database"],
         confirm=p["confirm"],
+        digest=p["digest"],
         safety_folder=Path(p["safety_dest"] or archive.parent) if p["safety_backup"] else None,
         safety_lock=safety_lock(module, source),
         check_space=p["check_space"],
@@ -336,10 +364,7 @@ def bring_back(client: Any, module: AnsibleModule, source: Any) -> dict[str, Any
     )
     report = progress.sink(p["progress_file"])
     if module.check_mode:
-        plan = restore.plan(client, source, settings)
-        # Before anybody is asked to stop writing, and not only after.
-        source.check(report)
-        return {"changed": True, "plan": plan}
+        return {"changed": True, "plan": restore.look(client, source, settings, progress=report)}
     asked = stop.listen()
     result = restore.restore(
         client,
@@ -372,6 +397,7 @@ def main() -> None:
             "target_database": {"type": "str"},
             "source_database": {"type": "str"},
             "confirm": {"type": "str"},
+            "digest": {"type": "str"},
             "safety_backup": {"type": "bool", "default": True},
             "safety_dest": {"type": "path"},
             "check_space": {"type": "bool", "default": True},

@@ -432,7 +432,11 @@ def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
         assert raised.value.details["next"] == command
         assert command in raised.value.message
     found = status.describe(**work, definition=document)
-    assert found["restore"] == {"archive": str(archive), "next": command}
+    assert found["restore"] == {
+        "archive": str(archive),
+        "next": command,
+        "safety_backup": None,
+    }
     assert any(command in problem for problem in found["problems"])
 
     backups.put_back(client, small.name, archive)

@@ -23,6 +23,7 @@ def write(
     chunk: int = 10,
     number: int = footer.FORMAT,
     indexes: Sequence[Mapping[str, Any]] = (),
+    set_name: str | None = None,
 ) -> Manifest:
     """Write an archive with *collections* to *path*, *chunk* documents a member.
 
@@ -50,7 +51,7 @@ def write(
             database=database,
             started=finished,
             finished=finished,
-            server={"version": "6.0.5", "topology": "replica_set"},
+            server={"version": "6.0.5", "topology": "replica_set", "set_name": set_name},
             consistent=True,
             reason=None,
             snapshot_time=finished,

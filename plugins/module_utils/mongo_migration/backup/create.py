@@ -66,6 +66,7 @@ def plan(client: MongoClient[dict[str, Any]], database: str, settings: Settings)
         Sealer(settings.lock)  # a mistyped key is said now, not when the writers have stopped
     store = Store(settings.folder)
     linkless = store.try_out()
+    server.require_unlocked(client)
     found = catalog.read(client[database])
     sizes = catalog.sizes(client[database], found)
     size = sum(one for _, one in sizes.values())
@@ -339,8 +340,15 @@ def _dump(
         )
 
 
-def listing(folder: Path, *, now: datetime, progress: Sink, verify: bool) -> dict[str, Any]:
-    """Return what archives there are, newest first.
+def listing(
+    folder: Path,
+    *,
+    now: datetime,
+    progress: Sink,
+    verify: bool,
+    database: str | None = None,
+) -> dict[str, Any]:
+    """Return what archives there are, newest first, and the newest good one of *database*.
 
     ``verified`` is true for an archive that was verified when it was written and has its full
     length and an intact manifest or description; with *verify*, all of it is read again now. Of an
@@ -372,7 +380,12 @@ def listing(folder: Path, *, now: datetime, progress: Sink, verify: bool) -> dic
                 "note": one.about.note if one.about else {},
             }
         )
-    return {"backups": backups, "latest": str(latest) if latest else None}
+    mine = [one for one in backups if one["verified"] and one["database"] == database]
+    return {
+        "backups": backups,
+        "latest": str(latest) if latest else None,
+        "newest": mine[0] if mine else None,
+    }
 
 
 def _read_again(one: Stored, progress: Sink) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from threading import Lock as Mutex
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..support import retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
 from . import catalog, compare, load, specs
+from .expiry import Expiry
 from .manifest import Collection
 from .names import LOADING, SPECIAL
 from .source import Source
@@ -71,6 +73,7 @@ class Loader:
         server: Server,
         held: Lease,
         *,
+        now: datetime,
         progress: Sink,
         patience: retry.Patience,
     ) -> None:
@@ -81,6 +84,7 @@ class Loader:
         self.progress = progress
         self.warnings: list[str] = []
         self.counted = 0
+        self._now = now
         self._patience = patience
         self._meter = self._phase("load")
         self._telling = Mutex()  # several collections are at work
@@ -125,24 +129,24 @@ class Loader:
         self.held.check()
         load.create(self.database, name, part.options)
         stored = part.stored_as(name)
+        expiry = Expiry(part.entry, self._now)
         digest = load.insert(
             self.database,
             stored,
-            self.source.batches(part.entry),
+            expiry.watch(self.source.batches(part.entry)),
             loaded=self._count(part),
             uuid=self.uuid_of(stored),
         )
         if part.entry.digest is None:  # an archive of an older format
             part.entry.digest = digest.hexdigest()
         compare.require(part.entry, digest, "in the archive")
+        self._warn(expiry.warning)
 
     def compare(self, part: Part, name: str) -> None:
         """Read back what was loaded."""
         self.held.check()
         digest = load.digest_of(self.database, part.stored_as(name), read=self._count(part))
-        note = compare.require_loaded(self.source, part.entry, digest)
-        if note and note not in self.warnings:
-            self.warnings.append(note)
+        self._warn(compare.require_loaded(self.source, part.entry, digest))
 
     def index(self, part: Part, name: str) -> None:
         """Build the indexes, and compare them and the options with the backup's."""
@@ -162,9 +166,7 @@ class Loader:
         text = f"{part.entry.name}: {'; '.join(problems)}"
         theirs = self.source.manifest.server.get("version", "").split(".")[:2]
         if theirs != self.server.version.split(".")[:2]:
-            text = f"{text} (backup of another server version)"
-            if text not in self.warnings:
-                self.warnings.append(text)
+            self._warn(f"{text} (backup of another server version)")
             return
         raise ArchiveError(f"The restored collection isn't what it was: {text}.", problems=problems)
 
@@ -207,6 +209,10 @@ class Loader:
     def never_stop(self) -> None:
         """From here on, only going on to the end is safe."""
         self._patience = replace(self._patience, stop=StopSignal())
+
+    def _warn(self, text: str | None) -> None:
+        if text and text not in self.warnings:
+            self.warnings.append(text)
 
     def _parts(self) -> list[Part]:
         parts = []

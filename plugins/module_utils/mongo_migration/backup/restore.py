@@ -36,7 +36,7 @@ from ..server import obstacles
 from ..support import commands, privileges, retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal
-from . import catalog, create, losses, names
+from . import catalog, create, expiry, losses, names, server
 from .crypt import Lock
 from .loading import Loader, Part
 from .replacing import Replacement
@@ -71,6 +71,7 @@ def plan(client: MongoClient[dict[str, Any]], source: Source, settings: Settings
             what can't be restored into this database.
     """
     _check_origin(source, settings)
+    server.require_unlocked(client)
     database = client[settings.database]
     present = {one.name: one for one in catalog.read(database)}
     counts = catalog.sizes(database, list(present.values()))
@@ -132,10 +133,10 @@ def restore(
     """
     began = clock()
     asked = stop or StopSignal()
-    server = connection.inspect(client)
+    deployment = connection.inspect(client)
     database = client[settings.database]
     expected = plan(client, source, settings)
-    if server.topology == "sharded":
+    if deployment.topology == "sharded":
         raise ArchiveError(
             "Restoring into a sharded cluster isn't supported: collections would come back "
             "unsharded. Restore into a replica set, or use mongorestore on the unpacked archive."
@@ -149,7 +150,9 @@ def restore(
     with hold(database) as held:
         safety = _safety_backup(client, settings, expected, progress=progress, now=now)
         patience = retry.Patience.telling(progress, "load", settings.retry_seconds, asked)
-        loader = Loader(database, source, server, held, progress=progress, patience=patience)
+        loader = Loader(
+            database, source, deployment, held, now=now(), progress=progress, patience=patience
+        )
 
         def load() -> tuple[list[Part], State]:
             with loader.undone_on_failure():
@@ -187,6 +190,27 @@ def restore(
         "warnings": [*source.notes, *loader.warnings],
         "elapsed": round(clock() - began, 3),
     }
+
+
+def look(
+    client: MongoClient[dict[str, Any]],
+    source: Source,
+    settings: Settings,
+    *,
+    progress: Sink,
+    now: Callable[[], datetime] = create.utc_now,
+) -> dict[str, Any]:
+    """Return :func:`plan` after reading all of the backup; nothing is written.
+
+    Raises:
+        ArchiveError: it is damaged, or :func:`restore` would refuse it before it begins.
+    """
+    expected = plan(client, source, settings)
+    if settings.check_space:
+        check_space(expected)
+    # Before anybody is asked to stop writing, and not only after.
+    source.check(progress)
+    return {**expected, "warnings": expiry.warnings(source, now(), progress)}
 
 
 def _replace(

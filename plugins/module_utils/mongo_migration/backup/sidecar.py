@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArchiveError
+from . import bounded
 from .manifest import Manifest
 
 SUFFIX = ".json"
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class About:
     documents: int
     size: int
     note: dict[str, Any] = field(default_factory=dict)
+    server: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest) -> About:
@@ -65,15 +69,37 @@ def read(archive: Path) -> Sidecar:
     """
     path = path_of(archive)
     try:
-        whole = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            whole = bounded.parse_json(bounded.read(file, _MOST_BYTES))
         about = About(**whole.pop("about"))
         found = Sidecar(about=about, **whole)
+        _check(found)
     except FileNotFoundError as error:
         raise ArchiveError(
             f"{path.name}, the description of the encrypted archive, isn't beside it. Copy both."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(f"{path} can't be read: {error}.") from error
-    if not isinstance(found.key, str | None) or not isinstance(found.sha256, str):
-        raise ArchiveError(f"{path} can't be read: it isn't a description of an archive.")
     return found
+
+
+def _check(found: Sidecar) -> None:
+    """Require every value to be of its kind.
+
+    Raises:
+        TypeError: one isn't.
+        ValueError: a time isn't one.
+    """
+    about = found.about
+    texts = (found.sha256, found.verified, found.key or "", about.database, about.started)
+    numbers = (found.length, about.documents, about.size)
+    if not (
+        all(isinstance(one, str) for one in (*texts, about.finished))
+        and all(isinstance(one, int) and one >= 0 for one in numbers)
+        and isinstance(about.note, dict)
+        and isinstance(about.server, dict)
+    ):
+        raise TypeError("it isn't a description of an archive")
+    for moment in (about.started, about.finished):
+        if datetime.fromisoformat(moment).tzinfo is None:
+            raise ValueError("a time in it has no zone")

@@ -16,17 +16,23 @@ from ..support import commands
 
 MARK = "restore"
 REPLACING = "replacing"
+_FIELDS = {"archive": 1, "source": 1, "safety_backup": 1}
 
 
 def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
     """Return what was being restored, and the command that completes it; None if nothing was."""
-    found = database[STATE].find_one({"_id": MARK, "phase": REPLACING})
+    found = database[STATE].find_one({"_id": MARK, "phase": REPLACING}, _FIELDS)
     if found is None:
         return None
+    safety = found.get("safety_backup")
     archive, source = str(found.get("archive", "")), str(found.get("source", database.name))
     # Not into the database that the archive is of.
     target = {"target_database": database.name} if source != database.name else {}
-    return {"archive": archive, "next": commands.command("restore", archive=archive, **target)}
+    return {
+        "archive": archive,
+        "next": commands.command("restore", archive=archive, **target),
+        "safety_backup": safety if isinstance(safety, str) else None,
+    }
 
 
 def refuse(database: Database[dict[str, Any]]) -> None:
@@ -41,7 +47,14 @@ def refuse(database: Database[dict[str, Any]]) -> None:
     raise MigrationError(
         f"A restore of {found['archive']} ended while it was replacing collections of "
         f"'{database.name}': some are of the backup, some are not, and nothing may build on that. "
-        f"Complete it first (unless it is still at work: {commands.STATUS}). Next: {found['next']}",
+        f"Complete it first (unless it is still at work: {commands.STATUS}). {_before(found)}"
+        f"Next: {found['next']}",
         archive=found["archive"],
         next=found["next"],
     )
+
+
+def _before(found: dict[str, Any]) -> str:
+    if found["safety_backup"] is None:
+        return ""
+    return f"What was there before is in the safety backup {found['safety_backup']}. "
