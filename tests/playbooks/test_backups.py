@@ -147,6 +147,7 @@ def test_a_restore_that_fails_before_it_replaces_anything_says_so(place: Site):
     failed = place.run(
         "restore.yml", "-e", f"archive={archive}", "-e", f"confirm={place.database.name}"
     )
+    checked = place.run("restore.yml", "--check", "-e", "archive=nothing.tar.gz")
     opened = place.run("maintenance.yml", "-e", "state=off")
 
     assert failed.code == 2
@@ -155,6 +156,11 @@ def test_a_restore_that_fails_before_it_replaces_anything_says_so(place: Site):
     assert "maintenance.yml" in words
     assert failed.application_in_maintenance
     assert differences(before, failed.data) == []
+    # It is on, whoever switched it.
+    assert checked.code == 2
+    words = " ".join(checked.output.split())
+    assert "Maintenance mode was on before this run, and stays ON." in words
+    assert "data Nothing was written." in words
     assert opened.code == 0, opened.output
     assert not opened.application_in_maintenance
 
