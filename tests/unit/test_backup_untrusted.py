@@ -220,7 +220,7 @@ def test_metadata_that_unpack_to_gigabytes_are_refused(tmp_path: Path) -> None:
         ({"a": "1"}, {}, {"a": 1}),
         ({"a": "-1"}, {}, {"a": -1}),
         ({"a": True, "b": 0, "c": None}, {}, {"a": 1, "b": 1, "c": 1}),
-        ({"a": True}, {"v": 1}, {"a": True}),  # which servers still take
+        ({"a": True}, {"v": 1}, {"a": 1}),
         ({"a": 1}, {"v": 0, "background": "1", "safe": None, "ns": "shop.items"}, {"a": 1}),
         ({"a": 1}, {"unique": 1, "sparse": "true", "dropDups": True}, {"a": 1}),
         ({"a": "2d"}, {"bits": "26", "min": -180, "max": 180}, {"a": "2d"}),
@@ -238,6 +238,17 @@ def test_what_old_servers_took_is_put_in_todays_words(
     assert {"safe", "ns", "dropDups"}.isdisjoint(index)
     for flag in ("unique", "sparse", "background"):
         assert index.get(flag) in (None, True)
+
+
+def test_an_index_that_outlived_its_server_version_is_restorable() -> None:
+    """Servers keep what older ones made, and refuse to make it anew."""
+    index = {"v": 1, "key": {"a": True, "b": 0, "c": "2d", "d": -1.0}, "name": "i", "safe": None}
+
+    options, (made,) = specs.restorable({"temp": True, "autoIndexId": True}, [index])
+
+    assert options == {}
+    assert made == {"v": 1, "key": {"a": 1, "b": 1, "c": "2d", "d": -1.0}, "name": "i"}
+    assert type(made["key"]["a"]) is int
 
 
 def test_options_of_old_dumps_are_put_in_todays_words(tmp_path: Path) -> None:

@@ -88,9 +88,14 @@ def read(database: Database[Any]) -> list[Found]:
     return sorted(found, key=lambda one: one.name)
 
 
+def every_name(database: Database[Any]) -> set[str]:
+    """Return the names of all that is there, without a look at it."""
+    return {one["name"] for one in _listed(database, {})}
+
+
 def leftovers(database: Database[Any]) -> list[str]:
     """Return the names of what restores loaded that aren't over, or didn't come to their end."""
-    return [one["name"] for one in _listed(database, {}) if one["name"].startswith(LOADING)]
+    return sorted(name for name in every_name(database) if name.startswith(LOADING))
 
 
 def read_one(database: Database[Any], name: str) -> Found | None:

@@ -73,9 +73,9 @@ def plan(client: MongoClient[dict[str, Any]], source: Source, settings: Settings
     _check_origin(source, settings)
     server.require_unlocked(client)
     database = client[settings.database]
+    _check_special(database, source)
     present = {one.name: one for one in catalog.read(database)}
     counts = catalog.sizes(database, list(present.values()))
-    _check_special(database, {*present, *(one.name for one in source.manifest.collections)})
     backup = {one.name: one for one in source.manifest.collections}
     collections = [
         {
@@ -311,12 +311,13 @@ def _check_origin(source: Source, settings: Settings) -> None:
             )
 
 
-def _check_special(database: Database[dict[str, Any]], every: set[str]) -> None:
+def _check_special(database: Database[dict[str, Any]], source: Source) -> None:
     """Refuse where documents can't be exchanged whose collection can't be renamed.
 
     Roles that name all collections of a database leave these out.
     """
-    for name in sorted(names.SPECIAL & every):
+    backup = {one.name for one in source.manifest.collections}
+    for name in sorted(names.SPECIAL & (backup | catalog.every_name(database))):
         lacking = privileges.missing(database, name, ("find", "insert", "remove"))
         if lacking:
             raise ArchiveError(

@@ -78,11 +78,19 @@ def restorable(
     """Return both without what servers keep of the past, but refuse to make anew."""
     return (
         {key: value for key, value in options.items() if key not in ("autoIndexId", "temp")},
-        [
-            {key: value for key, value in one.items() if key not in _PAST_INDEX_OPTIONS}
-            for one in indexes
-        ],
+        [_restorable_index(one) for one in indexes],
     )
+
+
+def _restorable_index(index: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in index.items() if key not in _PAST_INDEX_OPTIONS}
+    key = {
+        field: value if isinstance(value, str) else _direction("", field, value)
+        for field, value in index["key"].items()
+    }
+    if any(not _same(key[field], value) for field, value in index["key"].items()):
+        kept["key"] = key
+    return kept
 
 
 def normalized(
@@ -147,7 +155,7 @@ def _index(index: Mapping[str, Any], told: Callable[[str], None]) -> dict[str, A
         else:
             kept[option] = value
     _set_version(where, kept, told)
-    kept["key"] = _key(where, kept.get("key"), kept["v"], told)
+    kept["key"] = _key(where, kept.get("key"), told)
     if "expireAfterSeconds" in kept:
         seconds = _number(f"{where}: expireAfterSeconds", kept["expireAfterSeconds"])
         if not 0 <= seconds <= _LONGEST:
@@ -166,18 +174,12 @@ def _set_version(where: str, kept: dict[str, Any], told: Callable[[str], None]) 
     kept["v"] = version
 
 
-def _key(where: str, key: Any, version: int, told: Callable[[str], None]) -> dict[str, Any]:
+def _key(where: str, key: Any, told: Callable[[str], None]) -> dict[str, Any]:
     if not isinstance(key, Mapping) or not key:
         raise ValueError(f"{where} has no key")
     if "geoHaystack" in key.values():
         raise ValueError(f"{where} is a geoHaystack index, which no server makes any more")
-    found = {
-        # Of version 1, servers still take what they used to.
-        field: value
-        if version < _NEWEST and not isinstance(value, str)
-        else _direction(where, field, value)
-        for field, value in key.items()
-    }
+    found = {field: _direction(where, field, value) for field, value in key.items()}
     changed = [field for field in key if not _same(key[field], found[field])]
     if changed:
         told(f"of {where}, the key's {', '.join(changed)} is written as servers of today have it")
@@ -193,8 +195,8 @@ def _direction(where: str, field: str, value: Any) -> Any:
             raise ValueError(f"{where} has the kind {value!r} for {field}, which isn't known")
         value = float(value)
         return -1 if value < 0 else 1
-    if isinstance(value, Decimal128):
-        value = float(value.to_decimal())
+    if isinstance(value, Decimal128) and value.to_decimal():
+        return value if value.to_decimal().is_finite() else 1
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 1
     if math.isnan(value) or value == 0:
