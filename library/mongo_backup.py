@@ -48,7 +48,8 @@ options:
   dest:
     description:
       - The folder that keeps the archives, on the host that runs this module. It is made if
-        needed, with mode 0700; archives have mode 0600.
+        needed, with mode 0700; archives have mode 0600. One that exists keeps its mode; it is
+        refused if it is another user's, or if others may write there.
     type: path
     default: /backups/mongodb
   keep_count:
@@ -73,7 +74,7 @@ options:
     description:
       - On a standalone server, block all writes of the server during the backup, so that it is of
         one point in time. Needs the privileges C(fsync) and C(unlock). If this process is killed,
-        the server stays blocked until C(db.fsyncUnlock()).
+        the server stays blocked until C(db.fsyncUnlock()); the next backup or restore says so.
     type: bool
     default: false
   snapshot_window:
@@ -105,8 +106,8 @@ options:
     description:
       - V(manifest) reads all of the archive again and holds it to its checksums, hashes, counts and
         digests, before it gets its name.
-      - V(drill) then restores it into O(drill_database) too, compares that with the manifest, and
-        drops it. Only this proves that it restores. The archive stays if the drill fails, but the
+      - V(drill) then restores it into O(drill_database) too, over collections of the same names,
+        compares that with the manifest, and drops it. Only this proves that it restores. The archive stays if the drill fails, but the
         task fails.
     type: str
     choices: [manifest, drill]
@@ -142,7 +143,8 @@ attributes:
   check_mode:
     description: Says what it would do, and writes nothing.
     support: full
-    details: Returns RV(plan), what a backup would take in bytes, seconds and disk.
+    details: Returns RV(plan), what a backup would take in bytes, seconds and disk. Writes, locks and
+      removes a small file in O(dest), if it exists, to see whether it can.
   diff_mode:
     description: Returns what differs.
     support: none

@@ -23,7 +23,8 @@ options:
   archive:
     description:
       - The archive, as M(mongo_backup) made it, or a link to it. A folder is taken as one that
-        C(mongodump) made, with or without C(--gzip); it holds no hashes to compare with.
+        C(mongodump) made, with or without C(--gzip); it holds no hashes to compare with. What
+        servers of today refuse in it is put in their words, or refused by name at once.
       - An encrypted archive is decrypted into a scratch file without a name, which is itself
         encrypted and needs as much room as the archive, beside it or in C(TMPDIR).
     type: path
