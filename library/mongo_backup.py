@@ -107,8 +107,8 @@ options:
       - V(manifest) reads all of the archive again and holds it to its checksums, hashes, counts and
         digests, before it gets its name.
       - V(drill) then restores it into O(drill_database) too, over collections of the same names,
-        compares that with the manifest, and drops it. Only this proves that it restores. The archive stays if the drill fails, but the
-        task fails.
+        compares that with the manifest, and drops it. Only this proves that it restores. The
+        archive stays if the drill fails, but the task fails.
     type: str
     choices: [manifest, drill]
     default: manifest
@@ -143,8 +143,8 @@ attributes:
   check_mode:
     description: Says what it would do, and writes nothing.
     support: full
-    details: Returns RV(plan), what a backup would take in bytes, seconds and disk. Writes, locks and
-      removes a small file in O(dest), if it exists, to see whether it can.
+    details: Returns RV(plan), what a backup would take in bytes, seconds and disk. Writes, locks
+      and removes a small file in O(dest), if it exists, to see whether it can.
   diff_mode:
     description: Returns what differs.
     support: none
