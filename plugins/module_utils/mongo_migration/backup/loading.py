@@ -178,12 +178,14 @@ class Loader:
 
     def await_majority(self) -> None:
         """Wait until a majority has what was loaded: reads at that level then see all of it."""
-        if self.server.topology == "standalone":
-            return
+        if self.server.topology != "standalone":
+            self.persist(self.confirm)
+
+    def confirm(self) -> None:
+        """Ask a majority once whether it has all that was done before."""
         # A majority is waited for only by what changes something.
         name = f"{loading_prefix(self.held)}majority"
-        confirmed = self.database[name].with_options(write_concern=MAJORITY)
-        self.persist(lambda: confirmed.insert_one({}))
+        self.database[name].with_options(write_concern=MAJORITY).insert_one({})
 
     def persist(self, attempt: Callable[[], object]) -> None:
         """Do *attempt*, which may be done twice, again while a majority or a primary is missing."""

@@ -67,8 +67,19 @@ class Replacement:
         there = catalog.read_one(self._database, part.entry.name)
         if there is not None and there.type != "collection":
             self._drop(part.entry.name)  # can't be renamed over
-        self._held.check()
-        rename(self._database, part.loading, part.entry.name)
+        sent = False
+
+        def put() -> None:
+            nonlocal sent
+            self._held.check()
+            # It was done before, if a majority was slow or the primary lost: see that it stays so.
+            if sent and catalog.read_one(self._database, part.loading) is None:
+                self._loader.confirm()
+                return
+            sent = True
+            rename(self._database, part.loading, part.entry.name)
+
+        self._loader.persist(put)
 
     def _replace(self, part: Part) -> None:
         """Replace what can't be renamed: a view, a time series, `system.js`."""

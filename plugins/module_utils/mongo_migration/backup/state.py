@@ -16,11 +16,10 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from ..document.collections import STATE
-from ..errors import ArchiveError, LeaseLostError
+from ..errors import ArchiveError
 from ..ledger import partial_restore, transaction
-from ..ledger.lease import LEASE_ID, Lease
+from ..ledger.lease import LEASE_ID
 from ..ledger.runs import MAJORITY
-from ..support import commands
 from ..values.raw import raw_batches
 from . import catalog, load
 from .loading import Loader, Part, loading_prefix, rename
@@ -133,7 +132,7 @@ class State:
         """Do *body* in a transaction that stands only if the lease is still ours."""
 
         def proved(session: ClientSession) -> None:
-            prove(self._plain(), self._held, session)
+            self._held.prove(session)
             body(session)
 
         self._loader.persist(lambda: transaction.run(self._held.session, proved, self._held.check))
@@ -143,20 +142,3 @@ class State:
 
     def _state(self) -> Any:
         return self._database[STATE].with_options(write_concern=MAJORITY)
-
-
-def prove(state: Any, held: Lease, session: ClientSession) -> None:
-    """Make a transaction stand only if the lease is still ours when it is committed.
-
-    Raises:
-        LeaseLostError: it isn't.
-    """
-    # A write, so that another one's taking conflicts with it.
-    mine = {"_id": LEASE_ID, "token": held.token}
-    if not state.update_one(mine, {"$inc": {"proofs": 1}}, session=session).matched_count:
-        raise LeaseLostError(
-            "This process lost its lease to another one while it restored; nothing of it was "
-            f"written since. Run {commands.STATUS} to see who works now.",
-            token=held.token,
-            next=commands.STATUS,
-        )
