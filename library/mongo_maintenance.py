@@ -36,6 +36,14 @@ options:
     type: str
     choices: [auto, required, never]
     default: auto
+  applications:
+    description:
+      - Hosts whose application was told of maintenance mode, or with O(phase=begin) will be. With
+        O(state=on), where the write block isn't used and there is no such host either, nothing
+        would keep writers out, and the task fails.
+    type: list
+    elements: str
+    default: []
   phase:
     description:
       - A switch takes a while, as every application has to be told. With V(begin) it is recorded
@@ -123,6 +131,7 @@ EXAMPLES = r"""
     state: "on"
     reason: migration 004
     write_block: required
+    applications: [app1, app2]
     drain:
       seconds: 120
       policy: fail
@@ -266,6 +275,7 @@ def switch(client: Any, module: AnsibleModule) -> dict[str, Any]:
         change=p["change"],
         operator=module_runner.operator(),
         write_block=p["write_block"],
+        applications=p["applications"],
         phase=p["phase"],
         drained=drain.Settings(**p["drain"]) if p["drain"] else None,
         probe=connection.connect_as(p, p["probe_uri"]) if wants_proof else None,
@@ -287,6 +297,7 @@ def main() -> None:
                 "choices": ["auto", "required", "never"],
                 "default": "auto",
             },
+            "applications": {"type": "list", "elements": "str", "default": []},
             "phase": {"type": "str", "choices": ["begin", "complete"], "default": "complete"},
             "drain": {
                 "type": "dict",

@@ -210,7 +210,8 @@ lease:
     token: 7
 maintenance:
   description: The last switch of maintenance mode; C(switching) stands there while one is under way
-    or was killed on its way.
+    or was killed on its way. C(holds) says whether something still keeps writers out; where nothing
+    does, they don't count as stopped.
   returned: success; null if it was never switched
   type: dict
   sample:
@@ -220,6 +221,8 @@ maintenance:
     reason: migration 004
     change: {ticket: CHG-1042}
     write_block: true
+    applications: [app1, app2]
+    holds: true
     seconds: 75
 restore:
   description: The restore that ended while it was replacing collections, so that the database is a

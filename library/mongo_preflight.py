@@ -22,6 +22,19 @@ options:
       - From when on an operation is long.
     type: float
     default: 10.0
+  maintenance:
+    description:
+      - Whether the migration will run in maintenance mode. V(auto) follows its C(downtime).
+    type: str
+    choices: [auto, "on", "off"]
+    default: auto
+  applications:
+    description:
+      - Hosts whose application will be told of maintenance mode. Without one, only the server's
+        write block can keep writers out.
+    type: list
+    elements: str
+    default: []
   write_block:
     description:
       - How maintenance mode will use the server's write block.
@@ -138,7 +151,12 @@ def examine(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
         definition=definition,
         thresholds=p["thresholds"],
         long_operation_seconds=p["long_operation_seconds"],
-        write_block=p["write_block"],
+        maintenance=preflight.Maintenance(
+            needed=p["maintenance"] == "on"
+            or (p["maintenance"] == "auto" and definition.downtime != "none"),
+            write_block=p["write_block"],
+            applications=p["applications"],
+        ),
     )
     return plan_text.illustrate(found)
 
@@ -150,6 +168,8 @@ def main() -> None:
             **DEFINITION_OPTIONS,
             "thresholds": {"type": "dict", "default": {}},
             "long_operation_seconds": {"type": "float", "default": 10.0},
+            "maintenance": {"type": "str", "choices": ["auto", "on", "off"], "default": "auto"},
+            "applications": {"type": "list", "elements": "str", "default": []},
             "write_block": {
                 "type": "str",
                 "choices": ["auto", "required", "never"],

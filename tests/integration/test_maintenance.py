@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from mongo_migration.maintenance import mode
+from mongo_migration.maintenance import write_block as blocks
 from mongo_migration.maintenance.mode import MaintenanceError
+from mongo_migration.procedures import preflight
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from embedded.mongod import ReplicaSet, Standalone
+from tests.support.migrations import Deployment
 
 Client = MongoClient[dict[str, Any]]
 Data = Database[dict[str, Any]]
@@ -77,7 +80,7 @@ def test_on_blocks_ordinary_users_and_lets_the_migrator_write(
 
     assert result["changed"]
     assert result["write_block"]
-    assert mode.write_block_is_on(migrator) is True
+    assert blocks.write_block_is_on(migrator) is True
     with pytest.raises(OperationFailure) as refused:
         app[database.name].items.insert_one({})
     assert refused.value.code == mode.USER_WRITES_BLOCKED
@@ -96,6 +99,7 @@ def test_the_record_says_since_when_by_whom_and_why(switch: Switch, database: Da
         "reason": "migration 004",
         "change": {"ticket": "CHG-1"},
         "write_block": True,
+        "applications": [],
     }
 
 
@@ -133,7 +137,7 @@ def test_on_again_restores_a_block_that_was_taken_away_and_keeps_since(
     assert second["write_block"]
     assert second["since"] == first["since"]
     assert second["by"]["user"] == "anna"
-    assert mode.write_block_is_on(client) is True
+    assert blocks.write_block_is_on(client) is True
 
 
 def test_off_lets_everybody_write_again(switch: Switch, app: Client, database: Data) -> None:
@@ -172,15 +176,15 @@ def test_check_mode_says_what_would_change_and_changes_nothing(
     assert result["changed"]
     assert result["diff"]["after"] == {"on": state == "on", "write_block": state == "on"}
     assert mode.state(migrator, database.name) == before
-    assert mode.write_block_is_on(migrator) is (state == "off")
+    assert blocks.write_block_is_on(migrator) is (state == "off")
 
 
 def test_never_leaves_the_write_block_alone(switch: Switch, migrator: Client, app: Client) -> None:
-    result = switch("on", write_block="never", probe=app)
+    result = switch("on", write_block="never", applications=["app1"], probe=app)
 
     assert result["changed"]
     assert not result["write_block"]
-    assert mode.write_block_is_on(migrator) is False
+    assert blocks.write_block_is_on(migrator) is False
     assert result["proof"]["refused"] is False
     assert "not tried" in result["proof"]["how"]
 
@@ -252,7 +256,7 @@ def test_a_missing_privilege_is_named_with_the_command_that_grants_it(
     assert "other@admin lacks the privilege setUserWriteBlockMode" in error.value.message
     assert 'grantRolesToUser("other", [{role: "writeBlock"' in error.value.details["grant"]
     assert mode.state(client, database.name) is None
-    assert mode.write_block_is_on(client) is False
+    assert blocks.write_block_is_on(client) is False
 
 
 def test_a_user_that_may_only_switch_would_lock_itself_out_and_is_refused(
@@ -264,7 +268,7 @@ def test_a_user_that_may_only_switch_would_lock_itself_out_and_is_refused(
     with pytest.raises(MaintenanceError, match="lacks the privilege bypassWriteBlockingMode"):
         switch("on", client=half)
 
-    assert mode.write_block_is_on(client) is False
+    assert blocks.write_block_is_on(client) is False
 
 
 def test_other_databases_under_the_block_are_named(
@@ -285,11 +289,11 @@ def test_without_clusterMonitor_the_record_stands_in_for_the_server(  # noqa: N8
 ) -> None:
     blind = other_user([{"role": "readWrite", "db": database.name}, "restore"])
 
-    assert mode.write_block_is_on(blind) is None
+    assert blocks.write_block_is_on(blind) is None
     assert switch("on", client=blind)["write_block"]
     assert not switch("on", client=blind)["changed"]
     assert switch("off", client=blind)["changed"]
-    assert mode.write_block_is_on(client) is False
+    assert blocks.write_block_is_on(client) is False
 
 
 @pytest.fixture
@@ -301,7 +305,7 @@ def old_compatibility(client: Client) -> Iterator[None]:
 
 @pytest.mark.usefixtures("old_compatibility")
 def test_an_old_compatibility_version_means_no_write_block(switch: Switch) -> None:
-    result = switch("on")
+    result = switch("on", applications=["app1"])
 
     assert result["changed"]
     assert not result["write_block"]
@@ -323,7 +327,7 @@ def test_a_standalone_server_is_put_into_maintenance_without_block_and_says_so(
 ) -> None:
     with standalone.client() as client:
         here = {"client": client, "database": standalone_database.name}
-        result = switch("on", **here)
+        result = switch("on", applications=["app1"], **here)
 
         assert result["changed"]
         assert not result["write_block"]
@@ -332,8 +336,78 @@ def test_a_standalone_server_is_put_into_maintenance_without_block_and_says_so(
         assert record
         assert record["on"]
         assert not record["write_block"]
-        assert not switch("on", **here)["changed"]
+        assert record["applications"] == ["app1"]
+        assert mode.is_on(standalone_database)
+        assert not switch("on", applications=["app1"], **here)["changed"]
         assert switch("off", **here)["changed"]
+
+
+@pytest.mark.parametrize("phase", ["begin", "complete"])
+def test_where_nothing_would_keep_writers_out_maintenance_is_refused(
+    switch: Switch, standalone: Standalone, standalone_database: Data, phase: str
+) -> None:
+    with (
+        standalone.client() as client,
+        pytest.raises(MaintenanceError, match="Nothing would keep writers out") as error,
+    ):
+        switch("on", client=client, database=standalone_database.name, phase=phase)
+
+    assert "a standalone server has none" in error.value.message
+    assert "inventory has no application host" in error.value.message
+    assert standalone_database["_migrations"].find_one() is None
+
+
+def test_writers_count_as_stopped_only_while_something_keeps_them_out(
+    switch: Switch, client: Client, database: Data
+) -> None:
+    switch("on")
+    assert mode.is_on(database)
+
+    client.admin.command({"setUserWriteBlockMode": 1, "global": False})  # by somebody else
+
+    assert not mode.is_on(database)
+    assert (mode.state(client, database.name) or {})["on"], "the record stays, for who looks"
+    switch("on", write_block="never", applications=["app1"])
+    assert mode.is_on(database)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("auto", ["app1"], "problem", "lacks the privilege setUserWriteBlockMode"),
+        ("required", ["app1"], "problem", "lacks the privilege setUserWriteBlockMode"),
+        ("never", ["app1"], "warning", "the application's flag alone"),
+        ("never", [], "problem", "Nothing would keep writers out"),
+    ],
+)
+def test_preflight_goes_by_the_rule_of_the_night_in_the_inventorys_words(
+    switch: Switch,
+    other_user: Callable[[list[Any]], Client],
+    database: Data,
+    case: tuple[Any, list[str], str, str],
+) -> None:
+    wanted, applications, status, said = case
+    weak = other_user([{"role": "readWrite", "db": database.name}, "clusterMonitor"])
+    database["items"].insert_one({})
+
+    result = preflight.examine(
+        client=weak,
+        database=database.name,
+        definition=Deployment(weak, database).load("004"),
+        thresholds={},
+        long_operation_seconds=10,
+        maintenance=preflight.Maintenance(write_block=wanted, applications=applications),
+    )
+    [check] = [check for check in result["checks"] if check["name"] == "write block"]
+
+    assert (check["status"], said in check["found"]) == (status, True), check
+    assert "maintenance_write_block" in f"{check['found']} {check['fix']}"
+    if status == "problem":
+        with pytest.raises(MaintenanceError) as error:
+            switch("on", client=weak, write_block=wanted, applications=applications, phase="begin")
+        assert error.value.message == f"{check['found']}. {check['fix']}"
+    else:
+        assert switch("on", client=weak, write_block=wanted, applications=applications)["changed"]
 
 
 def test_a_required_block_fails_on_a_standalone_server_before_anything_is_written(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from mongo_migration.maintenance import drain, mode
+from mongo_migration.maintenance import write_block as blocks
 from mongo_migration.maintenance.mode import MaintenanceError
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -185,7 +186,7 @@ def test_writers_that_do_not_end_fail_the_switch_before_the_block(
 
     assert "worker (127.0.0.1" in error.value.message
     assert "inventory's group of applications" in error.value.message
-    assert mode.write_block_is_on(client) is False
+    assert blocks.write_block_is_on(client) is False
     assert not mode.is_on(database)
 
 
@@ -197,7 +198,7 @@ def test_writers_that_do_not_end_are_only_named_where_the_policy_is_to_continue(
 
     assert any("worker (127.0.0.1" in warning for warning in result["warnings"])
     assert result["drain"]["drained"] is False
-    assert mode.write_block_is_on(client) is True
+    assert blocks.write_block_is_on(client) is True
 
 
 def test_a_user_who_may_not_look_is_told_what_it_lacks(
@@ -225,7 +226,7 @@ def test_a_switch_that_was_killed_on_its_way_on_is_seen_and_is_not_yet_on(
     assert record["switching"]["to"] == "on"
     assert record["switching"]["by"] == OPERATOR
     assert record["switching"]["reason"] == "migration 004"
-    assert mode.write_block_is_on(client) is False
+    assert blocks.write_block_is_on(client) is False
     assert not mode.is_on(database)
 
 

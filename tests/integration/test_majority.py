@@ -265,7 +265,7 @@ def test_preflight_counts_the_healthy_votes(servers: WithArbiter, data: Db, clie
             definition=Deployment(client, data).load(DOCUMENT),
             thresholds={},
             long_operation_seconds=60,
-            write_block="auto",
+            maintenance=preflight.Maintenance(),
         )
         return next(check for check in result["checks"] if check["name"] == "majority")
 

@@ -140,6 +140,7 @@ class Deployment:
             change={},
             operator=ANNA,
             write_block="never",
+            applications=["app1"],
         )
 
     def content(self) -> tuple[Snapshot, dict[str, dict[str, Any]]]:

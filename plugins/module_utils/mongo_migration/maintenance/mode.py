@@ -8,8 +8,7 @@ was seen on MongoDB 6.0.5.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from ..errors import MigrationError
 from ..server import members, obstacles
 from ..support import commands, majority
 from . import drain
+from .write_block import BYPASS_ACTION, SWITCH_ACTION, Wanted, ability, way, write_block_is_on
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -35,26 +35,9 @@ _MAJORITY_SECONDS = 10
 
 USER_WRITES_BLOCKED = 371
 
-SWITCH_ACTION = "setUserWriteBlockMode"
-BYPASS_ACTION = "bypassWriteBlockingMode"
-
-# The value of serverStatus().repl.userWriteBlockMode while the block is on; off is 1.
-_BLOCKING = 2
-_FIRST_VERSION = (6, 0)
-
 
 class MaintenanceError(MigrationError):
     """Maintenance mode can't be switched as asked, or doesn't keep writers out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ability:
-    """Whether this login on this server can use the write block, and if not, why."""
-
-    usable: bool
-    reason: str = ""
-    # The server could, the login may not: a person can and should repair that.
-    repair: str = ""
 
 
 def state(client: Client, database: str) -> Document | None:
@@ -64,68 +47,22 @@ def state(client: Client, database: str) -> Document | None:
 
 
 def is_on(database: Database[Document]) -> bool:
-    """Return whether maintenance mode is recorded as on: writers of *database* are stopped."""
-    return bool((state(database.client, database.name) or {}).get("on"))
+    """Return whether the writers of *database* are stopped: recorded, and kept out by something."""
+    return holds(database.client, state(database.client, database.name))
 
 
 def is_on_since(database: Database[Document], moment: datetime) -> bool:
     """Return whether maintenance mode is on, and has been all the time since *moment*."""
-    record = state(database.client, database.name) or {}
-    return bool(record.get("on")) and record["since"] <= moment
+    record = state(database.client, database.name)
+    return record is not None and holds(database.client, record) and record["since"] <= moment
 
 
-def write_block_is_on(client: Client) -> bool | None:
-    """Return whether the server refuses ordinary users' writes; ``None`` if that can't be seen.
-
-    It can't without the role clusterMonitor, nor through a router of a sharded cluster.
-    """
-    try:
-        status = client.admin.command("serverStatus")
-    except OperationFailure as error:
-        if error.code == connection.UNAUTHORIZED:
-            return None
-        raise
-    mode = status.get("repl", {}).get("userWriteBlockMode")
-    if mode is None:
-        return None if status.get("process") == "mongos" else False
-    return bool(mode == _BLOCKING)
-
-
-def ability(client: Client) -> Ability:
-    """Return whether the write block can be used, without changing anything."""
-    server = connection.inspect(client)
-    if server.topology == "standalone":
-        return Ability(usable=False, reason="a standalone server has none")
-    if _version(server.version) < _FIRST_VERSION:
-        return Ability(usable=False, reason=f"MongoDB {server.version} has none, 6.0 is the first")
-    compatibility = _compatibility_version(client)
-    if compatibility and _version(compatibility) < _FIRST_VERSION:
-        return Ability(
-            usable=False,
-            reason=f"the server's feature compatibility version is still {compatibility}, the "
-            "write block needs 6.0",
-        )
-    login = client.admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
-    users = [f"{user['user']}@{user['db']}" for user in login["authenticatedUsers"]]
-    if not users:
-        # Where access control is off, the server still refuses every connection without a login,
-        # ours included: the block would stop the migration itself.
-        return Ability(
-            usable=False,
-            reason="nobody is logged in here, and without a login it would stop the migration too",
-        )
-    missing = [
-        action
-        for action in (SWITCH_ACTION, BYPASS_ACTION)
-        if not _may(login["authenticatedUserPrivileges"], action)
-    ]
-    if missing:
-        return Ability(
-            usable=False,
-            reason=f"{users[0]} lacks the privilege {' and '.join(missing)}",
-            repair=_grant(login["authenticatedUsers"][0]),
-        )
-    return Ability(usable=True)
+def holds(client: Client, record: Mapping[str, Any] | None) -> bool:
+    """Return whether what is recorded as on keeps writers out."""
+    if record is None or not record.get("on"):
+        return False
+    # A record of before applications were named: whoever switched saw to it.
+    return bool(record.get("applications", True)) or _blocked(client, record)
 
 
 def switch(
@@ -136,7 +73,8 @@ def switch(
     reason: str | None,
     change: Mapping[str, Any],
     operator: Mapping[str, Any],
-    write_block: Literal["auto", "required", "never"] = "auto",
+    write_block: Wanted = "auto",
+    applications: Sequence[str] = (),
     phase: Literal["begin", "complete"] = "complete",
     drained: drain.Settings | None = None,
     probe: Client | None = None,
@@ -157,6 +95,8 @@ def switch(
         change: what to record of the change.
         operator: who switches.
         write_block: whether to use the server's write block.
+        applications: hosts whose application was told of it, or with ``begin`` will be. Where the
+            write block isn't used, they alone keep writers out, and there has to be one.
         phase: ``begin`` before the applications are told, ``complete`` when all of them are. Writes
             are refused with the completion of ``on``, and accepted with the begin of ``off``.
         drained: how long to wait for writers before the write block; None doesn't look.
@@ -178,7 +118,14 @@ def switch(
     before = records.find_one({"_id": ID}) or {}
     blocked_before = _blocked(client, before)
     warnings: list[str] = []
-    wanted = _wanted_block(client, state, write_block, blocked_before, warnings)
+    wanted = _wanted_block(
+        client,
+        state,
+        write_block,
+        applications=applications,
+        blocked=blocked_before,
+        warnings=warnings,
+    )
     begins_on = state == "on" and phase == "begin"
 
     was = {"on": bool(before.get("on")), "write_block": blocked_before}
@@ -201,9 +148,13 @@ def switch(
     elif changed:
         if state == "on" and wanted != blocked_before:
             # Recorded first: whoever meets a refused write finds the reason in the database.
-            _record(records, on=True, write_block=blocked_before, note=note)
+            _record(
+                records, on=True, write_block=blocked_before, applications=applications, note=note
+            )
         _set_block(client, wanted, blocked_before)
-        after = _record(records, on=will["on"], write_block=wanted, note=note)
+        after = _record(
+            records, on=will["on"], write_block=wanted, applications=applications, note=note
+        )
     if phase == "complete" and not check:
         records.update_one(
             {"_id": ID, "switching": {"$exists": True}}, {"$unset": {"switching": 1}}
@@ -228,35 +179,25 @@ def switch(
 def _wanted_block(
     client: Client,
     state: str,
-    write_block: str,
+    wanted: Wanted,
+    *,
+    applications: Sequence[str],
     blocked: bool,
     warnings: list[str],
 ) -> bool:
     """Return whether the write block will be on, or raise before anything is changed."""
-    if write_block == "never":
-        if state == "off" and blocked:
-            warnings.append("The write block of the server stays on, as write_block is 'never'.")
-        return blocked
     if state == "off":
-        return False
-    can = ability(client)
-    if can.usable:
-        return True
-    if can.repair:
-        raise MaintenanceError(
-            f"The write block of the server can't be used: {can.reason}. An administrator grants "
-            f"it with: {can.repair} Or leave it out: write_block: never.",
-            grant=can.repair,
-        )
-    if write_block == "required":
-        raise MaintenanceError(
-            f"The write block of the server is required, but can't be used: {can.reason}. Set "
-            "write_block to auto to do without it."
-        )
-    warnings.append(
-        f"No write block: {can.reason}. Only the application's maintenance flag keeps writers out."
-    )
-    return blocked
+        if wanted == "never" and blocked:
+            warnings.append(
+                "The write block of the server stays on, as maintenance_write_block is 'never'."
+            )
+        return blocked and wanted == "never"
+    found = way(client, wanted, applications=applications, blocked=blocked)
+    if found.problem:
+        raise MaintenanceError(f"{found.problem}. {found.fix}", grant=found.grant or None)
+    if found.warning:
+        warnings.append(found.warning)
+    return found.block
 
 
 def _set_block(client: Client, wanted: bool, blocked: bool) -> None:
@@ -304,7 +245,7 @@ def _drain(
         return outcome.as_dict()
     if outcome.unseen:
         words = f"Whether others still write to {database} can't be seen: {outcome.unseen}."
-        advice = "Grant that role, or set the policy of the drain to continue."
+        advice = "Grant that role, or set maintenance_undrained: continue in the inventory."
     else:
         places = f" Written to lately: {', '.join(outcome.collections)}." * bool(
             outcome.collections
@@ -315,8 +256,8 @@ def _drain(
         )
         advice = (
             "Stop them, or give their hosts to the inventory's group of applications, so that they "
-            "are told of maintenance mode too; or let the write block cut them off: set the policy "
-            "of the drain to continue."
+            "are told of maintenance mode too; or let the write block cut them off: "
+            "maintenance_undrained: continue."
         )
     if settings.policy == "fail":
         raise MaintenanceError(f"{words} {advice}", drain=outcome.as_dict())
@@ -329,6 +270,7 @@ def _record(
     *,
     on: bool,
     write_block: bool,
+    applications: Sequence[str],
     note: Mapping[str, Any],
 ) -> Document:
     """Write the record; a state that is recorded already keeps its time, person and reason."""
@@ -342,7 +284,16 @@ def _record(
     }
     after = records.find_one_and_update(
         {"_id": ID},
-        [{"$set": {**kept, "on": on, "write_block": write_block}}],
+        [
+            {
+                "$set": {
+                    **kept,
+                    "on": on,
+                    "write_block": write_block,
+                    "applications": {"$literal": list(applications) if on else []},
+                }
+            }
+        ],
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
@@ -442,38 +393,5 @@ def _warn_of_other_databases(client: Client, database: str) -> list[str]:
     return [f"The write block holds for the whole deployment, also for: {', '.join(others)}."]
 
 
-def _may(privileges: list[Document], action: str) -> bool:
-    return any(
-        action in privilege["actions"]
-        and (privilege["resource"].get("cluster") or privilege["resource"].get("anyResource"))
-        for privilege in privileges
-    )
-
-
 def _roles(login: Mapping[str, Any]) -> str:
     return ", ".join(f"{role['role']}@{role['db']}" for role in login["authenticatedUserRoles"])
-
-
-def _grant(user: Mapping[str, str]) -> str:
-    """Return the commands for mongosh that let *user* use the write block, and no more."""
-    return (
-        'db.getSiblingDB("admin").createRole({role: "writeBlock", privileges: '
-        f'[{{resource: {{cluster: true}}, actions: ["{SWITCH_ACTION}", "{BYPASS_ACTION}"]}}], '
-        "roles: []}); "
-        f'db.getSiblingDB("{user["db"]}").grantRolesToUser("{user["user"]}", '
-        '[{role: "writeBlock", db: "admin"}]);'
-    )
-
-
-def _compatibility_version(client: Client) -> str | None:
-    """Return the feature compatibility version; ``None`` where it can't be seen."""
-    try:
-        answer = client.admin.command("getParameter", featureCompatibilityVersion=1)
-    except OperationFailure:
-        # Not allowed to this user, or asked of a router: then the server decides.
-        return None
-    return str(answer["featureCompatibilityVersion"]["version"])
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.partition("-")[0].split(".")[:2])

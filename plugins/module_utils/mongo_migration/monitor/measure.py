@@ -8,6 +8,7 @@ from typing import Any
 
 from ..pace.sampler import dirty_ratio, free_tickets, percentile
 from ..server import members
+from ..server.transactions import Open
 from . import snapshot
 from .snapshot import Look
 
@@ -51,8 +52,24 @@ def measure(now: Look, before: Look | None) -> Values:
 def long_operations(now: Look, seconds: float) -> list[dict[str, Any]]:
     """Return the operations that have run for *seconds* or longer, the longest first."""
     found = [snapshot.operation(item) for item in now.operations if not _builds(item)]
+    found += [_idle(one) for one in now.transactions if one.idle_seconds]
     long = [item for item in found if item["seconds"] >= seconds]
     return sorted(long, key=lambda item: -item["seconds"])
+
+
+def _idle(one: Open) -> dict[str, Any]:
+    """Return an open transaction that does nothing, as an operation: it holds what it has."""
+    return {
+        "opid": "",
+        "op": "idle transaction",
+        "namespace": "",
+        "seconds": round(one.open_seconds, 1),
+        "waiting": False,
+        "client": one.who,
+        "user": "",
+        "plan": "",
+        "comment": "",
+    }
 
 
 def index_builds(now: Look) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from ..connection import UNAUTHORIZED
 from ..document.collections import STATE
+from ..server import transactions
 from ..server.majority_lag import MajorityLag
 
 Document = dict[str, Any]
@@ -45,6 +46,7 @@ class Look:
     majority_lag_seconds: float | None = None
     operations: list[Document] = field(default_factory=list)
     operations_seen: bool = False
+    transactions: list[transactions.Open] = field(default_factory=list)
     oplog: Document = field(default_factory=dict)
     pool: Document = field(default_factory=dict)
     totals: Document = field(default_factory=dict)
@@ -117,6 +119,8 @@ def take(
         None,
     )
     seen.operations, seen.operations_seen = operations or [], operations is not None
+    if seen.operations_seen:
+        seen.transactions = transactions.look(client)
     seen.pool = ask("connection pools", monitor, lambda: admin.command("connPoolStats"), {})
     seen.totals = ask(
         "time per collection", monitor, lambda: admin.command("top").get("totals", {}), {}

@@ -24,10 +24,12 @@ from ..values import ejson
 from . import building, index_specs, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .entries import EntryKind, Remaining, Revert
+from .locks import TRY_SECONDS, tried_shortly
 
 KIND = "create_index"
 
 MISSING, PRESENT, BUILDING, DIFFERENT = "missing", "present", "building", "different"
+_INDEX_NOT_FOUND = 27
 
 
 class CreateIndex(Operation):
@@ -198,7 +200,7 @@ class CreateIndex(Operation):
                 passed=state == PRESENT,
                 expected=PRESENT,
                 observed=state,
-                examined=collection.estimated_document_count(comment=self._scope.comment),
+                examined=_examined(collection, self._scope.comment),
                 samples=[there] if there else [],
             )
 
@@ -227,7 +229,13 @@ class CreateIndex(Operation):
                 raise WriteConcernError(concern["errmsg"], concern["code"], concern)
 
         try:
-            building.wait_for(build, writer, collection=collection.name, index=spec["name"])
+            tried_shortly(
+                lambda: building.wait_for(
+                    build, writer, collection=collection.name, index=spec["name"]
+                ),
+                writer,
+                collection=collection.name,
+            )
         except OperationFailure as error:
             if error.code is not None and not retry.is_retryable(error):
                 raise MigrationError(
@@ -297,9 +305,30 @@ class BuiltIndex(EntryKind):
             # Also ends a build that is under way. Not possible in a transaction: done first, so
             # that a repetition finds no index and has nothing left to do.
             writer.lease.check()
-            collection.drop_index(there["name"], comment=writer.comment)
+            name = there["name"]
+            tried_shortly(
+                lambda: _drop(collection, name, writer), writer, collection=collection.name
+            )
         undone.count = int(state != MISSING and not undone.conflicts)
         undone.commit(lambda _session: None)
+
+
+def _examined(collection: Collection[dict[str, Any]], comment: str | None) -> int:
+    """Return about how many documents there are; none only where there really are none.
+
+    The server's own count is wrong after a crash, in both directions.
+    """
+    if collection.find_one({}, {"_id": 1}, comment=comment) is None:
+        return 0
+    return max(1, collection.estimated_document_count(comment=comment))
+
+
+def _drop(collection: Collection[dict[str, Any]], name: str, writer: Writer) -> None:
+    try:
+        collection.drop_index(name, comment=writer.comment, maxTimeMS=int(TRY_SECONDS * 1000))
+    except OperationFailure as error:
+        if error.code != _INDEX_NOT_FOUND:  # by an earlier try of ours
+            raise
 
 
 def _label(entry: Entry) -> str:

@@ -19,6 +19,7 @@ from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
 from ..operations.base import Check, Operation
 from ..operations.registry import build, names
+from ..server import transactions
 from ..support import commands
 from . import conditions, foresight, remedies
 
@@ -29,6 +30,10 @@ _LIVE_DOCUMENTS_PER_SECOND = 5_000  # while others write, it gives way to them
 _DIGESTED_PER_SECOND = 150_000
 _INDEXED_PER_SECOND = 400_000
 _OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the journal entry
+
+
+# From when on an idle transaction isn't one between two statements any more.
+HUNG_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,11 @@ def survey(
     foreseen, more = foresight.judge(definition, scope, future, before=before)
     problems = [remedies.explain(item, definition) for item in (*problems, *foreseen)]
     warnings += more
+    warnings += [
+        f"{one}: an index build and writes to its documents would wait for it{one.ending}"
+        for one in transactions.look(database.client)
+        if one.idle_seconds >= HUNG_SECONDS
+    ]
     facts = {
         "migration": definition.id,
         "name": definition.name,

@@ -6,7 +6,7 @@ Each check says what it found and, where that would stop or endanger the night, 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from .. import connection
 from ..document.definition import Definition
-from ..maintenance import mode as maintenance
+from ..maintenance import write_block
 from ..monitor import measure, snapshot
 from ..monitor import thresholds as judge
 from ..server import members
@@ -60,6 +60,21 @@ class Check:
         return dict(vars(self))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Maintenance:
+    """How the night will keep writers out.
+
+    Args:
+        needed: whether it will at all.
+        write_block: the inventory's ``maintenance_write_block``.
+        applications: its application hosts.
+    """
+
+    needed: bool = True
+    write_block: write_block.Wanted = "auto"
+    applications: Sequence[str] = ()
+
+
 def examine(
     *,
     client: MongoClient[Document],
@@ -67,7 +82,7 @@ def examine(
     definition: Definition,
     thresholds: Mapping[str, Any],
     long_operation_seconds: float,
-    write_block: str,
+    maintenance: Maintenance,
 ) -> Document:
     """Return every check of the server, the changelog, the plan and the data.
 
@@ -77,7 +92,7 @@ def examine(
         definition: the migration.
         thresholds: limits of metrics in place of the defaults.
         long_operation_seconds: from when on an operation is long.
-        write_block: the inventory's ``maintenance_write_block``.
+        maintenance: how the inventory means to keep writers out.
 
     Raises:
         MigrationError: a setting is wrong.
@@ -93,7 +108,7 @@ def examine(
         *_majority(client),
         *_privileges(client, database),
         *_state(described),
-        *_write_block(client, described, write_block),
+        *_write_block(client, maintenance),
         *_changelog_and_data(described),
         *_load(now, limits, plan),
         *_long(now, long_operation_seconds),
@@ -244,23 +259,24 @@ def _state(described: Mapping[str, Any]) -> Iterable[Check]:
         yield Check(name="maintenance mode", status=OK, found="off")
 
 
-def _write_block(
-    client: MongoClient[Document], described: Mapping[str, Any], wanted: str
-) -> Iterable[Check]:
-    if wanted == "never" or described["migration"]["downtime"] == "none":
+def _write_block(client: MongoClient[Document], wanted: Maintenance) -> Iterable[Check]:
+    """Yield how writers will be kept out, by the rule that the night goes by."""
+    if not wanted.needed:
         return
-    able = maintenance.ability(client)
-    if able.usable:
+    found = write_block.way(client, wanted.write_block, applications=wanted.applications)
+    if found.problem:
+        yield Check(name="write block", status=PROBLEM, found=found.problem, fix=found.fix)
+    elif found.block:
         yield Check(name="write block", status=OK, found="the server can refuse writes")
-        return
-    yield Check(
-        name="write block",
-        status=PROBLEM if wanted == "required" else WARNING,
-        found=f"can't be used: {able.reason}",
-        fix=able.repair
-        or "without it the application's flag alone keeps writers out: set "
-        "maintenance_write_block: never where that is accepted",
-    )
+    else:
+        yield Check(
+            name="write block",
+            status=WARNING,
+            found=found.warning or "not used: the application's flag alone keeps writers out",
+            fix="maintenance_write_block: never in the inventory says that this is accepted"
+            if found.warning
+            else "maintenance_write_block: auto in the inventory uses it",
+        )
 
 
 def _changelog_and_data(described: Mapping[str, Any]) -> Iterable[Check]:
@@ -317,7 +333,17 @@ def _load(
 def _long(now: snapshot.Look, seconds: float) -> Iterable[Check]:
     if not now.operations_seen:
         return
-    long = measure.long_operations(now, seconds)
+    held = [one for one in now.transactions if one.idle_seconds >= seconds]
+    for one in held:
+        yield Check(
+            name="open transactions",
+            status=PROBLEM,
+            found=f"{one}: an index build would wait for it, and the application behind the build",
+            fix=f"find out why it hangs{one.ending}",
+        )
+    if not held:
+        yield Check(name="open transactions", status=OK, found=f"none idle for {seconds:g} s")
+    long = [item for item in measure.long_operations(now, seconds) if item["opid"]]
     for item in long:
         yield Check(
             name="long operations",

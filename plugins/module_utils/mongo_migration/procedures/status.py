@@ -13,6 +13,7 @@ from ..document.definition import Definition
 from ..errors import MigrationError
 from ..ledger import lease, partial_restore, runs
 from ..maintenance import mode
+from ..maintenance.write_block import write_block_is_on
 from ..support import commands
 from ..values import ejson
 from . import plan
@@ -32,7 +33,7 @@ def describe(
     server = connection.inspect(client)
     found: dict[str, Any] = {
         "database": database,
-        "server": {**server.as_dict(), "write_block": mode.write_block_is_on(client)},
+        "server": {**server.as_dict(), "write_block": write_block_is_on(client)},
         "changelog": [_entry(run) for run in runs.changelog(db)],
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
@@ -112,6 +113,7 @@ def _maintenance(client: MongoClient[dict[str, Any]], database: str) -> dict[str
     found = mode.state(client, database)
     if found is None or not found.get("on") or found.get("since") is None:
         return found
+    found["holds"] = mode.holds(client, found)
     now = client.admin.command("hello", codec_options=ejson.CODEC)["localTime"]
     lasted = now - found["since"]
     return {**found, "seconds": round(max(0.0, lasted.total_seconds()))}

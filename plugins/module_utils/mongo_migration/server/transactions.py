@@ -8,6 +8,8 @@ here about the server's answers was seen on MongoDB 6.0.5.
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,19 +34,27 @@ class Open:
     who: str
     open_seconds: float
     idle_seconds: float
-    session: Any = None
-    user: Any = None
+    #: As the server names it; a session of another user takes both to be ended.
+    session: bytes | None = None
+    user: bytes | None = None
 
     def __str__(self) -> str:
         idle = f", idle for {self.idle_seconds:.0f} s" if self.idle_seconds else ""
         return f"a transaction of {self.who}, open for {self.open_seconds:.0f} s{idle}"
 
     @property
+    def ending(self) -> str:
+        """How it is ended, as the end of a sentence; empty where that isn't known."""
+        return f"; an administrator ends it with {self.remedy}" if self.remedy else ""
+
+    @property
     def remedy(self) -> str:
         """The command for mongosh that ends it; empty where its session isn't shown."""
-        if self.session is None:
+        if self.session is None or self.user is None:
             return ""
-        return f'db.adminCommand({{killSessions: [{{id: UUID("{self.session}")}}]}})'
+        session, user = uuid.UUID(bytes=self.session), base64.b64encode(self.user).decode()
+        pattern = f'{{lsid: {{id: UUID("{session}"), uid: BinData(0, "{user}")}}}}'
+        return f"db.adminCommand({{killAllSessionsByPattern: [{pattern}]}})"
 
 
 def read(client: MongoClient[Document]) -> list[Open]:
@@ -103,13 +113,20 @@ def who(operation: Mapping[str, Any], *, port: bool = True) -> str:
 def _of(operation: Mapping[str, Any]) -> Open | None:
     if not is_open(operation):
         return None
-    transaction = operation["transaction"]
+    transaction, lsid = operation["transaction"], operation.get("lsid") or {}
     return Open(
         who=who(operation),
         open_seconds=transaction.get("timeOpenMicros", 0) / 1e6,
         idle_seconds=0.0 if operation.get("active") else _idle(transaction),
-        session=(operation.get("lsid") or {}).get("id"),
+        session=_bytes(lsid.get("id")),
+        user=_bytes(lsid.get("uid")),
     )
+
+
+def _bytes(value: Any) -> bytes | None:
+    if isinstance(value, uuid.UUID):
+        return value.bytes
+    return None if value is None else bytes(value)
 
 
 def _idle(transaction: Mapping[str, Any]) -> float:
