@@ -263,6 +263,7 @@ def test_a_document_that_grew_to_16_mb_since_the_plan_stops_before_the_batch(dat
 def test_a_unique_index_that_rejects_stops_before_the_batch_and_can_be_mended(database: Db) -> None:
     torture.fill(database)
     before = torture.state(database)
+    interrupt_after_the_plan(database)
     database["items"].create_index(
         [("organizationId", 1), ("owner", 1)],
         unique=True,
