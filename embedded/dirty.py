@@ -111,6 +111,39 @@ class Site:
         )
         return identifier
 
+    def parts(self, organization: ObjectId, size: int, *, today: bool = True) -> list[ObjectId]:
+        """Store the periods of this fiscal year, `size` months each; return their _ids.
+
+        Args:
+            organization: whose they are; its fiscal year begins in April, in Kolkata.
+            size: in months; a divisor of 12.
+            today: whether the one that contains today is among them.
+        """
+        month, zone = EDGES[0]
+        year = fiscal.year_of(self.company.today, month, zone)
+        ids = []
+        for number in range(0, 12, size):
+            first = fiscal.month(year, month + number, zone)
+            last = fiscal.month(year, month + number + size, zone) - timedelta(milliseconds=1)
+            present = first <= self.company.today <= last
+            if present and not today:
+                continue
+            ids.append(
+                self.insert(
+                    "financialperiods",
+                    {
+                        "organization": organization,
+                        "name": f"{first + timedelta(days=1):%b %Y}",
+                        "fiscalYear": year,
+                        "startDate": first,
+                        "endDate": last,
+                        "status": "open" if last >= self.company.today else "closed",
+                        "createdBy": self.company.users[organization][0],
+                    },
+                )
+            )
+        return ids
+
 
 # --- Core models: what stands in organizationId, or in the owner's field ---------------------
 
@@ -308,6 +341,26 @@ def period_overlapping(site: Site) -> Case:
     return Case("financialperiods", [site.period(tenant, back=1, shift=timedelta(days=90))])
 
 
+def periods_monthly(site: Site) -> Case:
+    """Twelve months of this fiscal year: they are right, and none overlaps another."""
+    return Case("financialperiods", site.parts(site.organization({}), 1))
+
+
+def periods_quarterly(site: Site) -> Case:
+    """Four quarters of this fiscal year."""
+    return Case("financialperiods", site.parts(site.organization({}), 3))
+
+
+def periods_with_a_gap(site: Site) -> Case:
+    """Months of this fiscal year, but for the present one."""
+    return Case("financialperiods", site.parts(site.organization({}), 1, today=False))
+
+
+def period_of_next_year(site: Site) -> Case:
+    """An organization whose only period is that of the fiscal year to come."""
+    return Case("financialperiods", [site.period(site.organization({}), back=-1)])
+
+
 # --- Journal entries -------------------------------------------------------------------------
 
 
@@ -422,6 +475,10 @@ CASES: dict[str, Callable[[Site], Case]] = {
         period_locked,
         periods_twice,
         period_overlapping,
+        periods_monthly,
+        periods_quarterly,
+        periods_with_a_gap,
+        period_of_next_year,
         entry_of_unknown_organization,
         entry_without_organization,
         entry_null_organization,

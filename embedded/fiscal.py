@@ -17,6 +17,11 @@ def start(year: int, month: int, zone: str) -> datetime:
     return datetime(year, month, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
+def month(year: int, month: int, zone: str) -> datetime:
+    """Return midnight of a month's first day there, in UTC; month 13 is January of next year."""
+    return start(year + (month - 1) // 12, (month - 1) % 12 + 1, zone)
+
+
 def end(year: int, month: int, zone: str) -> datetime:
     """Return the last millisecond of a fiscal year there, in UTC."""
     return start(year + 1, month, zone) - timedelta(milliseconds=1)

@@ -74,6 +74,10 @@ BOOKS = {
     "period_locked": "journalEntries",
     "periods_twice": "financialPeriods",
     "period_overlapping": "financialPeriods",
+    "periods_monthly": None,
+    "periods_quarterly": None,
+    "periods_with_a_gap": "financialPeriods",
+    "period_of_next_year": None,
     "entry_of_unknown_organization": "journalEntries",
     "entry_without_organization": "journalEntries",
     "entry_null_organization": "journalEntries",
@@ -179,6 +183,32 @@ def test_with_policies_for_everything_004_leaves_alone_exactly_what_has_no_answe
         for document in after[name]:
             assert document["organizationId"] == made.organizations[0], name
     site.roll_back("004")
+    assert site.content() == before
+
+
+def test_two_settings_that_the_plan_names_are_enough_for_what_is_wrong_with_periods(
+    site: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    wrong = {name for name, problem in BOOKS.items() if problem == "financialPeriods"}
+    fine = {name for name in BOOKS if "period" in name and BOOKS[name] is None}
+    company(site, monkeypatch, dirty={*wrong, *fine, "entry_in_foreign_period"})
+    before = site.content()
+    named: dict[str, Any] = {}
+    for problem in site.plan("003")["problems"]:
+        for name, choices in problem["settings"].items():
+            named.setdefault(name, choices)
+    chosen = {"unclear_periods": "leave", "contradicting_entries": "replace"}
+    assert all(value in named[name] for name, value in chosen.items())
+    assert site.plan("003", **chosen)["problems"] == []
+    for migration, settings in (("003", chosen), ("004", {})):
+        site.migrate(migration, **settings)
+        assert failed(site.verify(migration)) == []
+    owners = {row["_id"]: row["organization"] for row in site.data["financialperiods"].find()}
+    for entry in site.data["journalentries"].find({"financialPeriod": {"$exists": True}}):
+        assert owners[entry["financialPeriod"]] == entry["organization"]
+    for migration in ("004", "003"):
+        site.roll_back(migration)
+        assert failed(site.verify(migration, "rolled_back")) == []
     assert site.content() == before
 
 
