@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -219,6 +219,53 @@ def test_under_maintenance_a_missing_document_is_found(site: Deployment, company
     site.migrate("004")
     site.data["bills"].delete_one({})
     assert "bills: as many documents as before" in failed(site.verify("004"))
+
+
+def test_what_a_ttl_index_deletes_meanwhile_is_no_fault_of_the_migration(
+    site: Deployment, company: Tenants
+):
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    sessions = site.data["sessions"]
+    # Deleted here by hand: the server looks once a minute.
+    sessions.create_index("seen", expireAfterSeconds=3600)
+    sessions.create_index("closed", expireAfterSeconds=0, partialFilterExpression={"by": "us"})
+    sessions.insert_many(
+        [
+            {"_id": "due", "seen": now - hour},
+            {"_id": "due, in an array", "seen": [now + 90 * hour, now]},
+            {"_id": "closed", "closed": now, "by": "us"},
+            {"_id": "stays", "seen": now + 90 * hour},
+            {"_id": "never", "closed": now, "by": "them"},
+        ]
+    )
+    before = site.content()
+    site.maintenance("on")
+    site.migrate("004")
+    sessions.delete_many({"_id": {"$in": ["due", "due, in an array", "closed"]}})
+    result = site.verify("004")
+    assert failed(result) == []
+    check = named(result, "sessions: nothing else changed")
+    assert (check["status"], check["examined"]) == ("passed", 2)
+    assert "TTL" in check["detail"]
+    sessions.update_one({"_id": "never"}, {"$set": {"by": "nobody"}})
+    assert failed(site.verify("004")) == ["sessions: nothing else changed"]
+    sessions.update_one({"_id": "never"}, {"$set": {"by": "them"}})
+    site.roll_back("004")
+    assert failed(site.verify("004", "rolled_back")) == []
+    gone = site.content()[0].pop("sessions")
+    assert {k: v for k, v in before[0].items() if k != "sessions"} == {
+        k: v for k, v in site.content()[0].items() if k != "sessions"
+    }
+    assert len(gone) == 2
+
+
+def test_a_ttl_index_on_a_touched_collection_is_told_by_the_plan(
+    site: Deployment, company: Tenants
+):
+    site.data["bills"].create_index("at", expireAfterSeconds=60)
+    site.data["bills"].update_one({}, {"$set": {"at": datetime.now(UTC)}})
+    (said,) = [line for line in site.plan("004")["warnings"] if "TTL" in line]
+    assert said.startswith("bills: ") and "about 1 " in said
 
 
 def test_after_maintenance_it_is_said_that_nothing_can_be_compared(

@@ -10,6 +10,7 @@ state is the one from before.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,6 +25,7 @@ from ..support.prefetch import ahead
 from ..support.progress import Meter
 from ..values.digest import Digest
 from ..values.raw import raw_batches, raw_documents
+from .expiring import due
 
 
 def take(
@@ -32,6 +34,7 @@ def take(
     *,
     meter: Meter,
     comment: str,
+    expiring: Mapping[str, datetime.datetime] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the digests of every ordinary collection.
 
@@ -40,7 +43,10 @@ def take(
         touched: what the migration writes to.
         meter: told of every batch read.
         comment: what the server's operations carry.
+        expiring: collections that aren't touched and whose documents the server deletes by itself;
+            those that it does before this instant are left out.
     """
+    expiring = expiring or {}
     fields: dict[str, set[str]] = {}
     for item in touched:
         if item.field is not None:
@@ -51,11 +57,25 @@ def take(
             without = sorted(fields.get(name, ()))
             # The server works on both at once, and this process hashes meanwhile.
             own = other.submit(_fields, database, name, without, comment)
-            rest = _rest(database, name, without, meter, comment)
+            until = expiring.get(name)
+            gone = due(database[name], until) if until else None
+            rest = Digest()
+            for batch in ahead(
+                raw_batches(
+                    database,
+                    name,
+                    filter={"$nor": [gone]} if gone else None,
+                    projection=dict.fromkeys(without, 0) if without else None,
+                    comment=comment,
+                )
+            ):
+                rest.add_many(batch)
+                meter.advance(len(batch), collection=name)
             taken.append(
                 {
                     "collection": name,
                     "without": without,
+                    **({"until": until} if until else {}),
                     **rest.as_dict(),
                     "fields": {name: one.as_dict() for name, one in own.result().items()},
                 }
@@ -131,18 +151,6 @@ def _of(documents: Iterable[Mapping[str, Any]], name: str) -> Digest:
         for document in documents
         if name in document
     )
-
-
-def _rest(
-    database: Database[dict[str, Any]], name: str, without: list[str], meter: Meter, comment: str
-) -> Digest:
-    digest = Digest()
-    projection = dict.fromkeys(without, 0) if without else None
-    batches = raw_batches(database, name, projection=projection, comment=comment)
-    for batch in ahead(batches):
-        digest.add_many(batch)
-        meter.advance(len(batch), collection=name)
-    return digest
 
 
 def _fields(

@@ -26,7 +26,7 @@ from ..pace.pacer import Source
 from ..support import commands
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
-from . import authority, baseline
+from . import authority, baseline, expiring
 from . import plan as plans
 from .work import Job, at_work, keep_trying
 
@@ -177,15 +177,15 @@ def _take_baseline(writer: Writer, bound: Definition, scope: Scope, progress: Si
     touched = [
         item for _s, operation in plans.active(bound, scope, before) for item in operation.touches()
     ]
-    total = sum(
-        writer.database[name].estimated_document_count()
-        for name in baseline.ordinary(writer.database)
-    )
+    names = baseline.ordinary(writer.database)
+    total = sum(writer.database[name].estimated_document_count() for name in names)
+    untouched = names - {item.collection for item in touched}
     taken = baseline.take(
         writer.database,
         touched,
         meter=Meter(writer.heeding(progress), phase="baseline", total=total),
         comment=writer.comment,
+        expiring=expiring.horizons(writer.database, untouched, runs.server_now(writer.database)),
     )
     writer.run.keep(baseline=taken, batches_began=runs.server_now(writer.database))
 

@@ -21,7 +21,7 @@ from ..operations.base import Check, Operation
 from ..operations.registry import build, names
 from ..server import transactions
 from ..support import commands
-from . import conditions, foresight, remedies
+from . import conditions, expiring, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
 # and several indexes; docs/benchmarks.md says how. A rehearsal on staging replaces them.
@@ -114,7 +114,7 @@ def survey(
         warnings += made.warnings
     foreseen, more = foresight.judge(definition, scope, future, before=before)
     problems = [remedies.explain(item, definition) for item in (*problems, *foreseen)]
-    warnings += more
+    warnings += more + expiring.warnings(scope, _touched(operations))
     warnings += [
         f"{one}: an index build and writes to its documents would wait for it{one.ending}"
         for one in transactions.look(database.client)
@@ -152,6 +152,16 @@ def _failed(spec: dict[str, Any], check: Check) -> dict[str, Any]:
         "policy": "precondition",
         "fix": spec.get("fix", "make it hold, then run the same command again"),
         **({"repair": spec["repair"]} if "repair" in spec else {}),
+    }
+
+
+def _touched(operations: Iterable[tuple[Step, Operation]]) -> set[str]:
+    """Return the real names of the collections whose documents *operations* write to."""
+    return {
+        item.collection
+        for _step, operation in operations
+        for item in operation.touches()
+        if item.field is not None or item.removes
     }
 
 

@@ -23,7 +23,7 @@ from ..operations.entries import Remaining
 from ..operations.registry import kind_of, open_journal
 from ..support import commands
 from ..support.progress import Meter, quiet
-from ..values import compare
+from ..values import compare, ejson
 from ..values.digest import Digest
 from . import authority, baseline, value_proof
 from . import conditions as checks
@@ -205,6 +205,9 @@ def _counts(
         if name in inserts or real in loose:
             continue
         label = f"{name}: as many documents as before"
+        if "until" in (present.get(real) or {}):
+            yield _skipped(label, "a TTL index deletes documents by itself")
+            continue
         gone = removed.get(real, 0)
         now = 0
         if scope.collections.exists(name):
@@ -301,7 +304,13 @@ def _present(
         for field in item["without"]
     ]
     taken = baseline.take(
-        db, touched, meter=Meter(quiet, phase="verify", total=0), comment=_COMMENT
+        db,
+        touched,
+        meter=Meter(quiet, phase="verify", total=0),
+        comment=_COMMENT,
+        expiring={
+            item["collection"]: item["until"] for item in document["baseline"] if "until" in item
+        },
     )
     return {item["collection"]: item for item in taken}
 
@@ -351,12 +360,14 @@ def _compared(
 ) -> Iterator[Check]:
     """Yield a check of the rest of the documents, and one for each touched field."""
     after, touched = baseline.digest(now), ", ".join(wanted.fields)
+    until = None if now is None else now.get("until")
     yield Check(
         name=f"{name}: {label}" + (f" but {touched}" if touched and not rolled_back else ""),
         passed=wanted.rest == after,
         expected=_said(wanted.rest),
         observed=_said(after),
         examined=after.count + wanted.removed,
+        detail=f"without what a TTL index deletes before {ejson.short(until)}" if until else "",
     )
     present = {} if now is None else now["fields"]
     for field, digest in wanted.fields.items():
