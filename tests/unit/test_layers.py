@@ -1,4 +1,4 @@
-"""Arrows point down: a folder of the engine imports only from those below it, and never in a circle."""
+"""Arrows point down: a room of the engine imports only from those below it, never in a circle."""
 
 from __future__ import annotations
 
