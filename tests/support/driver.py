@@ -22,7 +22,7 @@ from mongo_migration.backup import create, open_source, restore
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
 from mongo_migration.ledger import lease
-from mongo_migration.procedures import migrate, rollback
+from mongo_migration.procedures import migrate, rollback, verify
 from mongo_migration.support import stop
 from mongo_migration.values import ejson
 from pymongo import MongoClient, monitoring
@@ -37,7 +37,7 @@ class Job:
         uri: the server; it comes on standard input, so that no process list shows the password.
         database: the database.
         text: the migration document.
-        action: migrate, rollback, backup or restore.
+        action: migrate, rollback, verify, backup or restore.
         settings: of :class:`batches.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
@@ -159,6 +159,14 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
     }
     what = definition.load(job.text, "torture.yml")
     _announce({"phase": "ready"})
+    if job.action == "verify":
+        return verify.verify(
+            client=client,
+            database=job.database,
+            definition=what,
+            operator=operator,
+            lease_seconds=job.settings.get("lease_seconds", 30),
+        )
     if job.action == "rollback":
         return rollback.roll_back(
             migration=what.id, definition=what, on_conflict=job.on_conflict, **common
