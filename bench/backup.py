@@ -19,15 +19,16 @@ import subprocess
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyrage
 from bson import ObjectId
 from mongo_migration.backup import create, crypt, open_source, restore
+from mongo_migration.ledger import lease
 from mongo_migration.support.progress import quiet
 from mongo_migration.values import raw
 from pymongo import MongoClient
@@ -45,14 +46,9 @@ REFERENCE = "mongodump --gzip" if TOOLS else "zlib 6 on all cores"
 WORDS = ("steel", "bolt", "invoice", "paid", "net", "gross", "Mumbai", "Pune", "draft", "unit")
 
 
-class _Nobody:
-    def check(self) -> None:
-        """Never lost."""
-
-
-@contextmanager
-def _unheld(_database: Any) -> Iterator[_Nobody]:
-    yield _Nobody()
+def _hold(database: Any) -> AbstractContextManager[lease.Lease]:
+    me = {"user": "bench", "host": "here", "pid": os.getpid()}
+    return lease.hold(database, purpose="bench", holder=me, seconds=30)
 
 
 def fill(client: Client, documents: int) -> None:
@@ -129,7 +125,7 @@ def put_back(client: Client, archive: Path, keys: crypt.Keys) -> dict[str, Any]:
     copy = f"{DATABASE}_copy"
     settings = restore.Settings(database=copy, source_database=DATABASE, confirm=copy)
     with open_source.open_source(archive, keys) as source:  # type: ignore[union-attr]
-        done = restore.restore(client, source, settings, hold=_unheld, progress=quiet)
+        done = restore.restore(client, source, settings, hold=_hold, progress=quiet)
     client.drop_database(copy)
     return done
 

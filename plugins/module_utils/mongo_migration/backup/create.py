@@ -129,20 +129,8 @@ def back_up(
         ArchiveError: no space, nothing to back up, or the archive isn't what was written.
     """
     began = clock()
-    sealer = Sealer(settings.lock) if settings.lock else None
     expected = plan(client, database, settings)
-    if not expected["collections"]:
-        raise ArchiveError(
-            f"The database '{database}' has no collections: there is nothing to back up. "
-            "Check the name of the database (mongo_database in the inventory)."
-        )
-    if not expected["fits"]:
-        raise ArchiveError(
-            f"The backup needs about {_mib(expected['needed_bytes'])} in "
-            f"{settings.folder}, where {_mib(expected['free_bytes'])} are free. Make room, or name "
-            "another folder. Nothing was written.",
-            **expected,
-        )
+    _require_room(expected)
     members.await_majority(
         client,
         seconds=settings.retry_seconds,
@@ -151,6 +139,56 @@ def back_up(
     )
     store = Store(settings.folder)
     cleaned = store.prepare()
+    with switching_often(), ExitStack() as stack:
+        made = _persist(
+            client, database, settings, stack, progress=progress, stop=stop, now=now, clock=clock
+        )
+        verified = clock()
+        result = {
+            **made.facts(settings.folder),
+            "elapsed": round(verified - began, 3),
+            "seconds": {
+                "dump": round(made.dumped - began, 3),
+                "verify": round(verified - made.dumped, 3),
+            },
+            "removed": store.retire(
+                database, settings.retention, now=now(), needed=_needed(client, database)
+            ),
+            "cleaned": cleaned,
+        }
+        if examine is not None:
+            made.reader.path = made.archive
+            result["examined"] = examine(made.reader)
+        return result
+
+
+def _require_room(expected: dict[str, Any]) -> None:
+    if not expected["collections"]:
+        raise ArchiveError(
+            f"The database '{expected['database']}' has no collections: there is nothing to back "
+            "up. Check the name of the database (mongo_database in the inventory)."
+        )
+    if not expected["fits"]:
+        raise ArchiveError(
+            f"The backup needs about {_mib(expected['needed_bytes'])} in "
+            f"{expected['folder']}, where {_mib(expected['free_bytes'])} are free. Make room, or "
+            "name another folder. Nothing was written.",
+            **expected,
+        )
+
+
+def _persist(
+    client: MongoClient[dict[str, Any]],
+    database: str,
+    settings: Settings,
+    stack: ExitStack,
+    *,
+    progress: Sink,
+    stop: StopSignal | None,
+    now: Callable[[], datetime],
+    clock: Callable[[], float],
+) -> _Made:
+    """Make an archive, anew where the primary is lost; *stack* closes what is open of it."""
     told = 0
 
     def tell(event: dict[str, Any]) -> None:
@@ -158,61 +196,30 @@ def back_up(
         told += 1
         progress(event)
 
-    with switching_often(), ExitStack() as stack:
+    def attempt() -> _Made:
+        with ExitStack() as own, _explained(settings.folder):
+            made = _make(
+                own,
+                settings,
+                dump=lambda file: _dump(client, database, file, settings, now=now, progress=tell),
+                now=now,
+                clock=clock,
+                progress=tell,
+            )
+            stack.push(own.pop_all())
+        return made
 
-        def attempt() -> _Made:
-            with ExitStack() as own, _explained(settings.folder):
-                made = _make(
-                    own,
-                    store,
-                    sealer,
-                    dump=lambda file: _dump(
-                        client, database, file, settings, now=now, progress=tell
-                    ),
-                    now=now,
-                    clock=clock,
-                    progress=tell,
-                )
-                stack.push(own.pop_all())
-            return made
-
-        made = retry.persist(
-            lambda: _unchanged(attempt),
-            progressed=lambda: told,
-            recover=lambda: None,
-            seconds=settings.retry_seconds,
-            stop=stop or StopSignal(),
-            waiting=lambda reason: progress({"phase": "back up", "waiting": reason}),
-            otherwise="No archive was made; older ones and the link to the latest are as they "
-            "were. When that is settled, run the same command.",
-            obstacle=obstacles.namer(client),
-        )
-        verified = clock()
-        removed = store.retire(
-            database, settings.retention, now=now(), needed=_needed(client, database)
-        )
-        result = {
-            "archive": str(made.archive),
-            "latest": None
-            if made.unlinked
-            else str(settings.folder / (LATEST + (ENCRYPTED if sealer else ""))),
-            "warnings": [made.unlinked] if made.unlinked else [],
-            "bytes": made.archive.stat().st_size,
-            "verified": True,
-            "encrypted": sealer is not None,
-            "manifest": made.manifest.summary(),
-            "elapsed": round(verified - began, 3),
-            "seconds": {
-                "dump": round(made.dumped - began, 3),
-                "verify": round(verified - made.dumped, 3),
-            },
-            "removed": removed,
-            "cleaned": cleaned,
-        }
-        if examine is not None:
-            made.reader.path = made.archive
-            result["examined"] = examine(made.reader)
-        return result
+    return retry.persist(
+        lambda: _unchanged(attempt),
+        progressed=lambda: told,
+        recover=lambda: None,
+        seconds=settings.retry_seconds,
+        stop=stop or StopSignal(),
+        waiting=lambda reason: progress({"phase": "back up", "waiting": reason}),
+        otherwise="No archive was made; older ones and the link to the latest are as they "
+        "were. When that is settled, run the same command.",
+        obstacle=obstacles.namer(client),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +232,20 @@ class _Made:
     reader: Reader
     dumped: float
 
+    def facts(self, folder: Path) -> dict[str, Any]:
+        """Return what it is, as the result of a backup into *folder*."""
+        sealed = self.archive.suffix == ENCRYPTED
+        link = None if self.unlinked else str(folder / (LATEST + (ENCRYPTED if sealed else "")))
+        return {
+            "archive": str(self.archive),
+            "latest": link,
+            "warnings": [self.unlinked] if self.unlinked else [],
+            "bytes": self.archive.stat().st_size,
+            "verified": True,
+            "encrypted": sealed,
+            "manifest": self.manifest.summary(),
+        }
+
 
 def _unchanged(attempt: Callable[[], _Made]) -> _Made:
     """Return what *attempt* makes, trying again if the catalog changed under it."""
@@ -236,8 +257,7 @@ def _unchanged(attempt: Callable[[], _Made]) -> _Made:
 
 def _make(
     stack: ExitStack,
-    store: Store,
-    sealer: Sealer | None,
+    settings: Settings,
     *,
     dump: Callable[[BinaryIO | Spool], Manifest],
     now: Callable[[], datetime],
@@ -245,6 +265,8 @@ def _make(
     progress: Sink,
 ) -> _Made:
     """Write an archive, verify it, encrypt it, and give it its name."""
+    store = Store(settings.folder)
+    sealer = Sealer(settings.lock) if settings.lock else None
     taken = now()
     file, path = stack.enter_context(store.unfinished(now))
     spool = stack.enter_context(closing(Spool(store.folder))) if sealer else None

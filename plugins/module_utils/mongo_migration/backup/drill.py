@@ -57,21 +57,10 @@ def drill(
         ArchiveError: the scratch database exists, or the backup doesn't restore to what it says.
     """
     began = clock()
-    if scratch == source.manifest.database or not scratch.endswith(_SUFFIX):
-        raise ArchiveError(
-            f"A drill drops its database in the end, so its name must end in {_SUFFIX}: "
-            f"'{scratch}' doesn't."
-        )
     database = client[scratch]
-    if database.list_collection_names() and not _is_ours(database):
-        raise ArchiveError(
-            f"The database '{scratch}' exists and isn't a leftover of a drill. Drop it, or name "
-            "another one for the drill."
-        )
+    _require_scratch(database, source)
     with hold(database) as held:
-        _clear(database)
         try:
-            database.command({"create": _STRAY})
             _make_present(database, source)
             restore.restore(
                 client,
@@ -112,14 +101,25 @@ def _is_ours(database: Database[Any]) -> bool:
     return str(lease.get("purpose", "")).startswith(PURPOSE)
 
 
-def _clear(database: Database[Any]) -> None:
-    for one in catalog.read(database):
-        if one.name != STATE:
-            load.drop(database, one.name)
+def _require_scratch(database: Database[Any], source: Source) -> None:
+    if database.name == source.manifest.database or not database.name.endswith(_SUFFIX):
+        raise ArchiveError(
+            f"A drill drops its database in the end, so its name must end in {_SUFFIX}: "
+            f"'{database.name}' doesn't."
+        )
+    if catalog.every_name(database) and not _is_ours(database):
+        raise ArchiveError(
+            f"The database '{database.name}' exists and isn't a leftover of a drill. Drop it, or "
+            "name another one for the drill."
+        )
 
 
 def _make_present(database: Database[Any], source: Source) -> None:
-    """Make what a restore would find: the backup's own collections, empty."""
+    """Make what a restore would find: the backup's own collections, empty, and another one."""
+    for one in catalog.read(database):  # a leftover
+        if one.name != STATE:
+            load.drop(database, one.name)
+    database.command({"create": _STRAY})
     for entry in source.manifest.collections:
         if entry.name == STATE:
             continue

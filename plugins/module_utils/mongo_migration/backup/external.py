@@ -40,6 +40,26 @@ def run(
     """
     began, started = clock(), now()
     shown = command[0]
+    done = _ended(command, database=database, change=change, timeout=timeout)
+    receipt = _receipt(done.stdout)
+    if receipt is None:
+        raise ArchiveError(
+            f"The external backup {shown} printed no receipt: one JSON object with id and "
+            f"snapshot_time is needed, it printed: {done.stdout.strip()[:_SHOWN] or 'nothing'}"
+        )
+    return {
+        "receipt": receipt,
+        "command": list(command),
+        "database": database,
+        "started": started.astimezone(UTC).isoformat(timespec="seconds"),
+        "elapsed": round(clock() - began, 3),
+    }
+
+
+def _ended(
+    command: Sequence[str], *, database: str, change: Mapping[str, Any], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    shown = command[0]
     try:
         done = subprocess.run(
             list(command),
@@ -68,19 +88,7 @@ def run(
             f"{(done.stderr or done.stdout).strip()[-_SHOWN:]}",
             code=done.returncode,
         )
-    receipt = _receipt(done.stdout)
-    if receipt is None:
-        raise ArchiveError(
-            f"The external backup {shown} printed no receipt: one JSON object with id and "
-            f"snapshot_time is needed, it printed: {done.stdout.strip()[:_SHOWN] or 'nothing'}"
-        )
-    return {
-        "receipt": receipt,
-        "command": list(command),
-        "database": database,
-        "started": started.astimezone(UTC).isoformat(timespec="seconds"),
-        "elapsed": round(clock() - began, 3),
-    }
+    return done
 
 
 def _receipt(text: str) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from .. import connection
+from ..connection import Server
 from ..document.collections import STATE
 from ..errors import ArchiveError
 from ..ledger import partial_restore
@@ -133,14 +134,9 @@ def restore(
     """
     began = clock()
     asked = stop or StopSignal()
-    deployment = connection.inspect(client)
+    deployment = _deployment(client)
     database = client[settings.database]
     expected = plan(client, source, settings)
-    if deployment.topology == "sharded":
-        raise ArchiveError(
-            "Restoring into a sharded cluster isn't supported: collections would come back "
-            "unsharded. Restore into a replica set, or use mongorestore on the unpacked archive."
-        )
     _check_confirmation(expected, settings)
     if settings.check_space:
         check_space(expected)
@@ -148,31 +144,12 @@ def restore(
     source.check(progress, loading=frozenset(one.name for one in source.manifest.collections))
 
     with hold(database) as held:
-        safety = _safety_backup(client, settings, expected, progress=progress, now=now)
+        safety = _safety_backup(client, settings, expected, progress=progress, stop=asked, now=now)
         patience = retry.Patience.telling(progress, "load", settings.retry_seconds, asked)
         loader = Loader(
             database, source, deployment, held, now=now(), progress=progress, patience=patience
         )
-
-        def load() -> tuple[list[Part], State]:
-            with loader.undone_on_failure():
-                parts = loader.load()
-                state = State(loader, parts, keep_present=settings.keep_state)
-                state.rehearse()
-            return parts, state
-
-        # Begun anew where the primary is lost: nothing is replaced yet.
-        parts, state = retry.persist(
-            load,
-            progressed=lambda: loader.counted,
-            recover=lambda: None,
-            seconds=settings.retry_seconds,
-            stop=asked,
-            waiting=patience.waiting,
-            otherwise="The database is as it was. When that is settled, run the same command: it "
-            "begins anew.",
-            obstacle=obstacles.namer(client),
-        )
+        parts, state = _load(loader, settings, patience)
         held.check()
         asked.check()
         _replace(loader, parts, state, expected["removed"], safety)
@@ -190,6 +167,39 @@ def restore(
         "warnings": [*source.notes, *loader.warnings],
         "elapsed": round(clock() - began, 3),
     }
+
+
+def _deployment(client: MongoClient[dict[str, Any]]) -> Server:
+    deployment = connection.inspect(client)
+    if deployment.topology == "sharded":
+        raise ArchiveError(
+            "Restoring into a sharded cluster isn't supported: collections would come back "
+            "unsharded. Restore into a replica set, or use mongorestore on the unpacked archive."
+        )
+    return deployment
+
+
+def _load(loader: Loader, settings: Settings, patience: retry.Patience) -> tuple[list[Part], State]:
+    """Load all beside the present data, anew where the primary is lost: nothing is replaced yet."""
+
+    def attempt() -> tuple[list[Part], State]:
+        with loader.undone_on_failure():
+            parts = loader.load()
+            state = State(loader, parts, keep_present=settings.keep_state)
+            state.rehearse()
+        return parts, state
+
+    return retry.persist(
+        attempt,
+        progressed=lambda: loader.counted,
+        recover=lambda: None,
+        seconds=patience.seconds,
+        stop=patience.stop,
+        waiting=patience.waiting,
+        otherwise="The database is as it was. When that is settled, run the same command: it "
+        "begins anew.",
+        obstacle=obstacles.namer(loader.database.client),
+    )
 
 
 def look(
@@ -356,6 +366,7 @@ def _safety_backup(
     expected: dict[str, Any],
     *,
     progress: Sink,
+    stop: StopSignal,
     now: Callable[[], datetime],
 ) -> str | None:
     """Take a backup of what is about to be replaced, in a folder and with a link of its own."""
@@ -370,8 +381,10 @@ def _safety_backup(
             retention=Retention(count=_SAFETY_KEPT),
             note={"before_restore_of": expected["archive"]},
             lock=settings.safety_lock,
+            retry_seconds=settings.retry_seconds,
         ),
         progress=progress,
+        stop=stop,
         now=now,
     )
     return str(result["archive"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.database import Database
 
 from ..document.collections import STATE
@@ -16,12 +17,17 @@ from ..support import commands
 
 MARK = "restore"
 REPLACING = "replacing"
+# Whatever was planted there is no reason to end in a traceback.
+_LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
+)
 _FIELDS = {"archive": 1, "source": 1, "safety_backup": 1}
 
 
 def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
     """Return what was being restored, and the command that completes it; None if nothing was."""
-    found = database[STATE].find_one({"_id": MARK, "phase": REPLACING}, _FIELDS)
+    state = database.with_options(codec_options=_LENIENT)[STATE]
+    found = state.find_one({"_id": MARK, "phase": REPLACING}, _FIELDS)
     if found is None:
         return None
     safety = found.get("safety_backup")
