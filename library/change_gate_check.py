@@ -11,7 +11,8 @@ description:
   - Looks at everything that an inventory asks for, and returns all that is missing at once.
   - Never fails because of what is missing; look at RV(missing) and RV(to_confirm). Fails where a
     setting can't be understood.
-  - Runs on the machine that has the project, its git checkout and the evidence.
+  - Runs where ansible-playbook runs, with the project, its git checkout and the evidence, whatever
+    host the task is for.
 options:
   project:
     description: Folder of the project.
@@ -39,14 +40,26 @@ options:
     type: dict
     default: {}
   operator:
-    description: Who runs the command.
+    description: Who runs the command, as that person says; if left out, O(login).
     type: str
-    required: true
+  login:
+    description:
+      - As whom that person is logged in; recorded, and no approver either.
+      - In a task of a playbook, what is given here is replaced by what the system says.
+    type: str
   approver:
     description: Who agreed to it.
     type: str
   approver_required:
-    description: Whether O(approver) must be there, and be someone else than O(operator).
+    description:
+      - Whether O(approver) must be there, and be someone else than O(operator) and O(login).
+      - Accounts are compared, without domain, case, accents and characters that can't be seen.
+    type: bool
+    default: false
+  way_out:
+    description:
+      - Whether this is a way out of trouble. Then people, ticket and code are recorded, whatever is
+        missing of them is waived, and nothing else is looked at but O(confirm).
     type: bool
     default: false
   reason:
@@ -132,6 +145,21 @@ options:
     type: list
     elements: str
     default: []
+  rehearsal_databases:
+    description: Names of databases in which a rehearsal counts; empty for that of O(database).
+    type: list
+    elements: str
+    default: []
+  public_key:
+    description:
+      - The public key of Ed25519 in PEM of the evidence. If it is set, evidence without its
+        signature proves nothing.
+    type: str
+    default: ""
+  rehearsal_public_key:
+    description: The same for O(rehearsal_evidence), where another key signs there.
+    type: str
+    default: ""
   checklist:
     description: Items with C(id), C(text) and, where they are looked up, C(automatic).
     type: list
@@ -158,6 +186,13 @@ options:
     description: The inventory's C(maintenance_mode).
     type: str
     default: auto
+  confirmation_required:
+    description: Whether O(confirm) must be there before anything changes.
+    type: bool
+    default: false
+  record_in:
+    description: Folder of the command's evidence, where RV(record) is written as C(gate.json).
+    type: path
   confirm:
     description: The name of the database as the command gives it; checked if it is there.
     type: str
@@ -195,7 +230,6 @@ EXAMPLES = r"""
       - {days: [sat], from: "22:00", to: "04:00"}
     rehearsal_days: 14
     rehearsal_evidence: /srv/evidence
-  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -240,78 +274,38 @@ change:
   returned: success
   type: dict
   sample: {ticket: CHG0012345, operator: anna, approver: ravi, override: "", overridden: []}
+passage:
+  description: What later phases ask for before they change anything.
+  returned: in a task of a playbook
+  type: dict
+  sample: {command: "4711@9182736", deployment: bizzai-production, passed: true, missing: []}
+record:
+  description:
+    - What the evidence keeps, C(gate.json). RV(change), whether it passed, the settings, and which
+      of them came by C(-e).
+  returned: in a task of a playbook
+  type: dict
+  sample: {operator: anna, login: anna, passed: true, from_command_line: {ticket: CHG0012345}}
 """
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.evidence import seal
+from ansible.module_utils.evidence import proof
 from ansible.module_utils.mongo_migration.document import definition
 from ansible.module_utils.mongo_migration.errors import DefinitionError
+from ansible.module_utils.release import asking
 from ansible.module_utils.release.errors import SettingError
-from ansible.module_utils.release.gate import Gate, Migration
-
-TICKET_SYSTEM = {
-    "url": {"type": "str", "required": True},
-    "headers": {"type": "dict", "no_log": True},
-    "expect": {"type": "list", "elements": "dict", "required": True},
-    "timeout": {"type": "float", "default": 10},
-    "ca_certs": {"type": "path"},
-}
-STRINGS = ("approver", "reason", "override", "ticket", "confirm")
-LISTS = ("rehearsal_deployments", "confirmed", "typed")
-
-
-def load(path: str, p: dict[str, Any]) -> Migration:
-    file = Path(path)
-    made = definition.load(
-        file.read_text(encoding="utf-8"),
-        file.name,
-        variables=p["variables"].get(file.name[:3]) or {},
-        collections=p["collections"],
-    )
-    return Migration(id=made.id, digest=made.digest, downtime=made.downtime)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "project": {"type": "path", "required": True},
-            "database": {"type": "str", "required": True},
-            "deployment": {"type": "str", "required": True},
-            "documents": {"type": "list", "elements": "path", "default": []},
-            "variables": {"type": "dict", "default": {}},
-            "collections": {"type": "dict", "default": {}},
-            "operator": {"type": "str", "required": True},
-            "approver_required": {"type": "bool", "default": False},
-            "ticket_required": {"type": "bool", "default": False},
-            "ticket_pattern": {"type": "str", "default": ""},
-            "ticket_system": {"type": "dict", "options": TICKET_SYSTEM},
-            "clean_revision_required": {"type": "bool", "default": False},
-            "tag_required": {"type": "bool", "default": False},
-            "tag_pattern": {"type": "str", "default": ""},
-            "windows": {"type": "list", "elements": "dict", "default": []},
-            "freezes": {"type": "list", "elements": "dict", "default": []},
-            "timezone": {"type": "str", "default": "UTC"},
-            "rehearsal_days": {"type": "float", "default": 0},
-            "rehearsal_evidence": {"type": "path"},
-            "checklist": {"type": "list", "elements": "dict", "default": []},
-            "notice_hours": {"type": "float", "default": 24},
-            "evidence": {"type": "path"},
-            "maintenance_mode": {"type": "str", "default": "auto"},
-            **{name: {"type": "str"} for name in STRINGS},
-            **{name: {"type": "list", "elements": "str", "default": []} for name in LISTS},
-        },
-        supports_check_mode=True,
-    )
-    p = module.params
+    module = AnsibleModule(argument_spec=asking.ARGUMENTS, supports_check_mode=True)
+    now = datetime.now(UTC)
     try:
-        migrations = [load(path, p) for path in p["documents"]]
-        gate = Gate(p, migrations=migrations, now=datetime.now(UTC), verify_seal=seal.verify)
-        verdict = gate.check()
-    except (SettingError, DefinitionError, OSError) as error:
+        operator = module.params["operator"] or module.params["login"]
+        settings = {**module.params, "operator": operator}
+        verdict = asking.ask(settings, now=now, load=definition.load, prove=proof.problems)
+    except (SettingError, DefinitionError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **verdict.as_dict())
 

@@ -15,11 +15,15 @@ from ansible.plugins.action import ActionBase
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from evidence import bundle, record, report, seal, signature
+from evidence import bundle, index, log_writer, record, report, seal, signature
 
 
 class ActionModule(ActionBase):
-    """Takes ``root`` and ``run``; without a run, lists what there is."""
+    """Takes ``root`` and ``run``; without a run, lists what there is.
+
+    ``removed`` are names of folders that were removed on purpose, which the index then says, with
+    ``reason`` and ``operator``.
+    """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -35,21 +39,45 @@ class ActionModule(ActionBase):
                 "root": {"type": "path", "required": True},
                 "run": {"type": "str", "default": ""},
                 "public_key": {"type": "str", "default": ""},
+                "removed": {"type": "list", "elements": "str", "default": []},
+                "reason": {"type": "str", "default": ""},
+                "operator": {"type": "str", "default": ""},
+                "signing_key": {"type": "str", "no_log": True, "default": ""},
             }
         )
         root = Path(given["root"])
         try:
+            _note_removed(root, given)
+            missing = index.check(root, public_key=given["public_key"])
             if not given["run"]:
                 return {
                     **result,
                     "changed": False,
                     "folders": [bundle.describe(folder) for folder in bundle.folders_in(root)],
+                    "missing": missing,
                 }
             folder = bundle.find(root, given["run"])
             found = _check(folder, given["public_key"])
         except (LookupError, OSError, ValueError) as error:
-            raise AnsibleActionFail(str(error.args[0]) if error.args else str(error)) from error
-        return {**result, "changed": False, **found}
+            # The first of a system's error is its number.
+            text = str(error) if isinstance(error, OSError) or not error.args else error.args[0]
+            raise AnsibleActionFail(str(text)) from error
+        return {**result, "changed": False, **found, "missing": missing}
+
+
+def _note_removed(root: Path, given: dict[str, Any]) -> None:
+    """Enter in the index which folders were removed on purpose, and by whom."""
+    if not given["removed"]:
+        return
+    if not given["reason"].strip():
+        raise ValueError("Why were they removed? Pass -e \"reason='WORDS'\" as well.")
+    there = [name for name in given["removed"] if (root / name).exists()]
+    if there:
+        raise ValueError(f"{there[0]} is still there: remove it first, then say so.")
+    with index.opened(root) as book:
+        for name in given["removed"]:
+            line = {"what": index.REMOVED, "folder": name, "reason": given["reason"]}
+            book.add({**line, "operator": given["operator"]}, signing_key=given["signing_key"])
 
 
 def _check(folder: Path, public_key: str) -> dict[str, Any]:
@@ -65,5 +93,6 @@ def _check(folder: Path, public_key: str) -> dict[str, Any]:
         "record": record.read(folder),
         "problems": problems,
         "report": str(rendered),
+        "log": (folder / log_writer.LOG).exists(),
         "signed": (folder / seal.SIGNATURE).exists(),
     }

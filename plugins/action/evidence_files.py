@@ -18,6 +18,8 @@ from ansible.plugins.action import ActionBase
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from evidence import record, versions
+from mongo_migration.document import definition
+from mongo_migration.errors import DefinitionError
 
 FOLDER_MODE = 0o750
 
@@ -27,6 +29,7 @@ class ActionModule(ActionBase):
 
     ``files`` are texts by name, ``values`` what is written as JSON; an empty one makes no file.
     ``run`` is added to ``run.json``; ``versions`` and those of this machine are ``versions.json``.
+    ``document`` (text, name, variables, collections) adds the values of the document's variables.
     """
 
     TRANSFERS_FILES = False
@@ -45,8 +48,11 @@ class ActionModule(ActionBase):
                 "values": {"type": "dict", "default": {}},
                 "run": {"type": "dict", "default": {}},
                 "versions": {"type": "dict"},
+                "document": {"type": "dict", "default": {}},
             }
         )
+        if not arguments["dest"]:
+            raise AnsibleActionFail("There is no folder for the evidence")
         folder = Path(str(arguments["dest"]))
         try:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -60,7 +66,24 @@ class ActionModule(ActionBase):
                 known = {**versions.here(), **arguments["versions"]}
                 record.write_json(folder / "versions.json", known)
             if arguments["run"]:
-                record.update(folder, **arguments["run"], ended=record.now())
+                about = _variables(arguments["document"], arguments["run"])
+                record.update(folder, **arguments["run"], **about, ended=record.now())
         except OSError as error:
             raise AnsibleActionFail(f"Can't write the evidence in {folder}: {error}") from error
         return {**result, "changed": False, "dest": str(folder)}
+
+
+def _variables(document: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of *document* with their values, if it is the one of *run*."""
+    if not document.get("text"):
+        return {}
+    try:
+        made = definition.load(
+            str(document["text"]),
+            str(document.get("name") or "document"),
+            variables=document.get("variables") or {},
+            collections=document.get("collections") or {},
+        )
+    except DefinitionError:
+        return {}  # the command says so where it needs it
+    return {"variables": made.variables} if run.get("digest") in (None, "", made.digest) else {}

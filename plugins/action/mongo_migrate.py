@@ -32,8 +32,10 @@ from ansible.utils.display import Display
 
 # Ansible loads a plugin by its path: what it shares with others lies beside it. Not the folder of
 # this file's target: a link to it is loaded, too.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+_BESIDE = Path(__file__).resolve().parents[1]
+sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
+import gated
 from invocation import ansible_cli
 from mongo_migration.support import neutral
 
@@ -76,6 +78,7 @@ class ActionModule(NormalAction):
     ) -> dict[str, Any]:
         """Run the module; on this machine, with its progress shown."""
         task_vars = task_vars or {}
+        gated.require(self, task_vars)
         if self._task.check_mode or self._task.async_val or self._connection.transport != "local":
             return _pasteable(super().run(tmp, task_vars), task_vars)
         folder = Path(tempfile.mkdtemp(prefix="progress-", dir=constants.DEFAULT_LOCAL_TMP))

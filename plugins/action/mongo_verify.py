@@ -1,7 +1,7 @@
 """Action plugin: run the module of the same name, and complete the commands that it suggests.
 
 The engine knows what to type next, but not with which inventory; that is known here, where
-ansible-playbook runs. The other modules that suggest commands are links to this file, or do the
+ansible-playbook runs. Whether this command passed the gate is, too. The other modules that suggest commands are links to this file, or do the
 same in their own.
 """
 
@@ -14,8 +14,10 @@ from typing import Any
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+_BESIDE = Path(__file__).resolve().parents[1]
+sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
+import gated
 from invocation import ansible_cli
 
 
@@ -25,7 +27,8 @@ class ActionModule(NormalAction):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Run it."""
+        """Run it; what changes something, for a command that passed the gate."""
+        gated.require(self, task_vars or {})
         result = super().run(tmp, task_vars)
         completed: dict[str, Any] = ansible_cli.pasteable(result, task_vars or {})
         return completed

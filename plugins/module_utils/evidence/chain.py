@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,15 @@ def head(path: Path) -> str:
     return BEGINNING if line is None else str(line["hash"])
 
 
+def cut(descriptor: int, path: Path) -> int:
+    """Remove a last line that a crash cut short, and return the length that is left."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        os.ftruncate(descriptor, whole)
+    return whole
+
+
 def _parse(raw: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(raw)
@@ -79,10 +89,12 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
 
 
 _OWN = ("previous", "hash")
+# Made of the hash, and so no part of it.
+_AFTERWARDS = "signature"
 
 
 def _hash(line: Mapping[str, Any], previous: str) -> str:
     """Return the SHA-256 of the previous hash and the canonical JSON of the line's content."""
-    content = {key: value for key, value in line.items() if key not in _OWN}
+    content = {key: value for key, value in line.items() if key not in (*_OWN, _AFTERWARDS)}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(f"{previous}\n{canonical}".encode("utf-8", "surrogatepass")).hexdigest()

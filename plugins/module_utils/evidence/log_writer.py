@@ -19,6 +19,19 @@ SCREEN = "stdout.txt"
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?!\n)")
 
 
+_STATE = {"listening": False}
+
+
+def listen() -> None:
+    """Note that this process, and those that it forks, have somebody who writes the log."""
+    _STATE["listening"] = True
+
+
+def is_listening() -> bool:
+    """Return whether somebody writes the log of this command."""
+    return _STATE["listening"]
+
+
 class Writer:
     """Appends to a folder's log, and holds its lock so that others see the run is alive.
 
@@ -32,7 +45,7 @@ class Writer:
         # A file system without locks: then nobody can tell, and nobody else finishes the folder.
         with suppress(OSError):
             fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._end = _cut(self._log, folder / LOG)
+        self._end = chain.cut(self._log, folder / LOG)
         self._head = chain.head(folder / LOG)
 
     def write(self, lines: Iterable[Mapping[str, Any]], screen: str) -> None:
@@ -64,10 +77,18 @@ class Writer:
         os.close(self._log)
 
 
+def copy(source: Path, folder: Path) -> None:
+    """Copy the log and the screen of *source*, whose command goes on writing, into *folder*."""
+    for name in (LOG, SCREEN):
+        data = (source / name).read_bytes()
+        with os.fdopen(record.create(folder / name), "wb") as file:
+            file.write(data[: data.rfind(b"\n") + 1])
+
+
 def is_written(folder: Path) -> bool:
     """Return whether a process still writes the log of *folder*, as far as can be told."""
     try:
-        descriptor = os.open(folder / LOG, os.O_RDONLY)
+        descriptor = os.open(folder / LOG, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
@@ -86,16 +107,8 @@ def shorten(value: Any, longest: int) -> Any:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, record.FILE_MODE)
-
-
-def _cut(descriptor: int, path: Path) -> int:
-    """Remove a last line that a crash cut short, and return the length that is left."""
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole != len(data):
-        os.ftruncate(descriptor, whole)
-    return whole
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.open(path, flags, record.FILE_MODE)
 
 
 def _write(descriptor: int, data: bytes) -> None:

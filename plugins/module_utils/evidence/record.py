@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 RUN = "run.json"
 # How a folder begins: who finds it so without a process that writes to it, finishes it.
 RUNNING = "running"
-# In their order in the file. `verified` is true where every check of the data passed.
+# In their order in the file. `verified` is true where every check of the data passed; `variables`
+# are those of the migration document with their values; `command` tells whose folder it is.
 FIELDS = (
     *("action", "migration", "digest", "run", "deployment", "database", "inventory"),
-    *("started", "ended", "outcome", "verified", "check_mode"),
+    *("started", "ended", "outcome", "verified", "check_mode", "variables", "command"),
 )
 FILE_MODE = 0o640
 
@@ -42,10 +45,19 @@ def update(folder: Path, **facts: Any) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a file; an empty one where there is none, or none to be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(_read_text(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _read_text(path: Path) -> str:
+    """Read a plain file: a pipe in its place would keep us waiting for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+        return file.read()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,10 +68,24 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file for the team alone, which appears whole or not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+    with os.fdopen(create(unfinished), "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text.rstrip() + "\n")
     unfinished.replace(path)
+
+
+def create(path: Path) -> int:
+    """Open a new file for the team alone, in place of whatever is called so.
+
+    Never through a link: whoever may write to the folder could lead us to a file of ours.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def now() -> str:

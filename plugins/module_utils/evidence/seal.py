@@ -7,26 +7,27 @@ seal contradicts. With a signature (:mod:`.signature`) nobody without the key ca
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import chain, record
+from .names import SEAL, SIGNATURE
+from .record import digest
 
-SEAL = "seal.json"
-SIGNATURE = "seal.sig"
+__all__ = ["SEAL", "SIGNATURE", "digest", "is_sealed", "seal", "verify"]
 LOG = "log.jsonl"
 FORMAT = 1
 
 
-def seal(folder: Path, *, versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def seal(folder: Path, *, versions: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """Write ``seal.json`` of *folder* and return it; a seal that is there is made anew.
 
     Args:
         folder: with everything that is to be sealed.
         versions: of the software that made it.
+        more: what the seal says beside.
     """
     log = chain.check(folder / LOG) if (folder / LOG).exists() else None
     made = {
@@ -37,6 +38,7 @@ def seal(folder: Path, *, versions: Mapping[str, Any] | None = None) -> dict[str
         "log": None if log is None else {"lines": log.lines, "head": log.head},
         "previous": _previous(folder),
         "files": {name: digest(folder / name) for name in _names(folder)},
+        **more,
     }
     record.write_json(folder / SEAL, made)
     return made
@@ -51,7 +53,7 @@ def verify(folder: Path) -> list[str]:
         return [f"{folder.name} isn't sealed: {SEAL} is missing"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         return [f"{SEAL} can't be read: {error}"]
-    problems = []
+    problems = _name(folder, sealed)
     present = set(_names(folder))
     for name, expected in sorted(files.items()):
         if name not in present:
@@ -69,15 +71,15 @@ def verify(folder: Path) -> list[str]:
     return problems + _neighbours(folder, sealed)
 
 
+def _name(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
+    """Compare the folder's name: of two folders with one content, one is a copy."""
+    name = sealed.get("folder")
+    return [] if name == folder.name else [f"the folder was called {name} when it was sealed"]
+
+
 def is_sealed(folder: Path) -> bool:
     """Return whether *folder* has a seal, intact or not."""
     return (folder / SEAL).exists()
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names(folder: Path) -> list[str]:

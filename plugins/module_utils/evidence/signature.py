@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from . import record
-from .seal import SEAL, SIGNATURE
+from .names import SEAL, SIGNATURE
 
 
 def sign(folder: Path, private_key: str) -> None:
@@ -24,14 +24,31 @@ def sign(folder: Path, private_key: str) -> None:
     Raises:
         ValueError: *private_key* is no private key of Ed25519 in PEM without a passphrase.
     """
-    try:
-        key = load_pem_private_key(private_key.strip().encode(), password=None)
-    except (ValueError, TypeError) as error:
-        raise ValueError(_WRONG_PRIVATE) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(_WRONG_PRIVATE)  # noqa: TRY004 - another kind of key is a wrong value
-    text = base64.b64encode(key.sign((folder / SEAL).read_bytes())).decode()
+    text = _sign((folder / SEAL).read_bytes(), private_key)
     record.write_text(folder / SIGNATURE, text)
+
+
+def of_text(text: str, private_key: str) -> str:
+    """Return the signature of *text*, in base64.
+
+    Raises:
+        ValueError: *private_key* is no private key of Ed25519 in PEM without a passphrase.
+    """
+    return _sign(text.encode(), private_key)
+
+
+def is_of_text(signature: str, text: str, public_key: str) -> bool:
+    """Return whether *signature* was made of *text* with the private half of *public_key*.
+
+    Raises:
+        ValueError: *public_key* is no public key of Ed25519 in PEM.
+    """
+    key = _public(public_key)
+    try:
+        key.verify(base64.b64decode(signature), text.encode())
+    except (InvalidSignature, binascii.Error):
+        return False
+    return True
 
 
 def verify(folder: Path, public_key: str) -> list[str]:
@@ -40,12 +57,7 @@ def verify(folder: Path, public_key: str) -> list[str]:
     Raises:
         ValueError: *public_key* is no public key of Ed25519 in PEM.
     """
-    try:
-        key = load_pem_public_key(public_key.strip().encode())
-    except ValueError as error:
-        raise ValueError(_WRONG_PUBLIC) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ValueError(_WRONG_PUBLIC)  # noqa: TRY004 - another kind of key is a wrong value
+    key = _public(public_key)
     try:
         signature = base64.b64decode((folder / SIGNATURE).read_text(), validate=False)
         key.verify(signature, (folder / SEAL).read_bytes())
@@ -54,6 +66,26 @@ def verify(folder: Path, public_key: str) -> list[str]:
     except (InvalidSignature, binascii.Error, OSError):
         return [f"the signature of {SEAL} isn't made with the key of this inventory"]
     return []
+
+
+def _sign(data: bytes, private_key: str) -> str:
+    try:
+        key = load_pem_private_key(private_key.strip().encode(), password=None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(_WRONG_PRIVATE) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(_WRONG_PRIVATE)  # noqa: TRY004 - another kind of key is a wrong value
+    return base64.b64encode(key.sign(data)).decode()
+
+
+def _public(public_key: str) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(public_key.strip().encode())
+    except ValueError as error:
+        raise ValueError(_WRONG_PUBLIC) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError(_WRONG_PUBLIC)  # noqa: TRY004 - another kind of key is a wrong value
+    return key
 
 
 _WRONG_PRIVATE = (

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 OK, MISSING, ASK, OVERRIDDEN = "ok", "missing", "ask", "overridden"
+# Missing, and let pass all the same: a way out of trouble waits for nothing.
+WAIVED = "waived"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,8 @@ class Finding:
 
     Args:
         check: what was looked at, in one word.
-        state: ``ok``, ``missing``, ``ask`` (only a person can confirm it) or ``overridden``.
+        state: ``ok``, ``missing``, ``ask`` (only a person can confirm it), ``overridden`` or
+            ``waived``.
         text: what was found.
         fix: what to do about it.
         overridable: whether an emergency override lets it pass.
@@ -43,6 +46,16 @@ def override(findings: Iterable[Finding], reason: str) -> list[Finding]:
     return [
         Finding(check=each.check, state=OVERRIDDEN, text=each.text)
         if each.state == MISSING and each.overridable
+        else each
+        for each in findings
+    ]
+
+
+def waive(findings: Iterable[Finding]) -> list[Finding]:
+    """Return *findings* with everything let pass that is missing."""
+    return [
+        Finding(check=each.check, state=WAIVED, text=each.text)
+        if each.state in (MISSING, ASK)
         else each
         for each in findings
     ]

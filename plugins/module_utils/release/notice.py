@@ -19,6 +19,7 @@ def find(
     now: datetime,
     hours: float,
     verify: Callable[[Path], list[str]],
+    database: str = "",
     days: float = 30,
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the newest notice of *migration* that was sent early enough, or why there is none.
@@ -29,10 +30,12 @@ def find(
         deployment: the inventory host that is to be changed.
         now: the time.
         hours: how long before now it must have been sent.
-        verify: returns what in a folder isn't as it was sealed.
+        verify: returns why a folder proves nothing.
+        database: that is to be changed; empty for any.
         days: how old it may be.
     """
     newest: dict[str, Any] | None = None
+    problems: list[str] = []
     for path in sorted(root.glob(f"*/{NOTICE}")):
         told = _read(path)
         if told is None or migration not in told["migrations"]:
@@ -40,15 +43,32 @@ def find(
         if told["deployment"] != deployment or not told["sent_to"]:
             continue
         sent = told["sent"]
-        if sent < now - timedelta(days=days) or verify(path.parent):
+        if sent < now - timedelta(days=days):
+            continue
+        wrong = _wrong(told, now, database) or verify(path.parent)
+        if wrong:
+            problems.append(f"{path.parent.name} doesn't count: {'; '.join(wrong)}")
             continue
         newest = told
         if sent <= now - timedelta(hours=hours):
             return {**told, "sent": sent.isoformat(timespec="seconds")}, ""
     if newest is None:
-        return None, f"nobody was told of migration {migration} by announce.yml"
+        nobody = f"nobody was told of migration {migration} by announce.yml"
+        return None, "; ".join([nobody, *problems])
     age = (now - newest["sent"]).total_seconds() / 3600
     return None, f"migration {migration} was announced only {age:.1f} h ago, not {hours:g} h"
+
+
+def _wrong(told: dict[str, Any], now: datetime, database: str) -> list[str]:
+    """Return what a notice says that can't be."""
+    wrong = []
+    if told["sent"] > now + timedelta(minutes=2):
+        wrong.append("it will only be sent, by its time")
+    if database and told["database"] != database:
+        wrong.append(f"it is about the database '{told['database']}'")
+    if told["event"] != "notice":
+        wrong.append(f"it announces '{told['event']}'")
+    return wrong
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -59,6 +79,8 @@ def _read(path: Path) -> dict[str, Any] | None:
             "migrations": [str(each) for each in told["migrations"]],
             "deployment": str(told["deployment"]),
             "sent_to": list(told["sent_to"]),
+            "database": str(told.get("database") or ""),
+            "event": str(told.get("event") or "notice"),
             "sent": sent if sent.tzinfo else sent.replace(tzinfo=UTC),
             "folder": path.parent.name,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,10 @@ UP, DOWN = "up", "down"
 WANTED = (UP, DOWN, UP)
 
 _ACTIONS = {"migrate": UP, "rollback": DOWN, "emergency-rollback": DOWN}
+# What must have succeeded for a turn to be one.
+_MODULES = {UP: ("mongo_migrate", "mongo_verify"), DOWN: ("mongo_rollback", "mongo_verify")}
+# Returns why a folder proves nothing, or doesn't prove that these modules succeeded.
+Verify = Callable[[Path, Sequence[str]], list[str]]
 # What run.json says of a command that ended well.
 _SUCCESS = "success"
 
@@ -23,8 +27,10 @@ class Turn:
 
     direction: str
     deployment: str
+    database: str
     ended: datetime
     folder: Path
+    variables: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +57,11 @@ def find(
     digest: str,
     days: float,
     now: datetime,
-    verify: Callable[[Path], list[str]],
+    verify: Verify,
+    variables: Mapping[str, Any] | None = None,
     but_not: str = "",
     deployments: Sequence[str] = (),
+    databases: Sequence[str] = (),
 ) -> Rehearsal:
     """Look for a rehearsal of the migration with *digest* in the evidence below *root*.
 
@@ -62,9 +70,11 @@ def find(
         digest: of the migration document; after an edit it must be rehearsed again.
         days: how old the oldest run may be.
         now: the time.
-        verify: returns what in a folder isn't as it was sealed.
+        verify: returns why a folder proves nothing.
+        variables: of the document, with the values that it is to have now.
         but_not: the deployment that is to be changed now: its own runs are no rehearsal.
         deployments: where a rehearsal counts; empty for everywhere else.
+        databases: names of databases in which it counts; empty for any.
     """
     if not root.is_dir():
         return Rehearsal(problems=(f"there is no evidence: {root} doesn't exist",))
@@ -76,17 +86,39 @@ def find(
             continue
         if deployments and turn.deployment not in deployments:
             continue
-        edited = verify(path.parent)
-        if edited:
-            problems.append(f"{path.parent.name} doesn't count: {'; '.join(edited)}")
+        wrong = _unlike(turn, databases, variables) or verify(path.parent, _MODULES[turn.direction])
+        if wrong:
+            problems.append(f"{path.parent.name} doesn't count: {'; '.join(wrong)}")
         else:
             turns.append(turn)
     turns.sort(key=lambda turn: turn.ended)
-    for deployment in sorted({turn.deployment for turn in turns}):
-        chosen = _sequence([turn for turn in turns if turn.deployment == deployment])
+    for place in sorted({(turn.deployment, turn.database) for turn in turns}):
+        chosen = _sequence([t for t in turns if (t.deployment, t.database) == place])
         if chosen:
             return Rehearsal(turns=chosen)
     return Rehearsal(problems=(_missing(turns, days), *problems))
+
+
+def _unlike(turn: Turn, databases: Sequence[str], variables: Mapping[str, Any] | None) -> list[str]:
+    """Return how a turn differs from what is to be done now."""
+    wrong = []
+    if databases and turn.database not in databases:
+        wrong.append(f"it was in the database '{turn.database}', not in {' or '.join(databases)}")
+    known = turn.variables
+    if variables and known is None:
+        wrong.append("it doesn't say with which variables: rehearse it again")
+    elif variables is not None and known is not None and _plain(known) != _plain(variables):
+        names = sorted(
+            name
+            for name in {*known, *variables}
+            if _plain(known.get(name)) != _plain(variables.get(name))
+        )
+        wrong.append(f"it had another value of {', '.join(names)}")
+    return wrong
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _turn(path: Path, digest: str) -> Turn | None:
@@ -102,15 +134,34 @@ def _turn(path: Path, digest: str) -> Turn | None:
         and run.get("verified") is True
         and not run.get("check_mode")
         and run.get("outcome") == _SUCCESS
+        and not run.get("finished_by")
     )
-    if not good:
+    if not good or not _proved(path.parent, run):
         return None
+    variables = run.get("variables")
     return Turn(
         direction=direction,
         deployment=str(run.get("deployment") or ""),
+        database=str(run.get("database") or ""),
         ended=ended if ended.tzinfo else ended.replace(tzinfo=UTC),
         folder=path.parent,
+        variables=variables if isinstance(variables, dict) else None,
     )
+
+
+def _proved(folder: Path, run: Mapping[str, Any]) -> bool:
+    """Return whether the verification beside the record says the same, of the same run."""
+    try:
+        found = json.loads((folder / "verification.json").read_text())
+        checks, same = found["checks"], found.get("run") in (None, run.get("run"))
+        return bool(
+            found["passed"] is True
+            and checks
+            and same
+            and not any(check["status"] == "failed" for check in checks)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _sequence(turns: Sequence[Turn]) -> tuple[Turn, ...]:

@@ -38,6 +38,8 @@ def read(project: Path) -> Revision:
         tags = _git(project, "tag", "--points-at", "HEAD").split()
     except FileNotFoundError:
         return Revision(problem="git isn't installed")
+    except OSError as error:
+        return Revision(problem=f"git can't be run: {error.strerror}")
     except subprocess.CalledProcessError as error:
         return Revision(problem=error.stderr.strip().partition("\n")[0])
     return Revision(
