@@ -193,6 +193,10 @@ options:
   record_in:
     description: Folder of the command's evidence, where RV(record) is written as C(gate.json).
     type: path
+  record_required:
+    description: Whether nothing may begin without that folder; otherwise it is a warning.
+    type: bool
+    default: true
   confirm:
     description: The name of the database as the command gives it; checked if it is there.
     type: str

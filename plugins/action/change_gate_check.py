@@ -52,12 +52,13 @@ class ActionModule(ActionBase):
             missing=[*verdict["missing"], *verdict["unconfirmed"]],
             to_confirm=_to_confirm(given),
             evidence=given["record_in"] or "",
-            way_out=given["way_out"],
+            with_evidence=given["record_required"],
         )
         came = origin.of(given_by_command)
         kept = {
             **verdict["change"],
-            **{name: passed[name] for name in ("passed", "missing", "to_confirm", "way_out")},
+            **{name: passed[name] for name in ("passed", "missing", "to_confirm")},
+            "confirmed": given["database"] if given["confirm"] == given["database"] else "",
             "findings": verdict["findings"],
             "settings": asking.kept(settings),
             **came,
@@ -97,7 +98,7 @@ def _keep(given: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
     try:
         record.write_json(path, kept)
     except OSError as error:
-        if not given["way_out"]:
+        if given["record_required"]:
             raise AnsibleActionFail(f"Can't keep what the gate says in {path}: {error}") from error
         Display().warning(f"Can't keep what the gate says in {path}: {error}")
 

@@ -30,6 +30,10 @@ def _backs_up(arguments: Mapping[str, Any]) -> bool:
     return arguments.get("state", "present") != "list"
 
 
+def _writes(arguments: Mapping[str, Any]) -> bool:
+    return arguments.get("value") is not None
+
+
 def _stops_writers(arguments: Mapping[str, Any]) -> bool:
     return str(arguments.get("state", "")).lower() in {"on", *_TRUE}
 
@@ -46,12 +50,12 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "mongo_restore": _always,
     "mongo_backup": _backs_up,
     "mongo_maintenance": _stops_writers,
-    "mongo_maintenance_flag": _always,
+    "mongo_maintenance_flag": _writes,
     "mongo_migration_control": _goes_on,
 }
-# What begins a change also needs a place for what it leaves. What ends or undoes one goes on
-# without: the disk of the evidence may be what is broken.
-_WITH_EVIDENCE = frozenset({"mongo_migrate", "mongo_restore", "mongo_backup", "mongo_maintenance"})
+# What begins a change also needs a place for what it leaves. What stops writers, ends a change or
+# undoes it goes on without: the disk of the evidence may be what is broken meanwhile.
+_WITH_EVIDENCE = frozenset({"mongo_migrate", "mongo_restore", "mongo_backup"})
 
 
 def require(action: Any, task_vars: Mapping[str, Any]) -> None:

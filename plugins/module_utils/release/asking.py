@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, Any] = {
     "collections": {"type": "dict", "default": {}},
     "confirmation_required": {"type": "bool", "default": False},
     "record_in": {"type": "path"},
+    "record_required": {"type": "bool", "default": True},
     "approver_required": {"type": "bool", "default": False},
     "ticket_required": {"type": "bool", "default": False},
     "ticket_pattern": {"type": "str", "default": ""},

@@ -21,7 +21,7 @@ def issue(
     missing: Sequence[str],
     to_confirm: str,
     evidence: str,
-    way_out: bool,
+    with_evidence: bool,
 ) -> dict[str, Any]:
     """Return the proof that the gate was asked by this command, and what it said.
 
@@ -31,7 +31,7 @@ def issue(
         missing: what the gate refuses for; empty if it doesn't.
         to_confirm: the name that a person still has to confirm; empty for none.
         evidence: the folder of this command.
-        way_out: whether it is a way out of trouble, which waits for nothing.
+        with_evidence: whether nothing may begin without that folder.
     """
     return {
         "command": command,
@@ -40,7 +40,7 @@ def issue(
         "missing": list(missing),
         "to_confirm": to_confirm,
         "evidence": evidence,
-        "way_out": way_out,
+        "with_evidence": with_evidence,
     }
 
 
@@ -52,6 +52,8 @@ def refusal(passage: Any, *, command: str, deployment: str) -> str:
         return f"the gate was passed for {passage.get('deployment')}, not for {deployment}"
     if passage.get("passed") is not True:
         return "the gate refuses: " + "; ".join(map(str, passage.get("missing") or ["see above"]))
+    if passage.get("with_evidence") and not passage.get("evidence"):
+        return "this command has no evidence (role evidence, tasks_from: open)"
     if passage.get("to_confirm"):
         return f"nobody confirmed it: pass -e confirm={passage['to_confirm']}, or type it"
     return ""
@@ -65,7 +67,7 @@ def without_evidence(passage: Mapping[str, Any], run: Mapping[str, Any], *, comm
         run: the record of the folder of evidence.
         command: which process asks.
     """
-    if passage.get("way_out"):
+    if not passage.get("with_evidence"):
         return ""
     if run.get("command") != command or run.get("outcome") != "running":
         return "this command's evidence isn't open (role evidence, tasks_from: open)"
