@@ -1,8 +1,8 @@
 """Action plugin: run the module of the same name, and complete the commands that it suggests.
 
 The engine knows what to type next, but not with which inventory; that is known here, where
-ansible-playbook runs. Whether this command passed the gate is, too. The other modules that suggest commands are links to this file, or do the
-same in their own.
+ansible-playbook runs, and so is whether this command passed the gate. The other modules that
+suggest commands or change something are links to this file, or do the same in their own.
 """
 
 from __future__ import annotations
