@@ -42,19 +42,16 @@ class Sleeper(monitoring.CommandListener):
         """Not needed."""
 
 
-@pytest.fixture
-def two_backups(
-    client: Client, database: Database[dict[str, Any]], tmp_path: Path
-) -> tuple[Path, Path]:
-    """One of the time before, without `gone`, and one with other documents everywhere."""
+def two_backups(database: Database[dict[str, Any]], folder: Path) -> tuple[Path, Path]:
+    """Return one of the time before, without `gone`, and one with other documents everywhere."""
     database["items"].insert_many([{"_id": n} for n in range(50)])
     database["items"].create_index("later")
     database["_migrations"].insert_one({"_id": "r1", "kind": "run", "phase": "applied"})
-    before = Path(backups.take(client, database.name, tmp_path / "before")["archive"])
+    before = Path(backups.take(database.client, database.name, folder / "before")["archive"])
     database["items"].update_many({}, {"$set": {"later": True}})
     database["gone"].insert_many([{"_id": n} for n in range(20)])
     database["_migrations"].insert_one({"_id": "r2", "kind": "run", "phase": "verified"})
-    after = Path(backups.take(client, database.name, tmp_path / "after")["archive"])
+    after = Path(backups.take(database.client, database.name, folder / "after")["archive"])
     return before, after
 
 
@@ -88,17 +85,41 @@ def test_what_it_does_when_it_wakes_has_no_effect(
     number: int,
     replica_set: Any,
     database: Database[dict[str, Any]],
-    two_backups: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
-    before, after = two_backups
-    wanted = backups.facts(database)
+    _sleep_and_wake(replica_set.uri("admin"), database, Sleeper(command, number), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        ("aggregate", 1),  # saying that it replaces
+        ("drop", 2),
+        ("renameCollection", 2),
+        ("renameCollection", 3),  # the record
+        ("delete", 2),  # saying that it is done
+    ],
+)
+def test_nor_has_it_on_a_server_without_transactions(
+    command: str,
+    number: int,
+    standalone: Any,
+    standalone_database: Database[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
     sleeper = Sleeper(command, number)
+    _sleep_and_wake(standalone.uri(None), standalone_database, sleeper, tmp_path)
+
+
+def _sleep_and_wake(
+    uri: str, database: Database[dict[str, Any]], sleeper: Sleeper, folder: Path
+) -> None:
+    before, after = two_backups(database, folder)
+    wanted = backups.facts(database)
     ended: list[Any] = []
 
     def restore() -> None:
-        with MongoClient[dict[str, Any]](
-            replica_set.uri("admin"), tz_aware=True, event_listeners=[sleeper]
-        ) as sleepy:
+        with MongoClient[dict[str, Any]](uri, tz_aware=True, event_listeners=[sleeper]) as sleepy:
             sleepy.admin.command("ping")
             sleeper.watching = True
             try:

@@ -71,8 +71,17 @@ class State:
                 lambda session: self._plain().replace_one(mine, whole, upsert=True, session=session)
             )
             return
+        # Without transactions, one command reads the lease and writes the mark.
         self._held.check()
-        self._state().replace_one(mine, whole, upsert=True)
+        self._plain().aggregate(
+            [
+                {"$match": {"_id": LEASE_ID, "token": self._held.token}},
+                {"$replaceWith": {"$literal": {**mine, **whole}}},
+                {"$merge": {"into": STATE, "on": "_id", "whenMatched": "replace"}},
+            ]
+        )
+        if self._plain().find_one({**mine, "token": self._held.token}, {"_id": 1}) is None:
+            raise self._lost()
 
     def unmark(self) -> None:
         """Say that it is whole again."""
@@ -81,7 +90,12 @@ class State:
             self._write(lambda session: self._plain().delete_one(mine, session=session))
             return
         self._held.check()
-        self._state().delete_one(mine)
+        if not self._state().delete_one(mine).deleted_count:
+            raise self._lost()
+
+    def _lost(self) -> ArchiveError:
+        self._held.check()  # which says it better
+        return ArchiveError("the record of it isn't there: another process has the lease")
 
     def replace(self) -> None:
         """Make the record what it was, but for the documents about the present."""
