@@ -73,7 +73,8 @@ def _restore_when_free(client: Client, database: str, archive: Path) -> None:
         ("create", 3),
         ("createIndexes", 1),
         ("commitTransaction", 1),  # saying that it replaces
-        ("drop", 3),  # removing `gone`
+        ("drop", 2),  # removing `gone`
+        ("drop", 3),  # cleaning up
         ("renameCollection", 2),  # replacing `items`
         ("delete", 1),  # the record
         ("commitTransaction", 2),
