@@ -238,7 +238,9 @@ def test_what_another_command_left_was_killed_whatever_it_says(tmp_path: Path):
     assert run["claimed"] == {"outcome": "success", "verified": True}
     assert record.read_json(typed / "seal.json")["finished_by"] == run["finished_by"]
     assert "log.jsonl and stdout.txt are missing" in closed["problems"][0]
-    assert "was killed" in (typed / "report.html").read_text()
+    report = (typed / "report.html").read_text()
+    assert "was killed" in report
+    assert "had called itself success, which proves nothing" in report
 
 
 def test_an_interruption_is_believed_of_an_intact_log_alone(tmp_path: Path):
