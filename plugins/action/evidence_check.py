@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from evidence import bundle, index, log_writer, record, report, seal, signature
+from release import origin
 
 
 class ActionModule(ActionBase):
@@ -77,7 +78,8 @@ def _note_removed(root: Path, given: dict[str, Any]) -> None:
     with index.opened(root) as book:
         for name in given["removed"]:
             line = {"what": index.REMOVED, "folder": name, "reason": given["reason"]}
-            book.add({**line, "operator": given["operator"]}, signing_key=given["signing_key"])
+            who = {"operator": given["operator"] or origin.login(), "login": origin.login()}
+            book.add({**line, **who}, signing_key=given["signing_key"])
 
 
 def _check(folder: Path, public_key: str) -> dict[str, Any]:

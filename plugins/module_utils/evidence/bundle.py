@@ -51,7 +51,8 @@ def close(
         run = _as_killed(folder, finished_by)
     else:
         run = _as_ended(folder, outcome)
-    problems = _without_log(folder)
+    # Of what was cut off, nobody expects one.
+    problems = [] if finished_by else _without_log(folder)
     if problems and run.get("outcome") == SUCCESS:
         run = record.update(folder, outcome=INCOMPLETE)
     problems += _derive(folder)
