@@ -489,6 +489,8 @@ def list_backups(module: AnsibleModule) -> None:
         progress=progress.sink(module.params["progress_file"]),
         verify=module.params["verify"],
     )
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     module.exit_json(changed=False, **ejson.to_plain(result))
 
 

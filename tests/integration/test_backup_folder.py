@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mongo_migration.backup import create, store
 from mongo_migration.errors import ArchiveError
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -57,6 +58,9 @@ def test_a_folder_that_others_may_write_to_is_refused_and_left_alone(
         with pytest.raises(ArchiveError, match="others than its owner may write there"):
             attempt()
 
+    options: dict[str, Any] = {"now": create.utc_now(), "progress": quiet, "verify": False}
+    listed = create.listing(shared, **options)
+    assert "others than its owner may write there" in listed["warnings"][0]
     assert shared.stat().st_mode & 0o7777 == rights
     assert list(shared.iterdir()) == []
 

@@ -407,6 +407,7 @@ def listing(
         "backups": backups,
         "latest": str(latest) if latest else None,
         "newest": mine[0] if mine else None,
+        "warnings": [exposed] if (exposed := store.exposed()) else [],
     }
 
 

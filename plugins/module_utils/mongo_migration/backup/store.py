@@ -104,6 +104,16 @@ class Store:
             raise self._unusable(f"trying to write there failed ({error.strerror})") from error
         return self._link(self.folder / f"{_UNFINISHED}trial-{os.getpid()}", "nothing", keep=False)
 
+    def exposed(self) -> str | None:
+        """Return why the archives there may be anybody's, if they may."""
+        if not self.folder.is_dir():
+            return None
+        try:
+            self._require_ours()
+        except ArchiveError as error:
+            return error.message
+        return None
+
     def _require_ours(self) -> None:
         """Require a folder where nobody else can put archives, or exchange them.
 
