@@ -144,7 +144,11 @@ def test_a_definition_that_would_say_something_else_to_the_server_is_refused(
     assert reason in listed_and_opened(path)
 
 
-@pytest.mark.parametrize("text", [b"[" * 200_000, b'{"a":' * 200_000, b"[" + b"[]," * 2_500_000])
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 200_000, b'{"a":' * 200_000, b"[" + b"[]," * 2_500_000],
+    ids=["list", "map", "long"],
+)
 def test_json_that_is_deep_or_endless_is_refused(text: bytes, path: Path) -> None:
     rewrite(path, lambda whole: text)
 
@@ -360,6 +364,7 @@ def tarred(content: bytes, *, packed: bool) -> bytes:
         ("text", b"hello" * 100, "wasn't made by mongo_backup"),
         ("empty", b"", "too short"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time of day
 )
 def test_what_isnt_a_backup_of_ours_is_named(
     name: str, content: bytes, reason: str, tmp_path: Path
