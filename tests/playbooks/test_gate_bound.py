@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence import record
+from evidence import proof, record
 from pymongo import MongoClient
+from release import rehearsal
 
 from embedded.mongod import ReplicaSet
 from tests.playbooks.site import HOST, Run, Site, site
@@ -144,4 +146,19 @@ def test_a_rollback_never_waits_for_a_place_for_its_evidence(place: Site, tmp_pa
     assert undone.code == 0, undone.output
     assert differences(before, undone.data) == []
     assert "can't be written in /proc/evidence" in " ".join(undone.output.split())
-    assert record.read(elsewhere(undone, tmp_path))["verified"] is True
+    folder = elsewhere(undone, tmp_path)
+    assert record.read(folder)["verified"] is True
+
+    # What real commands leave proves that they did it.
+    up = rehearsal.find(
+        root=applied.evidence[0].parent,
+        digest=applied.read("run.json")["digest"],
+        days=1,
+        now=datetime.now(UTC),
+        verify=lambda folder, modules: proof.problems(folder, modules, now=datetime.now(UTC)),
+        databases=[place.database.name],
+        variables=applied.read("run.json")["variables"],
+    )
+    assert "there is only up" in up.problems[0], up.problems
+    down = ("mongo_rollback", "mongo_verify")
+    assert proof.problems(folder, down, now=datetime.now(UTC)) == []

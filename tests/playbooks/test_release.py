@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from evidence import seal
+from evidence import proof, seal
 from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet
@@ -108,7 +109,11 @@ def test_each_migration_has_sealed_evidence_that_counts_as_a_turn(release: Relea
     for run in (release.failed, release.done):
         for folder in folders(run).values():
             assert seal.verify(folder) == [], folder
-    turn = (folders(release.done)["migrate-004"] / "run.json").read_text()
+    folder = folders(release.done)["migrate-004"]
+    modules = ("mongo_migrate", "mongo_verify")
+    assert proof.problems(folder, modules, now=datetime.now(UTC)) == []
+    turn = (folder / "run.json").read_text()
+    assert '"variables": {' in turn
     assert '"outcome": "success"' in turn
     assert '"verified": true' in turn
 
