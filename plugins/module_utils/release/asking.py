@@ -85,7 +85,9 @@ def ask(
         # Of what ran elsewhere, the signature may be of another key.
         return prove(folder, modules, now=now, public_key=key[bool(modules)])
 
-    migrations = [_migration(Path(path), settings, load) for path in settings["documents"]]
+    # A way out applies no document, and a broken one must not close it.
+    documents = [] if settings["way_out"] else settings["documents"]
+    migrations = [_migration(Path(path), settings, load) for path in documents]
     return Gate(settings, migrations=migrations, now=now, verify=verify).check()
 
 
