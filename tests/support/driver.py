@@ -37,6 +37,7 @@ class Job:
         uri: the server; it comes on standard input, so that no process list shows the password.
         database: the database.
         text: the migration document.
+        files: what lies beside it, by name.
         action: migrate, rollback, verify, backup or restore.
         settings: of :class:`batches.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
@@ -57,6 +58,7 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     die_at: int = 0
     when: str = "sent"
+    files: dict[str, str] = field(default_factory=dict)
     clock_ahead: float = 0.0
     trace: str = ""
     on_conflict: str = "keep"
@@ -157,7 +159,8 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
         "progress": announce,
         "stop": stop.listen(),
     }
-    what = definition.load(job.text, "torture.yml")
+    beside = {"files": job.files} if job.files else {}
+    what = definition.load(job.text, "torture.yml", **beside)
     _announce({"phase": "ready"})
     if job.action == "verify":
         return verify.verify(

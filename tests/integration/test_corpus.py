@@ -1,0 +1,164 @@
+"""Every case of the corpus that has a document: planned, exact, verified, exactly undone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from mongo_migration.errors import PlanBlockedError
+from mongo_migration.procedures import migrate, plan, rollback, verify
+from mongo_migration.support.stop import StopSignal
+from pymongo import MongoClient
+
+from embedded.mongod import Deployment
+from tests.support import corpus, databases, torture
+from tests.support.corpus import Case
+from tests.support.driver import Commands, Job
+from tests.support.snapshot import differences, snapshot
+
+CASES = corpus.cases()
+EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+SETTINGS = {"batch_size": 2, "lease_seconds": 20}
+
+
+@pytest.fixture(params=["replica_set", "standalone"])
+def servers(request: pytest.FixtureRequest) -> Deployment:
+    found: Deployment = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def pair(servers: Deployment) -> Iterator[tuple[corpus.Db, corpus.Db]]:
+    """A database to migrate, and one to hold what is wanted."""
+    with ExitStack() as stack:
+        admin = stack.enter_context(servers.client())
+        yield (
+            stack.enter_context(databases.fresh(admin, roles=False)),
+            stack.enter_context(databases.fresh(admin, roles=False)),
+        )
+
+
+def common(db: corpus.Db, case: Case, **more: Any) -> dict[str, Any]:
+    return {
+        "client": db.client,
+        "database": db.name,
+        "definition": case.load(),
+        "settings": migrate.Settings(**{**SETTINGS, **more}),
+        "change": {},
+        "operator": {"user": "anna", "host": "bastion", "pid": 17},
+        "progress": lambda event: None,
+        "stop": StopSignal(),
+    }
+
+
+def roll_back(db: corpus.Db, case: Case) -> dict[str, Any]:
+    return rollback.roll_back(migration=case.load().id, **common(db, case))
+
+
+def verified(db: corpus.Db, case: Case, expect: str = "applied") -> list[str]:
+    """Return the checks that failed."""
+    done = verify.verify(
+        client=db.client, database=db.name, definition=case.load(), expect=expect, operator={}
+    )
+    assert done["checks"]
+    return list(done["failures"])
+
+
+@EACH
+def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
+    db, wanted = pair
+    corpus.fill(db, case, "before")
+    corpus.fill(wanted, case, "after")
+    before = snapshot(db), corpus.shape(db)
+
+    found = plan.make(db.client, db.name, case.load())
+    assert found["problems"] == []
+    assert {key: found["totals"][key] for key in case.counts} == case.counts
+    assert (snapshot(db), corpus.shape(db)) == before
+
+    migrate.migrate(**common(db, case, frozen=True))
+    assert verified(db, case) == []
+    assert roll_back(db, case)["conflict_count"] == 0
+    assert verified(db, case, "rolled_back") == []
+    assert differences(before[0], snapshot(db)) == []
+    assert corpus.shape(db) == before[1]
+
+    migrate.migrate(**common(db, case))
+    assert verified(db, case) == []
+    corpus.assert_after(db, wanted, case)
+
+
+@EACH
+def test_killed_at_a_random_command_it_resumes(case: Case, servers: Deployment, pair: Any):
+    db, wanted = pair
+    corpus.fill(db, case, "before")
+    corpus.fill(wanted, case, "after")
+    before = snapshot(db), corpus.shape(db)
+    dice = random.Random(f"{case.name} {type(servers).__name__}")
+    with databases.fresh(db.client, roles=False) as other:
+        corpus.fill(other, case, "before")
+        sent = commands_of(servers, other, case)
+    job = Job(
+        uri=servers.uri(),
+        database=db.name,
+        text=case.document,
+        files=case.files,
+        settings=SETTINGS,
+        die_at=dice.randint(1, sent),
+        when=dice.choice(["sent", "answered"]),
+    )
+    with torture.process(job) as process:
+        assert process.end() == {}, job
+    fixed = corpus.unforeseen(db, case)
+
+    migrate.migrate(**common(db, case))
+    assert verified(db, case) == [], job.die_at
+    assert {path: corpus.unforeseen(db, case)[path] for path in fixed} == fixed
+    assert roll_back(db, case)["conflict_count"] == 0
+    assert differences(before[0], snapshot(db)) == []
+    assert corpus.shape(db) == before[1]
+    migrate.migrate(**common(db, case))
+    corpus.assert_after(db, wanted, case)
+
+
+def commands_of(servers: Deployment, db: corpus.Db, case: Case) -> int:
+    """Return how many commands an undisturbed run sends."""
+    commands = Commands(Job(uri="", database="", text=""))
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        servers.uri(), tz_aware=True, event_listeners=[commands]
+    )
+    with client:
+        client.admin.command("ping")
+        commands.counting = True
+        migrate.migrate(**common(client[db.name], case))
+    return len(commands.names)
+
+
+STOPPING = [
+    pytest.param(case, name, document, id=f"{case.name} {name}")
+    for case in CASES
+    for name, documents in case.stops_on.items()
+    for document in documents
+]
+
+
+@pytest.mark.parametrize(("case", "name", "document"), STOPPING)
+def test_what_must_stop_it_is_named_by_the_plan(
+    case: Case, name: str, document: dict[str, Any], pair: Any
+):
+    db, _wanted = pair
+    corpus.fill(db, case, "before", more={name: [document]})
+    before = snapshot(db), corpus.shape(db)
+    problems = plan.make(db.client, db.name, case.load())["problems"]
+    assert str(document["_id"]) in str([item["samples"] for item in problems])
+    with pytest.raises(PlanBlockedError):
+        migrate.migrate(**common(db, case))
+    assert (snapshot(db), corpus.shape(db)) == before
+
+
+def test_every_case_stands_here():
+    names = [path.stem for path in corpus.FOLDER.glob("*.yml")]
+    assert len(names) == len(set(names)) >= 33
