@@ -49,6 +49,10 @@ lint: $(VENV)/.ready ## ruff, mypy strict, ansible-lint production profile
 lint-migrations: $(VENV)/.ready ## what is dangerous in migration documents, with the safe way
 	@$(BIN)/python -m authoring.lint
 
+.PHONY: schema
+schema: $(VENV)/.ready ## docs/migration-document.schema.json for editors, and docs/options.md
+	@$(BIN)/python -m authoring.schema_file
+
 .PHONY: new-migration
 new-migration: $(VENV)/.ready ## a commented document with the next number (NAME=add-currency)
 	@$(BIN)/python -m authoring.new_migration "$(NAME)"
