@@ -21,7 +21,9 @@ from ..values.compare import equal_token
 from . import conditions
 
 # So many documents to come take part in a query: each is looked at for each document that is there.
-_MOST_PLANNED = 1000
+_MOST_PLANNED = 100
+# So many that are to come beside the documents of a collection itself, or are counted together.
+_MOST_BESIDE = 1000
 _SAMPLES = 5
 _PLANNED = "_planned"
 
@@ -133,10 +135,11 @@ class _Question:
             return self._count()
         pipeline = conditions.pipeline_of(self._kind, self._body, self._scope)
         read = _names_in(pipeline)
+        joined = _joined(pipeline)
         to_come = {
             self._scope.collections.real_name(name): documents
             for name, documents in self._future.to_come.items()
-            if documents and self._scope.collections.real_name(name) in read
+            if documents and self._scope.collections.real_name(name) in joined
         }
         found = self._left(pipeline, to_come) if to_come else self._all(pipeline)
         if not found.count:
@@ -194,7 +197,7 @@ class _Question:
         selectors = self._future.changes(self._real, pipeline)
         alone: list[dict[str, Any]] = [{"$match": {"$nor": selectors}}] if selectors else []
         if more := self._future.to_come.get(self._body["in"], []):
-            alone.append({"$unionWith": {"pipeline": [_documents(more[:_MOST_PLANNED])]}})
+            alone.append({"$unionWith": {"pipeline": [_documents(more[:_MOST_BESIDE])]}})
         yield from self._scope.collections.target(self._body["in"]).aggregate(
             [*alone, *pipeline], allowDiskUse=True, comment=self._scope.comment
         )
@@ -230,12 +233,21 @@ class _Question:
         where = side.get("where", {})
         collection = self._scope.collections.target(side["in"])
         count = collection.count_documents(where, comment=self._scope.comment)
-        for some in chunks(self._future.to_come.get(side["in"], []), _MOST_PLANNED):
+        for some in chunks(self._future.to_come.get(side["in"], []), _MOST_BESIDE):
             rows = self._scope.collections.database.aggregate(
                 [_documents(some), {"$match": where}, {"$count": "n"}], comment=self._scope.comment
             )
             count += sum(row["n"] for row in rows)
         return count
+
+
+def _joined(pipeline: list[dict[str, Any]]) -> set[str]:
+    """Return the collections in which a document that is to come can be found.
+
+    Not by its ``_id``, which is new: nothing that is there names it.
+    """
+    lookups = [stage["$lookup"] for stage in pipeline if "$lookup" in stage]
+    return {one["from"] for one in lookups if "from" in one and one.get("foreignField") != "_id"}
 
 
 def _of_each(
