@@ -141,7 +141,7 @@ def _unwatched_skip(document: Document) -> Iterator[str]:
     if document.get("postconditions"):
         return
     for where, _index, body in _steps(document, "set_field"):
-        for key in ("when_unresolved", "when_contradicted"):
+        for key in ("when_unresolved", "when_unclear", "when_contradicted"):
             if body.get(key) == "skip":
                 yield f"{where}.{key}"
 

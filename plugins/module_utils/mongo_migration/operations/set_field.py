@@ -443,6 +443,7 @@ _COLUMNS: dict[str, Callable[[Row], int]] = {
     "empty": lambda row: int(row["empty"].get("empty_string", 0)),
     "wrong type": lambda row: int(row["invalid"].get("wrong_type", 0)),
     "dangling": lambda row: int(row["invalid"].get("dangling", 0)),
+    "contradicting": lambda row: int(row.get("contradicting", 0)),
     "unresolved": lambda row: _unresolved(row) - int(row.get("skipped", 0)),
     "left alone": lambda row: int(row.get("skipped", 0)),
     "already fine": lambda row: int(row["documents"] - row["candidates"]),
