@@ -177,6 +177,8 @@ class SetField(Operation):
             observed=found,
             examined=row["documents"],
             detail=f"{allowed} left alone by policy" if allowed else "",
+            # The plan refused what there was; what users decide since is no fault of the run.
+            severity="warning",
         )
 
     def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
