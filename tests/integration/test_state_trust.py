@@ -294,7 +294,8 @@ def test_a_journal_with_holes_is_never_called_undone(gone: dict[str, Any], appli
     with pytest.raises(MigrationError, match=rf"{removed} of the \d+ journal entries") as raised:
         torture.roll_back(applied)
 
-    assert "restore.yml -e 'archive=/backups/mongodb/backup 1.tar.gz'" in raised.value.message
+    assert "restore.yml" in raised.value.message
+    assert '"/backups/mongodb/backup 1.tar.gz"' in raised.value.message
     assert snapshot(applied) == before
     assert run_of(applied)["phase"] == "applied"
     checked = verify.verify(
