@@ -21,6 +21,7 @@ from ..connection import Server
 from ..errors import LeaseLostError, MigrationError
 from ..pace.pacer import Pacer
 from ..pace.throttle import Limits, Pace
+from ..server import transactions
 from ..support import retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
@@ -47,6 +48,13 @@ _MEANINGS = {
 }
 # Counts of documents that a batch wrote.
 _DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed")
+# A transaction whose changes don't fit the server's cache is refused by a code, by these words of
+# the storage engine, or as a conflict, each time that it is tried.
+_TOO_LARGE = {257, 359}
+_TOO_LARGE_WORDS = "will not fit in the storage engine cache"
+_DIVISIBLE_SECONDS = 1.0
+# After so many batches that fitted, a larger one is tried again.
+_FITTING = 20
 # While writers are stopped, how often a majority has to have all that was written.
 _AGREE_SECONDS = 1.0
 # How often a paused run looks whether it may go on.
@@ -55,6 +63,10 @@ _LOOK_SECONDS = 1.0
 
 class StaleBatchError(Exception):
     """Documents changed between reading and writing the batch: nothing was written, read again."""
+
+
+class SmallerBatchError(Exception):
+    """The server couldn't take so much at once: nothing was written, try less of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +131,9 @@ class Writer:
     validated: frozenset[str] = frozenset()
     seq: int = field(default=0)
     _agreed: float = field(default=float("-inf"), init=False)
+    # What the server took at once, after it once couldn't; and how often that went well since.
+    _most: int | None = field(default=None, init=False)
+    _fitted: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._go(self.pacer.first)
@@ -142,10 +157,18 @@ class Writer:
         write: Write,
         *,
         position: Mapping[str, Any],
+        documents: int = 1,
     ) -> None:
         """Journal *entry*, do *write*, and checkpoint *position*.
 
+        Args:
+            entry: what the batch does.
+            write: does it.
+            position: where the next one begins.
+            documents: how many it writes, where it could as well be fewer.
+
         Raises:
+            SmallerBatchError: the server can't take so many *documents* at once.
             StaleBatchError: *write* found other documents than were read; nothing was written.
             InterruptedRunError: a stop was asked for; nothing of this batch was written.
             LeaseLostError: another process works now; nothing was written.
@@ -156,6 +179,7 @@ class Writer:
             write=write,
             position=position,
             seq=seq,
+            documents=documents,
         )
         self.seq = seq
 
@@ -165,15 +189,35 @@ class Writer:
         write: Write,
         *,
         facts: Callable[[], Mapping[str, Any]],
+        documents: int = 1,
+        whole: bool = True,
     ) -> None:
-        """Do *write*, which undoes *entry*, and mark the entry as undone, with its *facts*."""
+        """Do *write*, which undoes *entry*, and mark the entry as undone, with its *facts*.
+
+        Args:
+            entry: of the journal.
+            write: undoes it, or *documents* of it.
+            facts: what the entry keeps of its undoing, once it is done.
+            documents: how many are written, where it could as well be fewer.
+            whole: whether nothing of the entry is left to undo after that.
+
+        Raises:
+            SmallerBatchError: the server can't take so many *documents* at once.
+        """
         self._transact(
             # Marked last where there is no transaction: an entry half undone is undone again.
-            after=lambda session: self.journal.mark_reverted(entry["seq"], session, **facts()),
+            after=lambda session: self.journal.mark_reverted(
+                entry["seq"], session, whole=whole, **facts()
+            ),
             write=write,
             position=self.run.document["position"],
             seq=self.run.document["seq"],
+            documents=documents,
         )
+
+    def at_once(self, documents: int) -> int:
+        """Return how many of so many *documents* to try at once."""
+        return documents if self._most is None else min(documents, self._most)
 
     def move(self, position: Mapping[str, Any], counts: Mapping[str, int] | None = None) -> None:
         """Checkpoint a position between batches."""
@@ -188,6 +232,7 @@ class Writer:
         seq: int,
         before: Also | None = None,
         after: Also | None = None,
+        documents: int = 1,
     ) -> None:
         self._guard()
         worked, counts = 0.0, {"batches": 1}
@@ -210,7 +255,11 @@ class Writer:
         try:
             if self.server.transactions:
                 written = transaction.run(
-                    self.lease.session, body, self._guard, majority=self._majority_is_due()
+                    self.lease.session,
+                    body,
+                    self._guard,
+                    majority=self._majority_is_due(),
+                    seconds=_DIVISIBLE_SECONDS if documents > 1 else None,
                 )
             else:
                 written = body(None)
@@ -220,10 +269,14 @@ class Writer:
             self.run.reload()
             raise AutoReconnect("the journal is ahead of this process") from error
         except (BulkWriteError, OperationFailure) as error:
+            if documents > 1 and self._is_too_much(error):
+                self._take_less(documents)
+                raise SmallerBatchError from error
             if (meaning := refused(error)) is error:
                 raise
             raise meaning from error
         self.run.accept(written)
+        self._take_more()
         document = self._obey(written)
         self._go(
             self.pacer.after(
@@ -234,6 +287,30 @@ class Writer:
         )
         if self.settings.pause_seconds:
             self.stop.wait(self.settings.pause_seconds)
+
+    def _is_too_much(self, error: OperationFailure) -> bool:
+        """Return whether fewer documents at once may be taken."""
+        if error.code in _TOO_LARGE or _TOO_LARGE_WORDS in f"{error} {error.details}":
+            return True
+        if not retry.is_conflict(error):
+            return False
+        # What somebody holds, and has forgotten, is held from smaller batches, too.
+        return not any(
+            one.idle_seconds >= _DIVISIBLE_SECONDS
+            for one in transactions.look(self.database.client)
+        )
+
+    def _take_less(self, documents: int) -> None:
+        self._most, self._fitted = documents // 2, 0
+        self._go(Pace(size=self.settings.batch_size, pause=self.settings.pause_seconds, reason=""))
+        self.meter.note(
+            throttle=f"at most {self._most:,} documents at once: the server takes no more"
+        )
+
+    def _take_more(self) -> None:
+        self._fitted += 1
+        if self._most is not None and self._fitted >= _FITTING:
+            self._most, self._fitted = self._most * 2, 0
 
     def _majority_is_due(self) -> bool:
         """Return whether to wait for a majority after this batch.
@@ -284,7 +361,8 @@ class Writer:
         return heed
 
     def _go(self, pace: Pace) -> None:
-        self.settings = replace(self.settings, batch_size=pace.size, pause_seconds=pace.pause)
+        size = self.at_once(pace.size)
+        self.settings = replace(self.settings, batch_size=size, pause_seconds=pace.pause)
         self.meter.note(throttle=pace.reason or None, **self.pacer.seen())
 
     def _obey(self, document: Mapping[str, Any]) -> Mapping[str, Any]:

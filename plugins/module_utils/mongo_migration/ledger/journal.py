@@ -93,14 +93,16 @@ class Journal:
             {"run": self._run, "seq": entry["seq"]}, {**kept, "format": FORMAT, "kind": VOID}
         )
 
-    def mark_reverted(self, seq: int, session: ClientSession | None, **facts: Any) -> None:
-        """Note that an entry was undone."""
+    def mark_reverted(
+        self, seq: int, session: ClientSession | None, *, whole: bool = True, **facts: Any
+    ) -> None:
+        """Note that an entry was undone, or a part of it."""
         collection = self._collection
         if session is not None:
             collection = collection.with_options(write_concern=WriteConcern())
         collection.update_one(
             {"run": self._run, "seq": seq},
-            {"$set": {"reverted": True, **facts}},
+            {"$set": {**({"reverted": True} if whole else {}), **facts}},
             session=session,
         )
 

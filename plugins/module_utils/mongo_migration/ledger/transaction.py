@@ -30,6 +30,7 @@ def run(
     guard: Callable[[], None],
     *,
     majority: bool = True,
+    seconds: float | None = None,
 ) -> T:
     """Return what *body* returns, once it is committed, by a majority unless told otherwise.
 
@@ -43,8 +44,10 @@ def run(
         body: does the work; it may be called several times.
         guard: raises where nothing may be written any more; asked before each attempt.
         majority: whether to wait until a majority has it.
+        seconds: how long conflicts are tried again.
     """
     began, pause = time.monotonic(), 0.005
+    seconds = _SECONDS if seconds is None else seconds
     while True:
         guard()
         session.start_transaction(
@@ -56,7 +59,7 @@ def run(
             done = body(session)
         except BaseException as error:
             session.abort_transaction()
-            if not _conflict(error) or time.monotonic() - began > _SECONDS:
+            if not _conflict(error) or time.monotonic() - began > seconds:
                 raise
         else:
             session.commit_transaction()

@@ -127,6 +127,9 @@ class Revert:
         self._writer = writer
         self._entry = entry
         self._verb = verb
+        # Of parts of the entry that were undone before.
+        self._before: list[dict[str, Any]] = list(entry.get("conflicts", ()))
+        self._kept: list[Any] = list(entry.get("kept", ()))
         self.count = 0
         self.conflicts: list[dict[str, Any]] = []
         self._bytes = 0
@@ -173,8 +176,30 @@ class Revert:
                 conflicts=self.conflicts[: self._MOST_SAMPLES],
             )
 
-    def commit(self, write: Callable[[ClientSession | None], None]) -> None:
-        """Do *write* and mark the entry, together."""
+    def facts(self) -> dict[str, Any]:
+        """Return what the entry keeps of its undoing."""
+        return {
+            "conflicts": [*self._before, *self.conflicts][: self._MOST_SAMPLES],
+            "kept": [*self._kept, *(item["_id"] for item in self.conflicts)],
+        }
+
+    def commit(
+        self,
+        write: Callable[[ClientSession | None], None],
+        *,
+        documents: int = 1,
+        undone: int | None = None,
+    ) -> None:
+        """Do *write* and mark the entry, together.
+
+        Args:
+            write: undoes the entry, or a part of it.
+            documents: how many it writes, where it could as well be fewer.
+            undone: how many of the entry's documents are undone then, where some are left.
+
+        Raises:
+            SmallerBatchError: the server can't take so many *documents* at once.
+        """
 
         def counted(session: ClientSession | None) -> dict[str, int]:
             write(session)
@@ -184,9 +209,11 @@ class Revert:
             self._entry,
             counted,
             facts=lambda: {
-                "conflicts": self.conflicts[: self._MOST_SAMPLES],
-                "kept": [item["_id"] for item in self.conflicts],
+                **self.facts(),
+                **({} if undone is None else {"undone": undone}),
             },
+            documents=documents,
+            whole=undone is None,
         )
 
 

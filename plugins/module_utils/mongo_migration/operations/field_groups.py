@@ -14,7 +14,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ..document.definition import Step
-from ..ledger.batches import Writer
+from ..ledger.batches import SmallerBatchError, Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import Shape
 from ..values import compare
@@ -56,7 +56,7 @@ class FieldGroups(EntryKind):
 
     def preview(self, entry: Entry) -> dict[str, Any]:
         """Each of them gets back what it held."""
-        return {"restore": self.size(entry)}
+        return {"restore": self.size(entry) - int(entry.get("undone", 0))}
 
     def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
         """Keep those that hold what was to be written."""
@@ -103,12 +103,29 @@ class FieldGroups(EntryKind):
         )
 
     def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
-        """Give each document its value from before, if it holds what we wrote, in one command."""
+        """Give each document its value from before, if it holds what we wrote.
+
+        In one command and one transaction, or in several where the server can't take so much.
+        """
         del step
+        total, done = self.size(entry), int(entry.get("undone", 0))
+        while True:
+            size = writer.at_once(total - done)
+            part = {**entry, "groups": _slice(entry["groups"], done, done + size)}
+            left = done + size < total
+            try:
+                facts = self._revert(writer, part, on_conflict, done + size if left else None)
+            except SmallerBatchError:
+                continue
+            if not left:
+                return
+            done, entry = done + size, {**entry, **facts}
+
+    def _revert(
+        self, writer: Writer, entry: Entry, on_conflict: str, undone_then: int | None
+    ) -> dict[str, Any]:
         collection = writer.database[entry["collection"]]
-        field, groups = entry["field"], [group for group in entry["groups"] if group["ids"]]
-        entry = {**entry, "groups": groups}
-        total = self.size(entry)
+        field, groups, total = entry["field"], entry["groups"], self.size(entry)
         undone = Revert(writer, entry, "restored")
 
         def write(session: ClientSession | None) -> None:
@@ -136,7 +153,21 @@ class FieldGroups(EntryKind):
                 ).matched_count
 
         # No documents: all of the batch changed before it could write them.
-        undone.commit(write if total else lambda _session: None)
+        undone.commit(
+            write if total else lambda _session: None, documents=total, undone=undone_then
+        )
+        return undone.facts()
+
+
+def _slice(groups: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
+    """Return the groups of the documents from *start* to *end*, counted over all groups."""
+    found, passed = [], 0
+    for group in groups:
+        ids = group["ids"][max(0, start - passed) : max(0, end - passed)]
+        passed += len(group["ids"])
+        if ids:
+            found.append({**group, "ids": ids})
+    return found
 
 
 def _differing(

@@ -13,7 +13,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from ..errors import MigrationError
-from ..ledger.batches import StaleBatchError, Write, Writer
+from ..ledger.batches import SmallerBatchError, StaleBatchError, Write, Writer
 from ..ledger.journal import MOST_BYTES
 from ..support import commands
 from ..values import ejson
@@ -106,6 +106,9 @@ class Walk:
                     continue
                 try:
                     self._write(batch)
+                except SmallerBatchError:
+                    batches.restart(position, fresh=True)
+                    continue
                 except StaleBatchError:
                     # Someone changed a document of the batch in the meantime. Read it again.
                     stale += 1
@@ -196,7 +199,7 @@ class Walk:
         write = self._update(batch)
         if self._proves:
             write = self._proved(batch, write)
-        self._writer.commit(entry, write, position=batch.after)
+        self._writer.commit(entry, write, position=batch.after, documents=batch.count)
 
     def _update(self, batch: _Batch) -> Write:
         collection, comment = self._target.collection, self._writer.comment
