@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from mongo_migration.backup import create
 from mongo_migration.connection import IDLE_MS
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
+from mongo_migration.ledger import lease
 from pymongo.errors import PyMongoError
 
 from embedded.mongod import ReplicaSet
@@ -116,8 +118,8 @@ def survive_back(servers: ReplicaSet, db: Db, plan: dict[int, str], before: Any)
     assert_same(before, torture.state(db))
 
 
-def test_an_index_build_does_not_wait_for_a_member_that_is_down(
-    three_members: ReplicaSet, watched: Db
+def test_no_index_build_waits_for_a_member_that_is_down(
+    three_members: ReplicaSet, watched: Db, tmp_path: Path
 ) -> None:
     torture.fill(watched)
     primary = three_members.wait_for_primary()
@@ -126,6 +128,12 @@ def test_an_index_build_does_not_wait_for_a_member_that_is_down(
     try:
         assert torture.migrate(watched, retry_seconds=60)["phase"] == "applied"
         assert_verified(watched)
+        archive = Path(backups.take(watched.client, watched.name, tmp_path)["archive"])
+        hold = partial(lease.hold, purpose="a test", holder={}, seconds=10)
+        restored = backups.put_back(
+            watched.client, watched.name, archive, hold=hold, keep_state=True
+        )
+        assert restored["verified"]
     finally:
         three_members.restart(down)
         three_members.wait_for_secondaries()

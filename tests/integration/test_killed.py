@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mongo_migration.ledger.runs import Run
 
 from embedded.mongod import Deployment, ReplicaSet
 from embedded.processes import wait_until
@@ -188,7 +189,9 @@ def tested_servers(tmp_path: Path) -> Iterator[ReplicaSet]:
         yield servers
 
 
-def hold_builds(admin: Any, mode: str) -> None:
+def hold_builds(admin: Any, mode: str, db: Db | None = None) -> None:
+    if db is not None:
+        Run.prepare(db)  # whose index isn't meant
     admin.admin.command("configureFailPoint", "hangAfterStartingIndexBuild", mode=mode)
 
 
@@ -197,7 +200,7 @@ def test_killed_during_an_index_build(tested_servers: ReplicaSet, then: str) -> 
     with tested_servers.client() as admin, databases.fresh(admin, roles=False) as db:
         torture.fill(db)
         before = torture.state(db)
-        hold_builds(admin, "alwaysOn")
+        hold_builds(admin, "alwaysOn", db)
         with torture.process(job(tested_servers, db)) as process:
             assert wait_until(lambda: building(db), 30)
             process.send(signal.SIGKILL)
@@ -215,7 +218,7 @@ def test_a_signal_is_obeyed_during_an_index_build(tested_servers: ReplicaSet) ->
     with tested_servers.client() as admin, databases.fresh(admin, roles=False) as db:
         torture.fill(db)
         before = torture.state(db)
-        hold_builds(admin, "alwaysOn")
+        hold_builds(admin, "alwaysOn", db)
         with torture.process(job(tested_servers, db)) as process:
             assert wait_until(lambda: building(db), 30)
             process.send(signal.SIGTERM)

@@ -14,6 +14,7 @@ from pymongo.errors import OperationFailure
 
 from ..document.collections import NAMESPACE_NOT_FOUND
 from ..errors import ArchiveError
+from ..support import majority
 from ..values import elements
 from ..values.digest import Digest
 from ..values.raw import raw_batches
@@ -105,7 +106,9 @@ def build_indexes(
             spec["collation"] = {"locale": "simple"}
         specs.append(spec)
     if specs:
-        database.command({"createIndexes": name, "indexes": specs})
+        database.command(
+            {"createIndexes": name, "indexes": specs, **majority.quorum(database.client)}
+        )
     return [spec["name"] for spec in specs]
 
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
@@ -196,11 +196,14 @@ class Run:
     def prepare(database: Database[dict[str, Any]]) -> None:
         """Make sure that no two runs can have one number."""
         try:
-            database[STATE].with_options(write_concern=MAJORITY).create_index(
+            index = IndexModel(
                 [("number", ASCENDING)],
                 name=_INDEX,
                 unique=True,
                 partialFilterExpression={"kind": "run"},
+            )
+            database[STATE].with_options(write_concern=MAJORITY).create_indexes(
+                [index], **majority.quorum(database.client)
             )
         except OperationFailure as error:
             if error.code in _INDEX_CONFLICT:

@@ -211,8 +211,6 @@ class CreateIndex(Operation):
         writer.stop.check()
         writer.lease.check()
         spec = self._spec()
-        # By default a build is finished when every voting member has it, those that are down too.
-        quorum: dict[str, Any] = {"commitQuorum": "majority"} if writer.server.transactions else {}
 
         def build() -> None:
             # Returns when the index is built on enough members; joins a build that is under way.
@@ -222,7 +220,7 @@ class CreateIndex(Operation):
                 indexes=[{**spec, "key": SON(spec["key"])}],
                 comment=writer.comment,
                 writeConcern=majority.AS_DOCUMENT,
-                **quorum,
+                **majority.quorum(collection.database.client),
             )
             # Built by a primary that lost its majority meanwhile; the driver doesn't say so.
             if concern := reply.get("writeConcernError"):

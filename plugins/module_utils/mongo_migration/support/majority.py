@@ -7,6 +7,9 @@ a stop, and asks again (:mod:`.retry`).
 
 from __future__ import annotations
 
+from typing import Any
+
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError, WTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -21,6 +24,18 @@ READ_CONCERN = ReadConcern("majority")
 
 # WriteConcernFailed, UnsatisfiableWriteConcern
 _CODES = {64, 100}
+
+
+def quorum(client: MongoClient[Any]) -> dict[str, Any]:
+    """Return the option of ``createIndexes`` that lets a build end without members that are down.
+
+    By default it is finished when every voting member has it. A standalone server knows no such
+    option.
+    """
+    servers = client.topology_description.server_descriptions().values()
+    alone = {"Standalone", "Unknown"}
+    kinds = {server.server_type_name for server in servers}
+    return {} if kinds <= alone else {"commitQuorum": "majority"}
 
 
 def is_missing(error: PyMongoError) -> bool:
