@@ -10,6 +10,7 @@ import pytest
 from mongo_migration.backup import belief, create
 from mongo_migration.backup.crypt import Lock
 from mongo_migration.errors import ArchiveError
+from mongo_migration.procedures import status
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -151,4 +152,6 @@ def test_a_server_that_is_locked_against_writes_is_named(
         with pytest.raises(ArchiveError, match=r"db\.fsyncUnlock\(\)"):
             attempt()
 
+    found = status.describe(client=client, database=frozen.name, definition=None)
+    assert any("db.fsyncUnlock()" in problem for problem in found["problems"])
     assert client.admin.command("fsyncUnlock")["lockCount"] == 0  # nobody locked it once more

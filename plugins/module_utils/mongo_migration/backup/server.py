@@ -10,15 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from ..errors import ArchiveError
-
-#: What ends such a lock; locked twice, it has to be unlocked twice.
-UNLOCK = "db.fsyncUnlock()"
-LOCKED = (
-    "The server is locked against writes (fsync): every write waits, and so would this one. A "
-    "backup with fsync_lock that was killed leaves it so, or somebody who takes a snapshot of the "
-    "disk is at it right now. If nobody is, end it in mongosh, as often as it was locked: "
-    f"{UNLOCK}"
-)
+from ..server import fsync_lock
 
 _WINDOW = "minSnapshotHistoryWindowInSeconds"
 
@@ -56,24 +48,14 @@ def longer_past(client: MongoClient[dict[str, Any]], seconds: int | None) -> Ite
         client.admin.command({"setParameter": 1, _WINDOW: before})
 
 
-def locked(client: MongoClient[dict[str, Any]]) -> bool:
-    """Return whether ``fsync`` has locked the server against writes; False if we may not ask."""
-    try:
-        # Of its operations only our own are wanted: the lock is told beside them.
-        reply = client.admin.command({"currentOp": 1, "$ownOps": True})
-    except OperationFailure:
-        return False
-    return bool(reply.get("fsyncLock"))
-
-
 def require_unlocked(client: MongoClient[dict[str, Any]]) -> None:
     """Refuse to work on a server that every write would wait for.
 
     Raises:
         ArchiveError: somebody locked it, and never unlocked it.
     """
-    if locked(client):
-        raise ArchiveError(LOCKED, next=UNLOCK)
+    if fsync_lock.is_on(client):
+        raise ArchiveError(fsync_lock.EXPLANATION, next=fsync_lock.UNLOCK)
 
 
 @contextmanager

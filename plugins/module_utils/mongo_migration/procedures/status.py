@@ -14,6 +14,7 @@ from ..errors import MigrationError
 from ..ledger import lease, partial_restore, runs
 from ..maintenance import mode
 from ..maintenance.write_block import write_block_is_on
+from ..server import fsync_lock
 from ..support import commands
 from ..values import ejson
 from . import plan
@@ -38,7 +39,7 @@ def describe(
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
         "restore": partial_restore.read(db),
-        "problems": [],
+        "problems": [fsync_lock.EXPLANATION] if fsync_lock.is_on(client) else [],
     }
     found["at_work"] = at_work(found)
     found["next"] = advise(found)
