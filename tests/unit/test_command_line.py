@@ -125,6 +125,13 @@ def test_a_playbooks_name_and_an_extra_variable_must_agree():
     assert problems({"migration": "4"}, typed={"migration": "4"}, line=line) == []
 
 
+def test_a_value_that_ansible_split_is_refused():
+    # -e reason="index repair", as the shell hands it on.
+    typed = {"reason": "index", "_raw_params": "repair"}
+    (problem,) = problems({"migration": "004"}, typed=typed)
+    assert problem.startswith("-e: 'repair' belongs to no variable")
+
+
 @pytest.mark.parametrize("given", [4, 8.0, True, ["004"]])
 def test_an_id_that_is_not_text_is_refused(given: object):
     (problem,) = problems({"migration": given})

@@ -124,6 +124,18 @@ def test_a_mistake_in_a_freeze_is_named():
         calendar(freezes=[{"from": "13-45", "to": "01-01"}])
 
 
+@pytest.mark.parametrize("at", ["2026-11-28", " 2026-11-28 ", "20261128"])
+def test_a_date_without_a_time_is_no_appointment(at: str):
+    with pytest.raises(SettingError, match="has no time of day"):
+        appointment.make(
+            at=at,
+            until=None,
+            minutes=30,
+            calendar=calendar(),
+            now=datetime(2026, 11, 1, tzinfo=UTC),
+        )
+
+
 def test_an_appointment_is_held_against_the_calendar():
     made = appointment.make(
         at="2026-11-28 22:00",

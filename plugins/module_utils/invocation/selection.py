@@ -11,6 +11,12 @@ from mongo_migration.document.catalogue import Catalogue
 
 from .command_line import CommandLine
 
+# Ansible splits what -e is given at its spaces, and keeps the rest where nobody looks.
+_LOOSE = (
+    "-e: '{}' belongs to no variable. A value with a space needs quotes of its own inside those of "
+    "the shell: -e \"reason='an index was repaired'\""
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -44,6 +50,8 @@ def problems(
         migrations: the documents of migrations.
         repairs: those of repairs.
     """
+    if loose := typed.get("_raw_params"):
+        return [_LOOSE.format(loose)]
     if found := _of_repair(given, repairs):
         return [found]
     found_all = list(_of_file_name(line, typed))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .calendar import Calendar, parse_moment
 from .errors import SettingError
+
+_HAS_NO_TIME = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,11 @@ def make(*, at: Any, until: Any, minutes: float, calendar: Calendar, now: dateti
         raise SettingError(f"it would end ({until or f'{minutes:g} minutes'}) before it begins")
     if start < now:
         raise SettingError(f"at={at} is past: it is {calendar.say(now)}")
+    if _HAS_NO_TIME.fullmatch(str(at).strip()):
+        raise SettingError(
+            f"at: '{at}' has no time of day. A value with a space needs quotes of its own inside "
+            f"those of the shell: -e \"at='{str(at).strip()} 22:00'\""
+        )
     return Appointment(
         start=start,
         end=end,
