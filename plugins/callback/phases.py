@@ -32,6 +32,10 @@ from mongo_migration.support import neutral
 
 _SHOWING = frozenset({"debug", "ansible.builtin.debug"})
 _INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
+# What every command does around its work: seen where something in it is shown, or with -v.
+_HOUSEKEEPING = frozenset(
+    {"Open the evidence folder", "Compose the final message", "Write the evidence"}
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DIFF_COLOURS = {
     "+": constants.COLOR_DIFF_ADD,
@@ -47,6 +51,9 @@ class CallbackModule(Default):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "phases"
+
+    # The phase that isn't shown yet.
+    _phase = ""
 
     @property
     def _everything(self) -> bool:
@@ -79,7 +86,9 @@ class CallbackModule(Default):
         task = included_file._task
         if task.action in _INCLUDING and task._role is None:
             hosts = ", ".join(host.name for host in included_file._hosts)
-            self._display.display(f"  {task.get_name():<34} {hosts}", color=constants.COLOR_VERBOSE)
+            self._phase = f"  {task.get_name():<34} {hosts}"
+            if task.get_name() not in _HOUSEKEEPING:
+                self._show_phase()
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """Show nothing before there is something to say."""
@@ -170,7 +179,13 @@ class CallbackModule(Default):
         for line in _COLOUR.sub("", self._get_diff(harmless)).rstrip("\n").split("\n"):
             self._display.display(line, color=_DIFF_COLOURS.get(line[:1]))
 
+    def _show_phase(self) -> None:
+        phase, self._phase = self._phase, ""
+        if phase:
+            self._display.display(phase, color=constants.COLOR_VERBOSE)
+
     def _text(self, message: Any) -> None:
+        self._show_phase()
         for line in _lines(message):
             self._display.display(f"    {line}".rstrip())
         self._display.display("")
@@ -196,6 +211,7 @@ class CallbackModule(Default):
         return f"{name}  [{delegated or result.host.get_name()}]"
 
     def _line(self, text: str, color: str | None) -> None:
+        self._show_phase()
         self._display.display(f"    {text}", color=color)
 
 

@@ -102,7 +102,7 @@ def test_a_restore_that_ended_halfway_is_shown_and_nothing_builds_on_it(place: S
     finally:
         place.database["_migrations"].delete_one({"_id": "restore"})
 
-    command = f"ansible-playbook restore.yml -e archive={archive}"
+    command = f"ansible-playbook restore.yml -i {place.inventory} -e archive={archive}"
     assert status.code == 0, status.output
     assert "the data are a mixture of two states" in status.output
     assert command in status.output
