@@ -11,11 +11,12 @@ from urllib.parse import quote
 import pytest
 from bson.binary import UuidRepresentation
 from mongo_migration import argument_specs, connection
-from mongo_migration.errors import ConnectionFailedError
-from mongo_migration.procedures import status
+from mongo_migration.errors import ConnectionFailedError, MigrationError
+from mongo_migration.procedures import preflight, status
 from mongo_migration.support import majority, mongodb_uri
 from pymongo import MongoClient, ReadPreference, common
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from embedded.mongod import ReplicaSet, Standalone
 from embedded.processes import free_ports
@@ -311,3 +312,29 @@ def test_a_module_succeeds_without_showing_its_password(
     assert done.returncode == 0, output
     assert "topology: replica_set" in output
     assert replica_set.passwords["migrator"] not in output
+
+
+def test_a_server_that_refuses_searches_without_an_index_is_named_by_preflight_and_by_the_run(
+    client: MongoClient[dict[str, Any]], migrator_uri: str, database: Data
+) -> None:
+    database["items"].insert_one({})
+    with connection.connect(params(uri=migrator_uri)) as migrator:
+        deployment = Deployment(migrator, database)
+        client.admin.command({"setParameter": 1, "notablescan": True})
+        try:
+            with pytest.raises(OperationFailure) as refused:
+                deployment.migrate(TOUCH)
+            with pytest.raises(MigrationError, match="notablescan is on"):
+                preflight.examine(
+                    client=migrator,
+                    database=database.name,
+                    definition=deployment.load(TOUCH),
+                    thresholds={},
+                    long_operation_seconds=10,
+                    maintenance=preflight.Maintenance(needed=False),
+                )
+        finally:
+            client.admin.command({"setParameter": 1, "notablescan": False})
+
+    assert "notablescan: false" in connection.explain(refused.value)
+    assert database["_migrations"].find_one() is None

@@ -22,6 +22,11 @@ APP_NAME = "migration-playbooks"
 # believes for good that there are no sessions. Less than the longest time between two attempts.
 IDLE_MS = 2000
 UNAUTHORIZED = 13
+NO_PLAN = 291
+WITHOUT_TABLESCAN = (
+    "The server's parameter notablescan is on, and a migration has to look at every document. Turn "
+    "it off on each member for that time: db.adminCommand({setParameter: 1, notablescan: false})"
+)
 AUTHENTICATION_FAILED = 18
 
 # Their users are no users of a database, and X.509 and Kerberos users have no password.
@@ -166,6 +171,8 @@ def explain(error: PyMongoError) -> str:
             f"{majority.WAIT_SECONDS} s; it may stand, or be taken back by a failover. Bring the "
             "members that are down back (rs.status() shows them), then run the same command again."
         )
+    if code == NO_PLAN and "notablescan" in str(error):
+        return f"MongoDB refused a search without an index. {WITHOUT_TABLESCAN}"
     details = getattr(error, "details", None) or {}
     name = f" ({code} {details.get('codeName', '')})".replace(" )", ")") if code else ""
     return f"MongoDB failed{name}: {_reason(error)}."

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from .. import connection
 from ..document.definition import Definition
+from ..errors import MigrationError
 from ..maintenance import write_block
 from ..monitor import measure, snapshot
 from ..monitor import thresholds as judge
@@ -99,6 +100,7 @@ def examine(
         PyMongoError: the server can't be asked at all.
     """
     limits = judge.limits(thresholds)
+    _refuse_notablescan(client)
     described = info.describe(client=client, database=database, definition=definition)
     now = snapshot.take(client, database)
     plan = described.get("plan")
@@ -153,6 +155,20 @@ def _server(described: Mapping[str, Any]) -> Check:
             fix="rs.status() says why none is elected",
         )  # fmt: skip
     return Check(name="server", status=OK, found=found)
+
+
+def _refuse_notablescan(client: MongoClient[Document]) -> None:
+    """Refuse a server on which nothing else could be looked at.
+
+    Raises:
+        MigrationError: it refuses every search without an index.
+    """
+    try:
+        on = client.admin.command("getParameter", notablescan=1).get("notablescan")
+    except OperationFailure:
+        return  # it can't be seen; then the first search says so
+    if on:
+        raise MigrationError(connection.WITHOUT_TABLESCAN)
 
 
 def _majority(client: MongoClient[Document]) -> Iterable[Check]:
