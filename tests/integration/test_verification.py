@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import ObjectId
+from mongo_migration import connection
 from mongo_migration.errors import MigrationError
+from pymongo.write_concern import WriteConcern
 
+from embedded.mongod import Standalone
+from tests.conftest import CACHE_GB
 from tests.support.migrations import Deployment, failed, named
 from tests.support.tenants import OWNER_FIELDS, Tenants, tenants
 
 Damage = Callable[[Deployment, Tenants], object]
+
+INDEX = (
+    """
+id: "901"
+name: numbered
+summary: An index.
+downtime: none
+steps:
+  - create_index: {collections: [items], keys: {number: 1}}
+""",
+    "901-numbered.yml",
+)
 
 
 @pytest.fixture
@@ -418,3 +435,18 @@ def test_a_change_to_a_period_that_the_run_inserted_is_found(books: Deployment):
     books.migrate("003")
     books.data["financialperiods"].update_one({}, {"$set": {"name": "mine"}})
     assert failed(books.verify("003"))
+
+
+def test_a_server_that_has_miscounted_since_a_crash_fails_no_verification(tmp_path: Path) -> None:
+    with Standalone(tmp_path / "server", auth=False, cache_gb=CACHE_GB) as server:
+        options = {"uri": server.uri(None), "database": "shop"}
+        with connection.connect(options) as client, server.client() as other:
+            deployment = Deployment(client, other["shop"])
+            other["shop"]["items"].insert_many([{"number": number} for number in range(50)])
+            deployment.migrate(INDEX)
+            other["shop"].get_collection("x", write_concern=WriteConcern(j=True)).insert_one({})
+        server.kill(0)
+        server.restart(0)
+        with connection.connect(options) as client, server.client() as other:
+            assert other["shop"]["items"].estimated_document_count() == 0, "it counts right"
+            assert failed(Deployment(client, other["shop"]).verify(INDEX)) == []
