@@ -330,7 +330,7 @@ diff:
     after: "items.organizationId: 5,000 of 5,000 documents set"
 problems:
   description: Why the migration would refuse to run, each with its fix. Empty where it would run.
-  returned: always; empty without O(definition)
+  returned: always; without O(definition) only what stands in the way of any
   type: list
   elements: str
   sample:
