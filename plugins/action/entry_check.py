@@ -177,6 +177,6 @@ def _short(value: Any) -> str:
 
 def _told(problems: list[str]) -> str:
     if len(problems) == 1:
-        return f"{problems[0]}. Nothing was started."
+        return f"{problems[0].rstrip('.')}. Nothing was started."
     lines = "".join(f"\n- {problem}" for problem in map(_indented, problems))
     return f"{len(problems)} things are wrong, and nothing was started:{lines}"
