@@ -27,6 +27,7 @@ name: numbered
 summary: An index.
 downtime: none
 steps:
+  - set_field: {collections: [items], field: colour, where: {colour: blue}, value: {value: red}}
   - create_index: {collections: [items], keys: {number: 1}}
 """,
     "901-numbered.yml",
@@ -442,7 +443,9 @@ def test_a_server_that_has_miscounted_since_a_crash_fails_no_verification(tmp_pa
         options = {"uri": server.uri(None), "database": "shop"}
         with connection.connect(options) as client, server.client() as other:
             deployment = Deployment(client, other["shop"])
-            other["shop"]["items"].insert_many([{"number": number} for number in range(50)])
+            other["shop"]["items"].insert_many(
+                [{"number": number, "colour": "blue"} for number in range(50)]
+            )
             deployment.migrate(INDEX)
             other["shop"].get_collection("x", write_concern=WriteConcern(j=True)).insert_one({})
         server.kill(0)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from pymongo.collection import Collection
+
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
@@ -206,3 +208,13 @@ def problem(
 
 
 __all__ = ["Check", "Operation", "Plan", "Row", "Scope", "Touched", "amounts", "problem"]
+
+
+def about_how_many(collection: Collection[dict[str, Any]], comment: str | None) -> int:
+    """Return about how many documents there are; none only where there really are none.
+
+    The server's own count is wrong after a crash, in both directions.
+    """
+    if collection.find_one({}, {"_id": 1}, comment=comment) is None:
+        return 0
+    return max(1, collection.estimated_document_count(comment=comment))

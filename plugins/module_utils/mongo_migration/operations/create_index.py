@@ -22,7 +22,7 @@ from ..support import majority, retry
 from ..support.tables import WIDTH, place
 from ..values import ejson
 from . import building, index_specs, unique_indexes
-from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .base import Check, Operation, Plan, Row, Touched, about_how_many, amounts, problem
 from .entries import EntryKind, Remaining, Revert
 from .locks import TRY_SECONDS, tried_shortly
 
@@ -200,7 +200,7 @@ class CreateIndex(Operation):
                 passed=state == PRESENT,
                 expected=PRESENT,
                 observed=state,
-                examined=_examined(collection, self._scope.comment),
+                examined=about_how_many(collection, self._scope.comment),
                 samples=[there] if there else [],
             )
 
@@ -309,16 +309,6 @@ class BuiltIndex(EntryKind):
             )
         undone.count = int(state != MISSING and not undone.conflicts)
         undone.commit(lambda _session: None)
-
-
-def _examined(collection: Collection[dict[str, Any]], comment: str | None) -> int:
-    """Return about how many documents there are; none only where there really are none.
-
-    The server's own count is wrong after a crash, in both directions.
-    """
-    if collection.find_one({}, {"_id": 1}, comment=comment) is None:
-        return 0
-    return max(1, collection.estimated_document_count(comment=comment))
 
 
 def _drop(collection: Collection[dict[str, Any]], name: str, writer: Writer) -> None:

@@ -20,7 +20,7 @@ from ..support.tables import aligned, number, place
 from ..values import compare
 from ..values.compare import ABSENT
 from . import contradictions, unique_indexes
-from .base import Check, Operation, Plan, Row, Touched
+from .base import Check, Operation, Plan, Row, Touched, about_how_many
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
 from .plan_rows import MOST_PAIRS, Tally
@@ -231,7 +231,7 @@ class SetField(Operation):
         )
 
     def _count(self, target: Target) -> int:
-        return target.collection.estimated_document_count(comment=self._scope.comment)
+        return about_how_many(target.collection, self._scope.comment)
 
     # -- planning ----------------------------------------------------------------------------
 
