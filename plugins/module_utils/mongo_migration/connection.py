@@ -217,7 +217,7 @@ def _driver_options(params: Mapping[str, Any]) -> dict[str, Any]:
         "retryWrites": True,
         "retryReads": True,
         "readPreference": "primary",
-        # What decides about a run asks for more, see `majority`.
+        # What decides about a run is confirmed by a write that a majority acknowledges.
         "readConcernLevel": "local",
         "w": "majority",
         "wtimeoutMS": majority.WAIT_SECONDS * 1000,

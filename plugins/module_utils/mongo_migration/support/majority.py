@@ -11,7 +11,6 @@ from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError, WTimeoutError
-from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 #: How long the server waits for other members before it answers, and thus a stop at most.
@@ -19,8 +18,6 @@ WAIT_SECONDS = 5
 WRITE_CONCERN = WriteConcern("majority", wtimeout=WAIT_SECONDS * 1000)
 #: For raw commands, to which the driver adds nothing.
 AS_DOCUMENT = WRITE_CONCERN.document
-#: What was read with it is never taken back by a failover.
-READ_CONCERN = ReadConcern("majority")
 
 # WriteConcernFailed, UnsatisfiableWriteConcern
 _CODES = {64, 100}
