@@ -42,6 +42,14 @@ class Collections:
             if not item["name"].startswith("system.")
         }
 
+    def ordinary(self) -> list[str]:
+        """Return the real names of all collections that have documents of the application."""
+        return [
+            name
+            for name, item in self._existing.items()
+            if item.get("type", "collection") == "collection" and name not in OURS
+        ]
+
     def absent(self, name: str) -> bool:
         """Return whether the inventory says that this deployment has no such collection."""
         return name in self._mapping and self._mapping[name] is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -33,6 +33,8 @@ class Step:
     name: str
     when: bool | str
     options: dict[str, Any]
+    #: Texts of the files beside the document, by name.
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class Definition:
     collections: dict[str, str | None]
     assume_applied: tuple[str, ...]
     steps: tuple[Step, ...]
+    #: Texts of the files beside the document that it names; part of its digest.
+    files: Mapping[str, str] = field(default_factory=dict)
     preconditions: tuple[dict[str, Any], ...] = field(default=())
     postconditions: tuple[dict[str, Any], ...] = field(default=())
 
@@ -78,6 +82,7 @@ def load(
     variables: Mapping[str, Any] | None = None,
     collections: Mapping[str, str | None] | None = None,
     assume_applied: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> Definition:
     """Return the definition in *text*.
 
@@ -87,12 +92,13 @@ def load(
         variables: values from the inventory for the variables that it declares.
         collections: real names of collections; ``None`` for one that the deployment lacks.
         assume_applied: ids of migrations that other tools applied.
+        files: texts of the files beside the document that it may name.
 
     Raises:
         DefinitionError: the document, a variable or the map of collections is wrong; the
             message names the file, the path in it and the fix.
     """
-    raw = _parse(text, source)
+    raw, beside_it = _parse(text, source)
     _validate(raw, schema.HEADER, source)
     _check_file_name(raw, source)
     values = template.bind(raw.get("variables", {}), dict(variables or {}), source=source)
@@ -100,7 +106,8 @@ def load(
     rendered = template.render(body, values, source=source, keep=_CONDITIONS)
     _validate({**rendered, "variables": raw.get("variables", {})}, schema.DOCUMENT, source)
     rendered = _to_bson(rendered, source)
-    steps = tuple(_steps(rendered["steps"]))
+    beside = _files(rendered["steps"], {**beside_it, **(files or {})}, source)
+    steps = tuple(_steps(rendered["steps"], beside))
     _refuse_chains(steps, source)
     names = dict(collections or {})
     _check_names(names)
@@ -110,25 +117,48 @@ def load(
         summary=raw["summary"],
         after=tuple(raw.get("after", ())),
         downtime=raw["downtime"],
-        digest=hashlib.sha256(ejson.canonical(raw).encode()).hexdigest(),
+        digest=_digest(raw, beside),
         text=text,
         source=source,
         variables=values,
         collections=names,
         assume_applied=tuple(assume_applied),
         steps=steps,
+        files=beside,
         preconditions=tuple(rendered.get("preconditions", ())),
         postconditions=tuple(rendered.get("postconditions", ())),
     )
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the document at *path*.
+    """Return the text of the document at *path*, with the Python files beside it that it names.
+
+    They follow as a second YAML document, so that one text holds all that a run is made of.
 
     Raises:
         DefinitionError: it isn't UTF-8; the message names the line.
         OSError: it can't be read.
     """
+    text = _decoded(path)
+    try:
+        document = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return text  # whoever loads it says what is wrong
+    steps = document.get("steps") if isinstance(document, dict) else None
+    names = [path.with_name(PurePath(name).name) for name in sorted(set(_named_files(steps)))]
+    files = {beside.name: _decoded(beside) for beside in names if beside.is_file()}
+    if not files:
+        return text
+    behind = json.dumps({"files": files}, ensure_ascii=False)
+    return f"{text.rstrip()}\n---\n{behind}\n"
+
+
+def document_of(text: str) -> dict[str, Any]:
+    """Return the document in *text*, which was loaded before, without the files behind it."""
+    return dict(next(iter(yaml.safe_load_all(text))))
+
+
+def _decoded(path: Path) -> str:
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8")
@@ -141,7 +171,38 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _steps(raw: Sequence[dict[str, Any]]) -> list[Step]:
+def _digest(raw: Mapping[str, Any], beside: Mapping[str, str]) -> str:
+    """Return the digest of a document with the files that it names."""
+    whole = {"document": raw, "files": beside} if beside else raw
+    return hashlib.sha256(ejson.canonical(whole).encode()).hexdigest()
+
+
+def _files(steps: Any, files: Mapping[str, str], source: str) -> dict[str, str]:
+    """Return the texts of the files that *steps* name.
+
+    Raises:
+        DefinitionError: one isn't there.
+    """
+    named = sorted(set(_named_files(steps)))
+    problems = Collector(DefinitionError)
+    for name in named:
+        if name not in files:
+            problems.add(f"{name}: put the file beside the document")
+    problems.raise_if_any(f"{source} names files that aren't there:", source=source)
+    return {name: files[name] for name in named}
+
+
+def _named_files(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        if isinstance(body := tree.get("python"), dict) and isinstance(body.get("file"), str):
+            yield body["file"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _named_files(item)
+
+
+def _steps(raw: Sequence[dict[str, Any]], files: Mapping[str, str]) -> list[Step]:
     steps = []
     for index, item in enumerate(raw):
         kind = next(kind for kind in schema.OPERATIONS if kind in item)
@@ -152,6 +213,7 @@ def _steps(raw: Sequence[dict[str, Any]]) -> list[Step]:
                 name=item.get("name", kind),
                 when=item.get("when", True),
                 options=item[kind],
+                files=files,
             )
         )
     return steps
@@ -195,9 +257,10 @@ def _fields_of(selector: Any) -> set[str]:
     return set().union(*map(_fields_of, selector)) if isinstance(selector, list) else set()
 
 
-def _parse(text: str, source: str) -> dict[str, Any]:
+def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the document and the files that :func:`read_text` has put behind it."""
     try:
-        raw = yaml.load(text, Loader=_Loader)
+        raw, *behind = list(yaml.load_all(text, Loader=_Loader)) or [None]
         json.dumps(raw, default=str)
     except yaml.YAMLError as error:
         raise DefinitionError(f"{source} isn't valid YAML: {error}", source=source) from error
@@ -211,7 +274,12 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         raise DefinitionError(
             f"{source} must be a mapping with id, name, summary, downtime and steps", source=source
         )
-    return raw
+    if not behind:
+        return raw, {}
+    files = behind[0].get("files") if isinstance(behind[0], dict) and len(behind) == 1 else None
+    if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
+        raise DefinitionError(f"{source}: there is more than one document in it", source=source)
+    return raw, files
 
 
 def _validate(document: Any, rules: dict[str, Any], source: str) -> None:

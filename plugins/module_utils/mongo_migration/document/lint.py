@@ -46,7 +46,7 @@ class Finding:
 
 def findings(text: str, source: str) -> list[Finding]:
     """Return what the lint finds in the migration document *text*; it must be a valid one."""
-    document = yaml.safe_load(text)
+    document = next(iter(yaml.safe_load_all(text)))
     accepted = document.get("accept", {})
     found = [
         Finding(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import schema_update
+
 _NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
 # A touched field is a top-level one: undoing `$set: {"a.b": …}` where `a` was absent
 # would otherwise leave an empty `a` behind.
@@ -223,6 +225,7 @@ _COMMAND: dict[str, Any] = {
 OPERATIONS: dict[str, dict[str, Any]] = {
     "set_field": _SET_FIELD,
     "insert_for_each": _INSERT_FOR_EACH,
+    "update": schema_update.UPDATE,
     "create_index": _CREATE_INDEX,
     "merge_duplicates": _MERGE_DUPLICATES,
     "command": _COMMAND,
@@ -353,5 +356,5 @@ DOCUMENT: dict[str, Any] = {
         "steps": {"type": "array", "minItems": 1, "items": _STEP},
         "postconditions": {"type": "array", "items": _CHECK},
     },
-    "$defs": {"source": _SOURCE},
+    "$defs": {"source": _SOURCE, "update_source": schema_update.SOURCE},
 }

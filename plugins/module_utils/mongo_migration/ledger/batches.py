@@ -32,6 +32,8 @@ from .runs import Run
 
 # Writes a batch and returns what it adds to the run's counts.
 Write = Callable[[ClientSession | None], Mapping[str, int]]
+# Reads in a transaction, if there is one, what a batch is about to write.
+Told = Callable[[ClientSession | None], Mapping[str, Any]]
 Also = Callable[[ClientSession | None], None]
 
 _LARGER = "With what the migration writes, a document would be larger than MongoDB's 16 MB."
@@ -153,7 +155,7 @@ class Writer:
 
     def commit(
         self,
-        entry: Mapping[str, Any],
+        entry: Mapping[str, Any] | Told,
         write: Write,
         *,
         position: Mapping[str, Any],
@@ -162,8 +164,8 @@ class Writer:
         """Journal *entry*, do *write*, and checkpoint *position*.
 
         Args:
-            entry: what the batch does.
-            write: does it.
+            entry: what is to be written; a function reads it in the batch's own transaction.
+            write: writes the batch.
             position: where the next one begins.
             documents: how many it writes, where it could as well be fewer.
 
@@ -175,7 +177,9 @@ class Writer:
         """
         seq = self.seq + 1
         self._transact(
-            before=lambda session: self.journal.write({**entry, "seq": seq}, session),
+            before=lambda session: self.journal.write(
+                {**(entry(session) if callable(entry) else entry), "seq": seq}, session
+            ),
             write=write,
             position=position,
             seq=seq,

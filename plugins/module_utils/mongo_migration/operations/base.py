@@ -95,6 +95,7 @@ class Touched:
     index: str | None = None  # the index of this name
     command: bool = False  # whatever a foreign program does
     nothing: bool = False  # an entry of what was never begun
+    places: bool = False  # fields may change their place in the document, too
 
 
 class Operation(ABC):
@@ -114,6 +115,11 @@ class Operation(ABC):
         """
         self._step = step
         self._scope = scope
+
+    @property
+    def index(self) -> int:
+        """The number of the step in its document."""
+        return self._step.index
 
     @staticmethod
     @abstractmethod
@@ -150,6 +156,15 @@ class Operation(ABC):
     @abstractmethod
     def check(self) -> Iterator[Check]:
         """Check that it was done, by reading the data anew."""
+
+    def unexplained_by(self, entry: Mapping[str, Any], ids: Sequence[Any]) -> list[Any]:
+        """Return those of *ids* whose values don't follow from where the document takes them.
+
+        Args:
+            entry: of the journal, with what the documents held before.
+            ids: of documents that it wrote.
+        """
+        return self.unexplained(entry["collection"], ids)
 
     def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
         """Return those of *ids* whose values don't follow from where the document takes them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from .field_rules import Target
 
 # What the judgement of a candidate rests on, as bytes: its value and the key of its source.
 Token = bytes
+# Finds documents by a filter, in the order of ``_id``, from a bound on if one is given.
+Find = Callable[[dict[str, Any], dict[str, Any] | None], list[bytes]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +94,7 @@ def read(
             )
         )
 
-    if "last" not in position:
-        found = find({})
-    elif isinstance(position["last"], MaxKey):
-        found = []  # nothing comes after it
-    else:
-        # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
-        last = {"_id": position["last"]}
-        found = find({"_id": {"$ne": last["_id"]}}, last)
-        if len(found) < limit:
-            # A bound on one side reaches up to the greatest key of all, without that key.
-            found += find({"_id": MaxKey()})
+    found = along_id(position, find, limit)
     rests: list[bytes] = []
     if rest:
         parts = list(map(embedded, found))
@@ -121,3 +113,18 @@ def read(
         },
         options=options,
     )
+
+
+def along_id(position: Mapping[str, Any], find: Find, limit: int) -> list[bytes]:
+    """Return the next documents behind *position*, as *find* gives them along ``_id``."""
+    if "last" not in position:
+        return find({}, None)
+    if isinstance(position["last"], MaxKey):
+        return []  # nothing comes after it
+    # An index bound, not a filter: `$gt` would stop at the end of one BSON type.
+    last = {"_id": position["last"]}
+    found = find({"_id": {"$ne": last["_id"]}}, last)
+    if len(found) < limit:
+        # A bound on one side reaches up to the greatest key of all, without that key.
+        found += find({"_id": MaxKey()}, None)
+    return found

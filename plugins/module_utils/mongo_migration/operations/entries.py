@@ -72,6 +72,10 @@ class EntryKind(ABC):
     def touched(self, entry: Entry) -> Touched:
         """Return what the entry is about; it must be among what its step may touch."""
 
+    def touches(self, entry: Entry) -> list[Touched]:
+        """Return all that the entry is about, where that is more than one field."""
+        return [self.touched(entry)]
+
     @abstractmethod
     def ids(self, entry: Entry) -> list[Any]:
         """Return the ids of the documents that the entry is about."""

@@ -21,17 +21,19 @@ from .inserted_documents import InsertedDocuments
 from .merge_duplicates import REPOINT_KIND, MergeDuplicates
 from .removed_documents import RemovedDocuments
 from .set_field import SetField
+from .update import Images, Update
 
 # In the order in which a plan shows them.
 OPERATIONS: dict[str, type[Operation]] = {
     operation.KIND: operation
-    for operation in (SetField, InsertForEach, MergeDuplicates, Command, CreateIndex)
+    for operation in (SetField, Update, InsertForEach, MergeDuplicates, Command, CreateIndex)
 }
 
 ENTRY_KINDS: dict[str, EntryKind] = {
     kind.kind: kind
     for kind in (
         FieldGroups(SetField.KIND),
+        Images(),
         FieldGroups(REPOINT_KIND),
         InsertedDocuments(InsertForEach.KIND),
         RemovedDocuments(MergeDuplicates.KIND),

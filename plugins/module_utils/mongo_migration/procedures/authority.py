@@ -44,6 +44,7 @@ def bind(run: Mapping[str, Any], definition: Definition) -> Definition:
         variables=run["variables"],
         collections=definition.collections,
         assume_applied=definition.assume_applied,
+        files=definition.files,
     )
     for theirs, ours in zip(bound.steps, definition.steps, strict=True):
         if ours.kind == _COMMANDS and theirs.options != ours.options:
@@ -118,7 +119,7 @@ class Authority:
                 raise without_document(self._run)
             return None
         step, allowed = self._steps.get(entry["step"], (None, []))
-        fits = touched.nothing or touched in allowed
+        fits = touched.nothing or all(item in allowed for item in kind.touches(entry))
         if step is None or not fits:
             raise StateError(
                 f"Entry {entry['seq']} of run {self._run['_id']} ({ejson.short(entry['_id'])}) "

@@ -47,7 +47,9 @@ def take(
             those that it does before this instant are left out.
     """
     expiring = expiring or {}
+    touched = list(touched)
     fields: dict[str, set[str]] = {}
+    places = {item.collection for item in touched if item.places}
     for item in touched:
         if item.field is not None:
             fields.setdefault(item.collection, set()).add(item.field)
@@ -77,6 +79,7 @@ def take(
                     "without": without,
                     **({"until": until} if until else {}),
                     **rest.as_dict(),
+                    **_whole(database, name, comment, wanted=name in places),
                     "fields": {name: one.as_dict() for name, one in own.result().items()},
                 }
             )
@@ -168,3 +171,12 @@ def _fields(
         )
         for field in without
     }
+
+
+def _whole(
+    database: Database[dict[str, Any]], name: str, comment: str, *, wanted: bool
+) -> dict[str, Any]:
+    """Return the digest of whole documents, which alone tells the places of touched fields."""
+    if not wanted:
+        return {}
+    return {"whole": Digest.of(raw_documents(database, name, comment=comment)).as_dict()}

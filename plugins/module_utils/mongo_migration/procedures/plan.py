@@ -227,7 +227,7 @@ def _check_names(definition: Definition, scope: Scope) -> None:
                 problems.add(error.message)
 
     for step in definition.steps:
-        for name in step.options.get("collections", ()):
+        for name in names(step).intersection(step.options.get("collections", ())):
             if not there.absent(name):
                 attempt(partial(there.get, name))
         attempt(partial(build, step, scope))

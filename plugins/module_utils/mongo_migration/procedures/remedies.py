@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
+from ..document import definition as definitions
 from ..document import variables
 from ..document.definition import Definition
 from ..support import commands as suggested
@@ -25,7 +24,7 @@ def explain(problem: Problem, definition: Definition) -> dict[str, Any]:
 
     ``settings`` holds the choices, by the variable from which the policy in its way comes.
     """
-    document = yaml.safe_load(definition.text)
+    document = definitions.document_of(definition.text)
     names = variables.named_in(_policy(problem, document))
     choices = {
         name: [value for value in rule["choices"] if value != definition.variables[name]]
@@ -64,7 +63,7 @@ def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
         for name, values in problem.get("settings", {}).items()
     }
     if careful:
-        declared = yaml.safe_load(definition.text).get("variables", {})
+        declared = definitions.document_of(definition.text).get("variables", {})
         chosen = {
             name: value
             for name, value in definition.variables.items()

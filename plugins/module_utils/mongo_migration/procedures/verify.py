@@ -299,7 +299,7 @@ def _present(
     if not mode.is_on_since(db, document.get("batches_began", document["started"])):
         return None  # on again, perhaps, but users have written in between
     touched = [
-        Touched(collection=item["collection"], field=field)
+        Touched(collection=item["collection"], field=field, places="whole" in item)
         for item in document["baseline"]
         for field in item["without"]
     ]
@@ -348,6 +348,22 @@ def _nothing_else(
             yield _skipped(f"{name}: {label}", f"`{foreign[name]}` may write anything to it")
             continue
         yield from _compared(name, wanted[name], now.get(name), label, rolled_back=rolled_back)
+        if rolled_back and name in was and name in now:
+            yield from _at_their_places(name, was[name], now[name])
+
+
+def _at_their_places(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Check]:
+    """Yield a check of whole documents, where fields may have changed their places."""
+    if "whole" not in was or "whole" not in now:
+        return
+    before, after = baseline.digest(was["whole"]), baseline.digest(now["whole"])
+    yield Check(
+        name=f"{name}: every document is as it was, each field at its place",
+        passed=before == after,
+        expected=_said(before),
+        observed=_said(after),
+        examined=after.count,
+    )
 
 
 def _compared(

@@ -1,0 +1,166 @@
+"""The part of the schema that describes an ``update``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
+# Of fields, none of which begins with a dollar sign; _id is another document's business.
+_PART = r"[^.$\x00][^.\x00]*"
+_PATH = {
+    "type": "string",
+    "pattern": rf"^(?!_id(\.|$)){_PART}(\.{_PART})*$",
+    "description": "a path of names with dots, not of _id",
+}
+_VARIABLE = {"pattern": "^[a-z][A-Za-z0-9_]*$"}
+_EXPRESSION: dict[str, Any] = {}
+_FILE = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.py$"}
+
+_LOOKUP: dict[str, Any] = {
+    "from": _NAME,
+    "match": {"type": "object", "minProperties": 1, "maxProperties": 1},
+    "where": {"type": "object"},
+    "take": {"oneOf": [_NAME, {"type": "array", "minItems": 1, "items": _NAME}]},
+    "many": {"type": "boolean"},
+    "otherwise": {},
+}
+
+SOURCE: dict[str, Any] = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+    "properties": {
+        "value": {},
+        "expression": _EXPRESSION,
+        "map": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["cases"],
+            "properties": {
+                "input": _EXPRESSION,
+                "cases": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["from", "to"],
+                        "properties": {"from": {"type": "array", "minItems": 1}, "to": {}},
+                    },
+                },
+                "keep": {"type": "array", "minItems": 1},
+                "otherwise": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": False,
+                    "properties": {"value": {}, "expression": _EXPRESSION},
+                },
+            },
+        },
+        "reference": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["from", "match", "take"],
+            "properties": _LOOKUP,
+        },
+        "aggregate": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["from", "match", "pipeline", "take"],
+            "properties": {
+                **_LOOKUP,
+                "pipeline": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                "key": _NAME,
+            },
+        },
+        "generate": {"enum": ["uuid", "objectId", "token", "now"]},
+        "number": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "by": {"type": "array", "items": _NAME},
+                "order": {
+                    "oneOf": [
+                        {"type": "array", "minItems": 1, "items": _NAME},
+                        {"type": "object", "additionalProperties": {"enum": [1, -1]}},
+                    ]
+                },
+                "start": {"type": "integer"},
+            },
+        },
+        "python": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["file", "function"],
+            "properties": {
+                "file": _FILE,
+                "function": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+                "inputs": {"type": "array", "minItems": 1},
+            },
+        },
+    },
+}
+
+_CHANGES: dict[str, Any] = {
+    "rename": {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": _PATH,
+        "additionalProperties": _PATH,
+    },
+    "set": {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": _PATH,
+        "additionalProperties": {"$ref": "#/$defs/update_source"},
+    },
+    "unset": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _PATH},
+}
+
+UPDATE: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["collections"],
+    "anyOf": [{"required": [key]} for key in ("set", "unset", "rename", "each")],
+    "properties": {
+        "collections": {
+            "oneOf": [
+                {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["matching"],
+                    "properties": {"matching": {"type": "string", "minLength": 1}},
+                },
+            ],
+            "description": "a list of names, or {matching: a regular expression}",
+        },
+        "where": {"type": "object"},
+        "let": {
+            "type": "object",
+            "propertyNames": _VARIABLE,
+            "additionalProperties": {"$ref": "#/$defs/update_source"},
+        },
+        **_CHANGES,
+        "each": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": _PATH,
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "minProperties": 1,
+                "properties": {"remove": _EXPRESSION, **_CHANGES},
+            },
+        },
+        "when_unfit": {
+            "oneOf": [
+                {"enum": ["fail", "keep", "null"]},
+                {"type": "object", "additionalProperties": {"enum": ["fail", "keep", "null"]}},
+            ]
+        },
+        "when_conflict": {"enum": ["fail", "keep", "old", "new"]},
+    },
+}

@@ -1,0 +1,217 @@
+"""Sources of an ``update`` that are looked up or made before the statement is written."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import bson
+from bson.binary import Binary, UuidRepresentation
+from bson.objectid import ObjectId
+from pymongo.client_session import ClientSession
+
+from ..errors import DefinitionError
+from ..values import ejson
+from ..values.compare import bind_now, hashable
+from .value_sources import Found, Resolution, Scope, Unresolved
+
+_TOKEN_BYTES = 24
+# Documents on which a function of the team is called twice.
+_TWICE = 20
+
+
+class Source(Protocol):
+    """Finds or makes a value for each document."""
+
+    inputs: list[Any]
+    looks_up: bool  # whether it reads other documents, which later steps may change
+
+    def find(
+        self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
+    ) -> list[Resolution]:
+        """Return the values for documents by their keys, in the same order."""
+
+
+def build(
+    spec: Mapping[str, Any],
+    scope: Scope,
+    *,
+    files: Mapping[str, str],
+    rows: Callable[[Mapping[str, Any]], Iterable[tuple[Any, Any]]],
+) -> Source:
+    """Return the source that *spec* describes.
+
+    Args:
+        spec: one of reference, aggregate, generate, number, python.
+        scope: what it reads from.
+        files: texts of the files beside the document.
+        rows: gives running numbers by ``_id``; see :class:`Numbers`.
+    """
+    ((kind, body),) = spec.items()
+    if kind in ("reference", "aggregate"):
+        return Lookup(body, scope)
+    if kind == "generate":
+        return Generated(body, scope)
+    if kind == "number":
+        return Numbers(body, rows)
+    return Python(body, files)
+
+
+class Lookup:
+    """Documents of another collection, or what a pipeline makes of them, by a key."""
+
+    def __init__(self, spec: Mapping[str, Any], scope: Scope) -> None:
+        ((self._target, expression),) = spec["match"].items()
+        self.inputs = [expression]
+        self.looks_up = True
+        self._spec = spec
+        self._scope = scope
+        self._key = spec.get("key", "_id" if "pipeline" in spec else self._target)
+
+    def find(
+        self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
+    ) -> list[Resolution]:
+        """Look all keys up in one query."""
+        wanted = {hashable(one): one for key in keys for one in self._each(key[0])}
+        found: dict[bytes, list[Any]] = {}
+        if wanted:
+            for row in self._rows(list(wanted.values()), session):
+                found.setdefault(hashable(row.get(self._key)), []).append(self._taken(row))
+        return [self._one(key[0], found) for key in keys]
+
+    def _each(self, key: Any) -> list[Any]:
+        several = self._spec.get("many") and isinstance(key, list)
+        return [one for one in (key if several else [key]) if one is not None]
+
+    def _rows(self, values: list[Any], session: ClientSession | None) -> Iterable[dict[str, Any]]:
+        spec, names = self._spec, self._scope.collections
+        pipeline = [
+            {"$match": {self._target: {"$in": values}}},
+            *([{"$match": bind_now(spec["where"], self._scope.now)}] if "where" in spec else []),
+            *names.map_pipeline(bind_now(spec.get("pipeline", []), self._scope.now)),
+        ]
+        return names.target(spec["from"]).aggregate(
+            pipeline, allowDiskUse=True, comment=self._scope.comment, session=session
+        )
+
+    def _taken(self, row: Mapping[str, Any]) -> Any:
+        take = self._spec["take"]
+        if isinstance(take, str):
+            return row.get(take)
+        return {name: row[name] for name in take if name in row}
+
+    def _one(self, key: Any, found: Mapping[bytes, list[Any]]) -> Resolution:
+        label = f"{self._spec['from']}.{self._target}"
+        rows = [row for one in self._each(key) for row in found.get(hashable(one), [])]
+        if self._spec.get("many"):
+            return Found(rows, label)
+        if len(rows) == 1:
+            return Found(rows[0], label)
+        if not rows and "otherwise" in self._spec:
+            return Found(self._spec["otherwise"], label)
+        if not rows:
+            return Unresolved(f"there is none in {label} for {ejson.short(self.inputs[0])}")
+        return Unresolved(f"there are several in {label} for {ejson.short(self.inputs[0])}")
+
+
+class Generated:
+    """A value of its own for each document; the journal keeps it with the batch."""
+
+    def __init__(self, kind: str, scope: Scope) -> None:
+        self.inputs: list[Any] = []
+        self.looks_up = False
+        makers: dict[str, Callable[[], Any]] = {
+            "uuid": lambda: Binary.from_uuid(uuid.uuid4(), UuidRepresentation.STANDARD),
+            "objectId": ObjectId,
+            "token": lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+            "now": lambda: scope.now,
+        }
+        self._make = makers[kind]
+
+    def find(
+        self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
+    ) -> list[Resolution]:
+        """Make one for each."""
+        return [Found(self._make(), "generate") for _key in keys]
+
+
+class Numbers:
+    """Running numbers by group and order, behind the largest that is there.
+
+    All are given at once, before the first is written, as if none of this run had been: so they
+    are the same after a kill and a resume.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        rows: Callable[[Mapping[str, Any]], Iterable[tuple[Any, Any]]],
+    ) -> None:
+        self.inputs: list[Any] = ["$_id"]
+        self.looks_up = True
+        self._spec = spec
+        self._make = rows
+        self._numbers: dict[bytes, Any] | None = None
+
+    def find(
+        self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
+    ) -> list[Resolution]:
+        """Return the numbers of documents by ``_id``."""
+        if self._numbers is None:
+            self._numbers = {hashable(i): number for i, number in self._make(self._spec)}
+        return [
+            Found(self._numbers[token], "number")
+            if (token := hashable(key[0])) in self._numbers
+            else Unresolved("it came after the numbers were given")
+            for key in keys
+        ]
+
+
+class Python:
+    """The team's own function, from the file beside the document."""
+
+    def __init__(self, spec: Mapping[str, Any], files: Mapping[str, str]) -> None:
+        self.inputs: list[Any] = list(spec.get("inputs", ["$$ROOT"]))
+        self.looks_up = False
+        self._place = f"{spec['file']}: {spec['function']}"
+        self._call = function(files, spec["file"], spec["function"])
+        self._twice = 0
+
+    def find(
+        self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
+    ) -> list[Resolution]:
+        """Call it for each; what it raises is said of the document."""
+        return [self._one(key) for key in keys]
+
+    def _one(self, key: Sequence[Any]) -> Resolution:
+        try:
+            value = self._call(*copy.deepcopy(list(key)))
+            bson.encode({"v": value})
+            if self._twice < _TWICE:
+                self._twice += 1
+                if hashable(self._call(*copy.deepcopy(list(key)))) != hashable(value):
+                    return Unresolved(f"{self._place} isn't pure: called twice, it gave two values")
+        except Exception as error:
+            return Unresolved(f"{self._place} raised {type(error).__name__}: {error}")
+        return Found(value, "python")
+
+
+def function(files: Mapping[str, str], name: str, wanted: str) -> Callable[..., Any]:
+    """Return the function *wanted* of the file *name*, whose text came with the document.
+
+    Raises:
+        DefinitionError: the file isn't there, can't be run, or has no such function.
+    """
+    if name not in files:
+        raise DefinitionError(f"{name}: there is no such file beside the migration document")
+    made: dict[str, Any] = {"__name__": name.removesuffix(".py"), "__file__": name}
+    try:
+        exec(compile(files[name], name, "exec"), made)
+    except Exception as error:
+        raise DefinitionError(f"{name}: {type(error).__name__}: {error}") from error
+    if not callable(made.get(wanted)):
+        raise DefinitionError(f"{name} has no function '{wanted}'")
+    return made[wanted]  # type: ignore[no-any-return]

@@ -1,0 +1,315 @@
+"""Entries of an update: what the touched fields held, and a digest of what was written."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import bson
+from bson.binary import Binary
+from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.database import Database
+from xxhash import xxh3_64_digest
+
+from ...document.definition import Step
+from ...ledger import state_format
+from ...ledger.batches import Writer
+from ...ledger.journal import Entry
+from ...ledger.state_format import Shape
+from ...values.compare import hashable
+from ...values.digest import Digest
+from ...values.elements import elements
+from ...values.raw import split
+from ..base import Touched
+from ..entries import Effect, EntryKind, Remaining, Revert
+from .reader import Row, held_by
+
+KIND = "update"
+_DIGEST = 8
+_INT32 = struct.Struct("<i")
+_MOST_UNPACKED = 1 << 28
+_COMMENT = "migration-playbooks verify"
+
+
+def entry_of(step: int, collection: str, fields: Sequence[str], rows: Sequence[Row]) -> Entry:
+    """Return the journal entry of *rows*, which are about to be written."""
+    return {
+        "kind": KIND,
+        "step": step,
+        "collection": collection,
+        "fields": list(fields),
+        **_images(fields, rows),
+    }
+
+
+def _images(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+    orders: dict[tuple[str, ...], int] = {}
+    order_of = [orders.setdefault(row.names, len(orders)) for row in rows]
+    packed = zlib.compress(b"".join(row.key + row.before for row in rows), 1)
+    return {
+        "count": len(rows),
+        "images": Binary(packed),
+        "written": Binary(b"".join(xxh3_64_digest(row.after) for row in rows)),
+        "after": [
+            {"field": name, **digest.as_dict()}
+            for name, digest in _by_field(fields, ((row.key, row.after) for row in rows)).items()
+        ],
+        **(
+            {"orders": [list(names) for names in orders], "order_of": order_of}
+            if any(orders)
+            else {}
+        ),
+    }
+
+
+def _by_field(fields: Sequence[str], documents: Iterable[tuple[bytes, bytes]]) -> dict[str, Digest]:
+    """Return the digest over ``{_id, field}`` of each field that documents hold."""
+    parts: dict[str, list[bytes]] = {name: [] for name in fields}
+    for key, raw in documents:
+        for one in elements(raw):
+            body = bytes([one.kind]) + one.name + b"\0" + raw[one.start : one.stop]
+            whole = key[4:-1] + body + b"\0"
+            parts[one.name.decode()].append(_INT32.pack(4 + len(whole)) + whole)
+    return {name: Digest.of(found) for name, found in parts.items()}
+
+
+def _unpacked(entry: Mapping[str, Any]) -> list[tuple[Any, bytes, bytes]]:
+    """Return the id, the raw key and the raw fields of each document."""
+    whole = split(zlib.decompressobj().decompress(entry["images"], _MOST_UNPACKED))
+    keys, before = whole[::2], whole[1::2]
+    return [
+        (bson.decode(key, _OPTIONS)["_id"], key, raw) for key, raw in zip(keys, before, strict=True)
+    ]
+
+
+_OPTIONS: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
+    tz_aware=True, datetime_conversion=bson.DatetimeConversion.DATETIME_AUTO
+)
+
+
+def _is_packed(value: Any) -> bool:
+    try:
+        split(zlib.decompressobj().decompress(value, _MOST_UNPACKED))
+    except (TypeError, ValueError, zlib.error):
+        return False
+    return True
+
+
+def _is_fields(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(n, str) and n != "_id" and n[:1] not in ("$", "") for n in value)
+    )
+
+
+class Images(EntryKind):
+    """Documents of one collection were updated."""
+
+    kind = KIND
+    shape: ClassVar[Shape] = {
+        "fields": _is_fields,
+        "count": state_format.count,
+        "images": _is_packed,
+        "written": bytes,
+        "after": state_format.each({"field": str, "digest": str, "count": state_format.count}),
+        "orders": state_format.optional(list),
+        "order_of": state_format.optional(list),
+    }
+
+    def touched(self, entry: Entry) -> Touched:
+        """Return the first of the fields; see :meth:`touches`."""
+        return self.touches(entry)[0]
+
+    def touches(self, entry: Entry) -> list[Touched]:
+        """Return all fields."""
+        return [
+            Touched(collection=entry["collection"], field=name, places=True)
+            for name in entry["fields"]
+        ]
+
+    def ids(self, entry: Entry) -> list[Any]:
+        """Return the documents that were written."""
+        return [identity for identity, _key, _raw in _unpacked(entry)]
+
+    def before(self, entry: Entry) -> list[tuple[Any, bytes]]:
+        """Return the documents, with what their fields held, as raw BSON."""
+        return [(identity, raw) for identity, _key, raw in _unpacked(entry)]
+
+    def size(self, entry: Entry) -> int:
+        """Return how many there are."""
+        return int(entry["count"])
+
+    def preview(self, entry: Entry) -> dict[str, Any]:
+        """Each of them gets back what it held."""
+        return {"restore": self.size(entry)}
+
+    def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
+        """Keep those that hold what was to be written."""
+        kept = still_written(writer, entry)
+        writer.journal.amend(entry["seq"], **kept)
+        return {"modified": kept["count"]}
+
+    def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
+        """Return those that hold what was written, where they held something else before."""
+        now = _now(database[entry["collection"]], entry, comment=_COMMENT)
+        return Remaining(
+            what=f"{entry['collection']}: nothing is left of {entry['kind']}",
+            examined=self.size(entry),
+            left=[
+                identity
+                for (identity, _key, raw), written in _pairs(entry)
+                if (row := now.get(hashable(identity))) is not None
+                and xxh3_64_digest(row.before) == written
+                and row.before != raw
+            ],
+        )
+
+    def changed_since(self, database: Database[dict[str, Any]], entry: Entry) -> list[Any]:
+        """Return those that hold something else by now."""
+        now = _now(database[entry["collection"]], entry, comment=_COMMENT)
+        return [
+            identity
+            for (identity, _key, _raw), written in _pairs(entry)
+            if (row := now.get(hashable(identity))) is not None
+            and xxh3_64_digest(row.before) != written
+        ]
+
+    def effect(self, entry: Entry) -> Effect:
+        """Return the digests of each field before and after."""
+        names = entry["fields"]
+        before = _by_field(names, ((key, raw) for _id, key, raw in _unpacked(entry)))
+        after = {
+            item["field"]: Digest.parse(item["digest"], item["count"]) for item in entry["after"]
+        }
+        return Effect(
+            collection=entry["collection"],
+            fields={name: (before[name], after.get(name, Digest())) for name in names},
+        )
+
+    def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
+        """Give each document back what it held, at its place, if it holds what was written."""
+        del step
+        collection = writer.database[entry["collection"]]
+        undone = Revert(writer, entry, "restored")
+
+        def write(session: ClientSession | None) -> None:
+            undone.reset()
+            now = _now(collection, entry, session=session, comment=writer.comment)
+            found = _statements(undone, entry, now, on_conflict, guarded=session is None)
+            undone.refuse_if(on_conflict == "fail")
+            if found:
+                collection.bulk_write(
+                    found,
+                    ordered=False,
+                    session=session,
+                    comment=writer.comment,
+                    **writer.unvalidated(collection.name),
+                )
+
+        undone.commit(write if entry["count"] else lambda _session: None)
+
+
+def still_written(writer: Writer, entry: Entry) -> dict[str, Any]:
+    """Return what an entry says when only those documents are left that hold what was written."""
+    collection = writer.database[entry["collection"]]
+    now = _now(collection, entry, comment=writer.comment)
+    orders, order_of = entry.get("orders"), entry.get("order_of")
+    rows = []
+    for number, ((identity, key, raw), written) in enumerate(_pairs(entry)):
+        row = now.get(hashable(identity))
+        if row is None or xxh3_64_digest(row.before) != written:
+            continue
+        names = tuple(orders[order_of[number]]) if orders and order_of else ()
+        rows.append(Row(identity=identity, key=key, before=raw, after=row.before, names=names))
+    return _images(entry["fields"], rows)
+
+
+def _pairs(entry: Entry) -> Iterable[tuple[tuple[Any, bytes, bytes], bytes]]:
+    written = entry["written"]
+    digests = [written[at : at + _DIGEST] for at in range(0, len(written), _DIGEST)]
+    return zip(_unpacked(entry), digests, strict=True)
+
+
+def _now(
+    collection: Collection[dict[str, Any]],
+    entry: Entry,
+    *,
+    comment: str,
+    session: ClientSession | None = None,
+) -> dict[bytes, Row]:
+    ids = [identity for identity, _key, _raw in _unpacked(entry)]
+    return held_by(
+        collection,
+        entry["fields"],
+        ids,
+        comment=comment,
+        session=session,
+        places=bool(entry.get("orders")),
+    )
+
+
+def _statements(
+    undone: Revert, entry: Entry, now: Mapping[bytes, Row], on_conflict: str, *, guarded: bool
+) -> list[UpdateOne]:
+    found = []
+    orders, order_of = entry.get("orders"), entry.get("order_of")
+    for number, ((identity, _key, raw), written) in enumerate(_pairs(entry)):
+        row = now.get(hashable(identity))
+        told = "what the migration wrote"
+        if row is None:
+            undone.conflict(identity, told, None, "deleted since the migration")
+            continue
+        order = orders[order_of[number]] if orders and order_of else []
+        if row.before == raw and (not order or list(row.names) == order):
+            undone.count += 1  # undone already, before a kill
+            continue
+        if xxh3_64_digest(row.before) != written and on_conflict != "restore":
+            observed = bson.decode(row.before, _OPTIONS)
+            undone.conflict(identity, told, observed, "changed since the migration")
+            continue
+        undone.count += 1
+        selector = holding(identity, entry["fields"], row.before) if guarded else {"_id": identity}
+        found.append(UpdateOne(selector, put(row.before, raw, order, row.names)))
+    return found
+
+
+def holding(identity: Any, fields: Sequence[str], raw: bytes) -> dict[str, Any]:
+    """Return a filter for the document *identity* as long as its *fields* hold *raw*."""
+    whole = {name: f"${name}" for name in fields}
+    literal = {"$literal": RawBSONDocument(raw)}
+    return {"_id": identity, "$expr": {"$eq": [whole, literal]}}
+
+
+def put(
+    now: bytes, wanted: bytes, order: Sequence[str] = (), names: Sequence[str] = ()
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the change from the touched fields *now* to *wanted*.
+
+    Args:
+        now: raw, as the document has them.
+        wanted: raw, as it is to have them.
+        order: all names of the document in the order that it is to have; none: new ones go last.
+        names: all names that the document has now.
+    """
+    have = [one.name.decode() for one in elements(now)]
+    want = [one.name.decode() for one in elements(wanted)]
+    gone = [name for name in have if name not in want]
+    new = [name for name in want if name not in have]
+    if not new or (len(new) == 1 and not order):
+        change: dict[str, Any] = {}
+        if want:
+            change["$set"] = RawBSONDocument(wanted)
+        if gone:
+            change["$unset"] = dict.fromkeys(gone, "")
+        return change
+    stay = {*names, *want}
+    places = {"$literal": {name: None for name in order if name in stay}}
+    parts = [*([places] if order else []), "$$ROOT", {"$literal": RawBSONDocument(wanted)}]
+    stages: list[dict[str, Any]] = [{"$replaceWith": {"$mergeObjects": parts}}]
+    return [*stages, *([{"$unset": gone}] if gone else [])]

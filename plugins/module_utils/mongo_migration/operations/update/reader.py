@@ -1,0 +1,307 @@
+"""Documents as they are and as they would be, read at once, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import bson
+from pymongo import ASCENDING
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from ...document.update_sources import Source
+from ...document.value_sources import Found, Unresolved
+from ...support import retry
+from ...support.chunks import chunks
+from ...values.compare import hashable
+from ...values.raw import embedded, raw_documents
+from ..candidates import along_id
+from .expressions import Compiled
+
+# Of the server, and about no document: not allowed, interrupted, out of time or memory, gone.
+_NO_EXPRESSION = (13, 18, 26, 50, 11600, 11601, 11602, 112, 251, 146, 292)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """What is wrong with one document, and the policy for it."""
+
+    path: str
+    policy: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One document: the touched top-level fields before and after, as raw BSON."""
+
+    identity: Any
+    key: bytes  # {_id: …}
+    before: bytes
+    after: bytes
+    troubles: tuple[Trouble, ...] = ()
+    names: tuple[str, ...] = ()  # of all its fields, where their places matter
+    skipped: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether writing it makes a difference."""
+        return not self.skipped and self.before != self.after
+
+
+@dataclass(kw_only=True)
+class Reader:
+    """Reads documents of one collection through what an update makes of them.
+
+    Args:
+        collection: of the documents.
+        where: which of them.
+        compiled: what becomes of them.
+        sources: by variable, where its value is found.
+        labels: by variable, the path or name to tell, and its policy.
+        comment: for the server's operations.
+        on_error: the policy for a document for which the server can't compute an expression.
+    """
+
+    collection: Collection[dict[str, Any]]
+    where: Mapping[str, Any]
+    compiled: Compiled
+    sources: Mapping[str, Source]
+    labels: Mapping[str, tuple[str, str]]
+    comment: str
+    on_error: str = "fail"
+    _names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._names = list(self.compiled.fields)
+
+    def page(self, position: Mapping[str, Any], limit: int) -> list[Row]:
+        """Return the next documents along ``_id``, at most *limit*."""
+        if not self.sources:
+            try:
+                return [self._row(raw) for raw in self._along(position, limit, self._wanted({}))]
+            except OperationFailure as error:
+                if not _is_about_a_document(error):
+                    raise
+        ids = [self._decoded(raw)["_id"] for raw in self._along(position, limit, {"_id": 1})]
+        return self.of(ids)
+
+    def of(self, ids: Sequence[Any], session: ClientSession | None = None) -> list[Row]:
+        """Return those of *ids* that match, in their order; a bad one costs nobody else."""
+        if not ids:
+            return []
+        try:
+            return self._some(ids, session)
+        except OperationFailure as error:
+            if session is not None or not _is_about_a_document(error):
+                raise
+            if len(ids) == 1:
+                said = str(error).split(", full error:")[0]
+                path, policy = next(iter(self.labels.values()), ("", ""))
+                return [self._refused(ids[0], path, policy, said)]
+            half = len(ids) // 2
+            return self.of(ids[:half]) + self.of(ids[half:])
+
+    def held(
+        self, ids: Sequence[Any], session: ClientSession | None = None, *, names: bool = False
+    ) -> dict[bytes, Row]:
+        """Return what documents hold now, whether or not they match."""
+        found = {}
+        wanted = _plain(self._names, names=names)
+        for some in chunks(ids, 1000):
+            for raw in self._find({"_id": {"$in": some}}, wanted, session=session):
+                row = self._row(raw)
+                found[hashable(row.identity)] = row
+        return found
+
+    def _refused(self, identity: Any, path: str, policy: str, why: str) -> Row:
+        policy = "keep" if self._error_policy() == "keep" else "fail"
+        trouble = Trouble(path=path or ", ".join(self._names), policy=policy, why=why)
+        empty = bson.encode({})
+        return Row(
+            identity=identity,
+            key=bson.encode({"_id": identity}),
+            before=empty,
+            after=empty,
+            troubles=(trouble,),
+            skipped=True,
+        )
+
+    def _error_policy(self) -> str:
+        policies = {policy for _label, policy in self.labels.values()}
+        policies |= {fault.policy for fault in self.compiled.faults}
+        return "keep" if policies == {"keep"} or self.on_error == "keep" else "fail"
+
+    def _some(self, ids: Sequence[Any], session: ClientSession | None) -> list[Row]:
+        variables: dict[str, Any] = {}
+        found: dict[bytes, list[Trouble]] = {}
+        skipped: set[bytes] = set()
+        if self.sources:
+            ids, variables = self._values(ids, session, found, skipped)
+        if not ids:
+            return []
+        selector = {"$and": [{"_id": {"$in": list(ids)}}, self.where]}
+        rows = [
+            self._row(raw, found, skipped)
+            for raw in self._find(selector, self._wanted(variables), session=session)
+        ]
+        return rows
+
+    def _values(
+        self,
+        ids: Sequence[Any],
+        session: ClientSession | None,
+        troubles: dict[bytes, list[Trouble]],
+        skipped: set[bytes],
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Find the values of all variables; return the ids in order, and a table for each."""
+        wanted = {name: source.inputs for name, source in self.sources.items()}
+        selector = {"$and": [{"_id": {"$in": list(ids)}}, self.where]}
+        rows = [
+            self._decoded(raw)
+            for raw in self._find(selector, {"_id": 1, "k": wanted}, session=session)
+        ]
+        there = [row["_id"] for row in rows]
+        variables = {}
+        for name, source in self.sources.items():
+            label, policy = self.labels[name]
+            values = []
+            keys = [row["k"][name] for row in rows]
+            for identity, answer in zip(there, source.find(keys, session), strict=True):
+                if isinstance(answer, Found):
+                    values.append(answer.value)
+                    continue
+                assert isinstance(answer, Unresolved)
+                token = hashable(identity)
+                trouble = Trouble(path=label, policy=policy, why=answer.reason)
+                troubles.setdefault(token, []).append(trouble)
+                values.append(None)
+                if policy != "null":
+                    skipped.add(token)
+            place = {"$indexOfArray": [{"$literal": there}, "$_id"]}
+            variables[name] = {"$arrayElemAt": [{"$literal": values}, place]}
+        return there, variables
+
+    def _wanted(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the projection that gives before, after, and what is wrong."""
+        made: Any = dict(self.compiled.fields)
+        why: Any = [fault.why for fault in self.compiled.faults]
+        if variables:
+            made = {"$let": {"vars": variables, "in": made}}
+            why = {"$let": {"vars": variables, "in": why}}
+        wanted = _plain(self._names, names=self.compiled.loses_fields)
+        wanted["a"] = made
+        if self.compiled.faults:
+            wanted["u"] = why
+        return wanted
+
+    def _row(
+        self,
+        raw: bytes,
+        troubles: Mapping[bytes, list[Trouble]] | None = None,
+        skipped: set[bytes] | None = None,
+    ) -> Row:
+        parts = embedded(raw)
+        identity = self._decoded(parts["i"])["_id"]
+        told: list[Trouble] = []
+        if "u" in parts:
+            why = bson.decode(parts["u"])
+            told = [
+                Trouble(path=fault.path, policy=fault.policy, why=why[str(number)])
+                for number, fault in enumerate(self.compiled.faults)
+                if why.get(str(number)) is not None
+            ]
+        token = hashable(identity) if troubles or skipped else b""
+        if troubles:
+            told += troubles.get(token, [])
+        names = bson.decode(parts["n"]).values() if "n" in parts else ()
+        return Row(
+            identity=identity,
+            key=parts["i"],
+            before=parts["b"],
+            after=parts.get("a", parts["b"]),
+            troubles=tuple(told),
+            names=tuple(names),
+            skipped=bool(skipped) and token in (skipped or ()),
+        )
+
+    def _decoded(self, raw: bytes) -> dict[str, Any]:
+        return bson.decode(raw, self.collection.codec_options)
+
+    def _along(
+        self, position: Mapping[str, Any], limit: int, wanted: dict[str, Any]
+    ) -> list[bytes]:
+        def find(selector: dict[str, Any], minimum: dict[str, Any] | None = None) -> list[bytes]:
+            return list(
+                self._find(
+                    {"$and": [self.where, selector]},
+                    wanted,
+                    hint={"_id": ASCENDING},
+                    minimum=minimum,
+                    limit=limit,
+                )
+            )
+
+        return along_id(position, find, limit)
+
+    def _find(
+        self, selector: dict[str, Any], wanted: dict[str, Any], **options: Any
+    ) -> Iterator[bytes]:
+        limit = options.get("limit") or 1000
+        return raw_documents(
+            self.collection.database,
+            self.collection.name,
+            filter=selector,
+            projection=wanted,
+            sort={"_id": ASCENDING},
+            batch_size=limit + 1,
+            comment=self.comment,
+            **options,
+        )
+
+
+def held_by(
+    collection: Collection[dict[str, Any]],
+    names: Sequence[str],
+    ids: Sequence[Any],
+    *,
+    comment: str,
+    session: ClientSession | None = None,
+    places: bool = False,
+) -> dict[bytes, Row]:
+    """Return what documents hold now in the fields *names*."""
+    reader = Reader(
+        collection=collection,
+        where={},
+        compiled=Compiled(fields=dict.fromkeys(names), faults=[], loses_fields=False, varies=False),
+        sources={},
+        labels={},
+        comment=comment,
+    )
+    return reader.held(ids, session, names=places)
+
+
+def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
+    wanted: dict[str, Any] = {
+        "_id": 0,
+        "i": {"_id": "$_id"},
+        "b": {name: f"${name}" for name in fields},
+    }
+    if names:
+        pairs = {"$objectToArray": "$$ROOT"}
+        wanted["n"] = {"$map": {"input": pairs, "as": "pair", "in": "$$pair.k"}}
+    return wanted
+
+
+def _is_about_a_document(error: OperationFailure) -> bool:
+    return not (
+        error.code in _NO_EXPRESSION
+        or retry.is_retryable(error)
+        or error.has_error_label("TransientTransactionError")
+    )
+
+
+__all__ = ["Reader", "Row", "Trouble", "held_by"]

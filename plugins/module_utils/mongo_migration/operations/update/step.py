@@ -1,0 +1,438 @@
+"""The operation ``update``: plan, apply and check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from ...document import update_sources
+from ...document.collections import OURS, Collections
+from ...document.definition import Step
+from ...document.update_sources import Source
+from ...document.value_sources import Scope
+from ...errors import DefinitionError
+from ...ledger.batches import Writer
+from ...support.tables import aligned, number, place
+from ...values import ejson
+from ...values.compare import bind_now, hashable
+from ..base import Check, Operation, Plan, Row, Touched, amounts, problem
+from . import expressions
+from .expressions import COMPUTED
+from .images import KIND, Images
+from .reader import Reader
+from .reader import Row as Document
+from .walk import Walk
+
+_SAMPLES = 5
+_PREVIEWS = 2
+_PAGE = 1000
+# A preview is kept in the run: of larger documents, it shows a part.
+_SHOWN_BYTES = 4096
+_OPTIONS = ejson.CODEC.with_options(
+    datetime_conversion=bson.codec_options.DatetimeConversion.DATETIME_AUTO
+)
+
+
+class Update(Operation):
+    """See the package. Options are those of the schema's ``update``."""
+
+    KIND = KIND
+
+    def __init__(self, step: Step, scope: Scope) -> None:
+        super().__init__(step, scope)
+        self._options = step.options
+        self._place = f"steps[{step.index}].{KIND}"
+        names = scope.collections
+        named = _named(step.options)
+        self._absent = [name for name in named if names.absent(name)]
+        if named and len(named) > 1 and len(self._absent) == len(named):
+            raise DefinitionError(f"{self._place}: the inventory maps every collection to null")
+        self._targets = [
+            (name, names.get(name, write=True)) for name in named if not names.absent(name)
+        ] or [(real, names.database[real]) for real in _matching(step.options, names)]
+        self._where = bind_now(step.options.get("where", {}), scope.now)
+        self._variables, self._looked_up = _variables(step.options, self._place)
+        self._compiled = expressions.compile_update(
+            step.options, now=scope.now, variables=self._variables, where=self._place
+        )
+        for spec in self._looked_up.values():
+            ((kind, body),) = spec.items()
+            if kind in ("reference", "aggregate"):
+                names.target(body["from"])
+            if kind == "python":
+                update_sources.function(step.files, body["file"], body["function"])
+
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections whose documents change; those found by pattern are real ones."""
+        return set(_named(options))
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
+        """Return each touched top-level field of each collection."""
+        reals = [names.real_name(name) for name in _named(step.options) if not names.absent(name)]
+        fields = dict.fromkeys(path.split(".")[0] for path in expressions.paths(step.options))
+        return [
+            Touched(collection=real, field=field, places=True)
+            for real in reals or _matching(step.options, names)
+            for field in fields
+        ]
+
+    @staticmethod
+    def lines(rows: Sequence[Row]) -> list[str]:
+        """Return how many documents change in which fields."""
+        body = [
+            [
+                place(row),
+                ", ".join(row["paths"]),
+                *(number(row[key]) for key in ("documents", "candidates", "to_change")),
+                number(sum(item["count"] for item in row["unfit"])),
+            ]
+            for row in rows
+        ]
+        heads = ["documents", "matching", "to change", "unfit"]
+        return aligned([["update", "fields", *heads], *body], numeric_from=2)
+
+    @staticmethod
+    def diff(row: Row) -> tuple[list[str], list[str]]:
+        """Return real documents, in their touched fields, as they are and as they would be."""
+        before, after = [], []
+        label = f"{row['real_name']}: {row['to_change']:,} documents updated"
+        if row["to_change"]:
+            before.append(f"{row['real_name']}: 0 documents updated")
+            after.append(label)
+        for shown in row["preview"]:
+            head = f"{row['real_name']} {ejson.short(shown['_id'])}"
+            before.append(f"{head} {ejson.short(shown['before'], 400)}")
+            note = f"  ({shown['note']})" if shown["note"] else ""
+            after.append(f"{head} {ejson.short(shown['after'], 400)}{note}")
+        return before, after
+
+    def plan(self) -> Plan:
+        """Read each matching document as it is and as it would be, and count."""
+        plan = Plan()
+        for name in self._absent:
+            plan.warnings.append(f"{name}: left out, the inventory maps it to null")
+        if not self._targets and not self._absent:
+            plan.warnings.append(f"{self._place}: no collection matches the pattern")
+        for name, _collection in self._targets:
+            self._plan_one(plan, name)
+        return plan
+
+    def apply(self, writer: Writer, position: dict[str, Any]) -> None:
+        """Walk each collection along ``_id``, in the order of their names in the document."""
+        settled = {
+            row["real_name"]: row.get("settles", False)
+            for row in writer.run.document["plan"]["steps"]
+            if row["step"] == self._step.index
+        }
+        names = [collection.name for _name, collection in self._targets]
+        first = position.get("target")
+        kept = ("pass", "last", "seq")
+        begun = first is None
+        for name, collection in self._targets:
+            # By name: of those that a pattern finds, more may have come meanwhile.
+            passed = first in names or collection.name < str(first)
+            if not begun and collection.name != first and passed:
+                continue
+            start = {"step": self._step.index, "target": collection.name, "pass": 1}
+            if collection.name == first:
+                start |= {key: position[key] for key in kept if key in position}
+            begun = True
+            reader = self._reader(name, journal=writer)
+            Walk(
+                reader,
+                step=self._step.index,
+                writer=writer,
+                again=settled.get(collection.name, False),
+            ).run(start)
+
+    def check(self) -> Iterator[Check]:
+        """Count what should be gone; the values are proved from the journal."""
+        gone = list(self._options.get("rename", {}))
+        if self._options.get("when_conflict") == "keep":
+            gone = []
+        gone += self._options.get("unset", [])
+        for name, collection in self._targets:
+            count = collection.estimated_document_count(comment=self._scope.comment)
+            for path in gone:
+                present = expressions.present("$", path)
+                left = collection.count_documents(
+                    {"$and": [self._where, {"$expr": present}]}, comment=self._scope.comment
+                )
+                yield Check(
+                    name=f"{name}: no document is left with {path}",
+                    passed=left == 0,
+                    expected=0,
+                    observed=left,
+                    examined=count,
+                )
+
+    def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
+        """Return all: what a document was updated from isn't there any more."""
+        del collection
+        return list(ids)
+
+    def unexplained_by(self, entry: Mapping[str, Any], ids: Sequence[Any]) -> list[Any]:
+        """Return those whose values don't follow from what the journal says that they held."""
+        if self._looked_up or self._compiled.varies:
+            return []  # what they were taken from may rightly have changed, or was made once
+        wanted = set(map(hashable, ids))
+        images = {
+            token: (identity, raw)
+            for identity, raw in Images().before(dict(entry))
+            if (token := hashable(identity)) in wanted
+        }
+        collection = self._scope.collections.database[entry["collection"]]
+        wrong = []
+        for row in collection.find({"_id": {"$in": [i for i, _raw in images.values()]}}):
+            identity, raw = images[hashable(row["_id"])]
+            before = {key: value for key, value in row.items() if key not in entry["fields"]}
+            literal: Any = [{"$literal": before}, {"$literal": RawBSONDocument(raw)}]
+            pipeline: list[dict[str, Any]] = [
+                {"$documents": [{}]},
+                {"$replaceWith": {"$mergeObjects": literal}},
+                {"$project": {"_id": 0, "a": self._compiled.fields}},
+            ]
+            (made,) = collection.database.aggregate(pipeline, comment=self._scope.comment)
+            now = {key: row[key] for key in made["a"] if key in row}
+            extra = [key for key in entry["fields"] if key in row and key not in made["a"]]
+            if extra or bson.encode(now) != bson.encode(made["a"]):
+                wrong.append(identity)
+        return wrong
+
+    # -- planning ----------------------------------------------------------------------------
+
+    def _plan_one(self, plan: Plan, name: str) -> None:
+        reader = self._reader(name)
+        tally = _Tally()
+        position: dict[str, Any] = {}
+        while rows := reader.page(position, _PAGE):
+            position = {"last": rows[-1].identity}
+            for row in rows:
+                tally.add(row)
+        comment = self._scope.comment
+        real = reader.collection.name
+        for item in tally.troubles.values():
+            if item["policy"] == "fail":
+                plan.problems.append(
+                    problem(
+                        step=self._step.index,
+                        collection=name,
+                        what=f"{item['path']}: {item['why']}",
+                        count=item["count"],
+                        samples=item["samples"],
+                        policy="when_conflict: fail"
+                        if "holds another value" in item["why"]
+                        else "when_unfit: fail",
+                        fix=f"correct {item['path']} in these documents, leave them out with "
+                        "`where`, or choose keep or null",
+                    )
+                )
+            else:
+                done = "set to null" if item["policy"] == "null" else "left as it is"
+                plan.warnings.append(
+                    f"{name}: {item['path']} {done} by policy in {item['count']:,} documents: "
+                    f"{item['why']}"
+                )
+        settles = self._settles(reader, tally)
+        if not settles and tally.changed:
+            plan.warnings.append(
+                f"{name}: documents that the application brings in while this runs stay as they "
+                "are, since nothing in them says whether they were updated: stop the writers"
+            )
+        plan.rows.append(
+            {
+                "step": self._step.index,
+                "kind": KIND,
+                "collection": name,
+                "real_name": real,
+                "paths": expressions.paths(self._options),
+                "documents": reader.collection.count_documents({}, comment=comment),
+                "candidates": tally.matched,
+                "to_change": tally.changed,
+                "amounts": amounts(changes=tally.changed),
+                "unfit": list(tally.troubles.values()),
+                "samples": tally.samples,
+                "preview": tally.previews,
+                "settles": settles,
+            }
+        )
+        for field in self._compiled.fields:
+            plan.change(real, self._where, field)
+
+    def _settles(self, reader: Reader, tally: _Tally) -> bool:
+        """Return whether a document that was updated isn't updated again, by some of them."""
+        for row in tally.rows:
+            (now,) = reader.collection.find({"_id": row.identity}) or [None]
+            if now is None:
+                continue
+            kept = {key: value for key, value in now.items() if key not in self._compiled.fields}
+            literal: Any = [{"$literal": kept}, {"$literal": RawBSONDocument(row.after)}]
+            stages: list[dict[str, Any]] = [
+                {"$documents": [{}]},
+                {"$replaceWith": {"$mergeObjects": literal}},
+                {"$match": self._where},
+            ]
+            fields: Any = {name: f"${name}" for name in self._compiled.fields}
+            if not self._looked_up:
+                stages.append({"$match": {"$expr": {"$ne": [fields, dict(self._compiled.fields)]}}})
+            if list(reader.collection.database.aggregate(stages, comment=self._scope.comment)):
+                return False
+        return True
+
+    def _reader(self, name: str, journal: Writer | None = None) -> Reader:
+        (collection,) = [found for known, found in self._targets if known == name]
+
+        def numbers(spec: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
+            mine: set[bytes] = set()
+            if journal is not None:
+                told = {"step": self._step.index, "collection": collection.name}
+                for entry in journal.journal.entries(**told):
+                    mine.update(map(hashable, Images().ids(entry)))
+            return _numbered(collection, self._where, spec, self._number_path(), mine)
+
+        sources: dict[str, Source] = {
+            variable: update_sources.build(spec, self._scope, files=self._step.files, rows=numbers)
+            for variable, spec in self._looked_up.items()
+        }
+        given = self._options.get("when_unfit", "fail")
+        labels = {}
+        shown = {variable: path for path, variable in self._variables.items()}
+        for variable in sources:
+            label = shown.get(variable, variable)
+            policy = given.get(label, "fail") if isinstance(given, dict) else given
+            labels[variable] = (label, policy)
+        return Reader(
+            collection=collection,
+            where=self._where,
+            compiled=self._compiled,
+            sources=sources,
+            labels=labels,
+            comment=self._scope.comment or "migration-playbooks",
+            on_error=given if isinstance(given, str) else "fail",
+        )
+
+    def _number_path(self) -> str:
+        return next(str(path) for path, spec in self._options["set"].items() if "number" in spec)
+
+
+class _Tally:
+    """What a plan counts of one collection."""
+
+    def __init__(self) -> None:
+        self.matched = 0
+        self.changed = 0
+        self.troubles: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.samples: list[Any] = []
+        self.previews: list[dict[str, Any]] = []
+        self.rows: list[Document] = []
+        self._shown: dict[str, int] = {}
+
+    def add(self, row: Document) -> None:
+        self.matched += 1
+        note = ""
+        for trouble in row.troubles:
+            note = f"{trouble.path}: {trouble.why}"
+            key = (trouble.path, trouble.policy, trouble.why)
+            known = {"path": trouble.path, "policy": trouble.policy, "why": trouble.why}
+            found = self.troubles.setdefault(key, {**known, "count": 0, "samples": []})
+            found["count"] += 1
+            if len(found["samples"]) < _SAMPLES:
+                found["samples"].append(row.identity)
+        if row.changes:
+            self.changed += 1
+            if len(self.rows) < _SAMPLES:
+                self.samples.append(row.identity)
+                self.rows.append(row)
+        if not row.changes and not note:
+            return
+        kind = note or _kind(row)
+        if self._shown.get(kind, 0) < _PREVIEWS:
+            self._shown[kind] = self._shown.get(kind, 0) + 1
+            before, after = _decoded(row.before), _decoded(row.after)
+            shown = {"_id": row.identity, "before": before, "after": after, "note": note}
+            self.previews.append(shown)
+
+
+def _kind(row: Document) -> str:
+    """Return what tells one kind of change from another: the types that become others."""
+    types = [
+        sorted((name, type(value).__name__) for name, value in _decoded(raw).items())
+        for raw in (row.before, row.after)
+    ]
+    return str(types)
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    return bson.decode(raw, _OPTIONS)
+
+
+def _named(options: Mapping[str, Any]) -> list[str]:
+    named = options["collections"]
+    return [] if isinstance(named, dict) else list(named)
+
+
+def _matching(options: Mapping[str, Any], names: Collections) -> list[str]:
+    """Return the real collections whose name fits the pattern."""
+    named = options["collections"]
+    if not isinstance(named, dict):
+        return []
+    return sorted(
+        real
+        for real in names.ordinary()
+        if real not in OURS
+        and not real.startswith("_migrations")
+        and re.search(named["matching"], real)
+    )
+
+
+def _variables(
+    options: Mapping[str, Any], where: str
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Return the variable of each path whose source is looked up, and the sources of all."""
+    found = dict(options.get("let", {}))
+    paths = {}
+    for index, (path, spec) in enumerate(options.get("set", {}).items()):
+        if not set(spec) & set(COMPUTED):
+            paths[path] = f"looked_up_{index}"
+            found[paths[path]] = spec
+    for array, inner in options.get("each", {}).items():
+        for path, spec in inner.get("set", {}).items():
+            if not set(spec) & set(COMPUTED):
+                raise DefinitionError(
+                    f"{where}.each.{array}.set.{path}: within an array, only value, expression "
+                    "and map; look it up in `let`, and use it in an expression"
+                )
+    return paths, found
+
+
+def _numbered(
+    collection: Any, where: Mapping[str, Any], spec: Mapping[str, Any], path: str, mine: set[bytes]
+) -> Iterator[tuple[Any, Any]]:
+    """Yield the number of each document, as if none of *mine* had one."""
+    order = spec.get("order", ["_id"])
+    keys = order if isinstance(order, dict) else dict.fromkeys(order, 1)
+    rows = collection.aggregate(
+        [
+            {"$match": {"$or": [where, {path: {"$type": "number"}}]}},
+            {"$sort": {**keys, "_id": keys.get("_id", 1)}},
+            {"$project": {"g": [f"${name}" for name in spec.get("by", [])], "n": f"${path}"}},
+        ],
+        allowDiskUse=True,
+    )
+    largest: dict[bytes, int] = {}
+    pending: list[tuple[Any, bytes]] = []
+    for row in rows:
+        group, taken = hashable(row["g"]), row.get("n")
+        if taken is None or hashable(row["_id"]) in mine:
+            pending.append((row["_id"], group))
+        elif isinstance(taken, (int, float)):
+            largest[group] = max(largest.get(group, int(taken)), int(taken))
+    for identity, group in pending:
+        largest[group] = largest.get(group, spec.get("start", 1) - 1) + 1
+        yield identity, largest[group]

@@ -1,0 +1,235 @@
+"""The walk of an ``update`` along one collection: read, journal, write, prove, go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.client_session import ClientSession
+
+from ...errors import MigrationError, PlanBlockedError
+from ...ledger.batches import StaleBatchError, Writer
+from ...ledger.journal import MOST_BYTES
+from ...support import commands
+from ...values import ejson
+from ...values.compare import hashable
+from ...values.digest import Digest
+from ...values.raw import raw_documents
+from ..read_ahead import Ahead
+from .images import KIND, Images, entry_of, holding, put, still_written
+from .reader import Reader, Row
+
+_MOST_STALE = 50
+_MOST_PASSES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Documents that are written together, and the position behind them."""
+
+    rows: list[Row]
+    after: dict[str, Any]
+
+
+class Walk:
+    """Goes along one collection.
+
+    Args:
+        reader: of the collection.
+        step: its index.
+        writer: writes the batches.
+        again: whether it may look anew for what writers brought in meanwhile.
+    """
+
+    def __init__(self, reader: Reader, *, step: int, writer: Writer, again: bool) -> None:
+        self._reader = reader
+        self._step = step
+        self._writer = writer
+        self._again = again and not writer.settings.frozen
+        compared = writer.settings.frozen and "baseline" in writer.run.document
+        self._proves = writer.server.transactions and not compared
+        # Where nobody else writes, what was read is what is written.
+        self._trusts = writer.settings.frozen
+        self._by_server = (
+            writer.server.transactions and not reader.sources and not reader.compiled.varies
+        )
+        self._skip: set[bytes] = set()
+
+    def run(self, position: dict[str, Any]) -> None:
+        """Go from *position* to the end of the collection."""
+        name = self._reader.collection.name
+        # Written, and never told by a checkpoint: a process died between the two.
+        first = position["pass"] == 1
+        self._skip = self._journalled(seq={"$gt": position.get("seq", 0) if first else 0})
+        stale, written = 0, int("last" in position)
+        with closing(Ahead(self._read, position)) as batches:
+            while True:
+                batch = batches.next()
+                if batch is None:
+                    if not self._again or not written or position["pass"] >= _MOST_PASSES:
+                        return
+                    position, written = self._next_pass(position), 0
+                    batches.restart(position)
+                    continue
+                try:
+                    count = self._write(batch)
+                except StaleBatchError:
+                    stale += 1
+                    self._refuse_endless(stale, batch)
+                    batches.restart(position, fresh=True)
+                    continue
+                stale, written, position = 0, written + count, batch.after
+                self._writer.meter.advance(
+                    count, step=self._step, kind=KIND, collection=name, batch=count
+                )
+
+    def _next_pass(self, position: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {key: position[key] for key in ("step", "target") if key in position}
+        start = {**kept, "pass": position["pass"] + 1, "seq": self._writer.seq}
+        # What was updated once isn't again, whatever became of it since.
+        self._skip = self._journalled()
+        self._writer.move(start)
+        return start
+
+    def _journalled(self, **more: Any) -> set[bytes]:
+        """Return the documents that the journal says this step wrote."""
+        told = {"step": self._step, "collection": self._reader.collection.name, "kind": KIND}
+        return {
+            hashable(identity)
+            for entry in self._writer.journal.entries(**told, **more)
+            for identity in Images().ids(entry)
+        }
+
+    def _refuse_endless(self, stale: int, batch: Batch) -> None:
+        if stale > _MOST_STALE:
+            raise MigrationError(
+                f"{self._reader.collection.name}: the documents around "
+                f"{ejson.short(batch.after['last'])} change faster than they can be written "
+                f"({stale} attempts). Stop the writers ({commands.STOP_WRITERS}), then run the "
+                "same command again."
+            )
+
+    def _read(self, position: Mapping[str, Any], fresh: bool) -> list[Batch]:
+        del fresh
+        rows = self._reader.page(position, self._writer.settings.batch_size)
+        batches: list[Batch] = []
+        while rows:
+            part = _fitting(rows)
+            rows = rows[len(part) :]
+            position = {**position, "last": part[-1].identity}
+            batches.append(Batch(rows=self._wanted(part), after=position))
+        return batches
+
+    def _wanted(self, rows: Sequence[Row]) -> list[Row]:
+        wanted = []
+        for row in rows:
+            for trouble in row.troubles:
+                if trouble.policy == "fail":
+                    raise PlanBlockedError(
+                        f"{self._reader.collection.name} {ejson.short(row.identity)} came or "
+                        f"changed after the plan: {trouble.path}: {trouble.why}. Correct it, then "
+                        "run the same command again."
+                    )
+            if row.changes and not (self._skip and hashable(row.identity) in self._skip):
+                wanted.append(row)
+        return wanted
+
+    def _write(self, batch: Batch) -> int:
+        writer = self._writer
+        if not batch.rows:
+            writer.move({**batch.after, "seq": writer.seq})
+            return 0
+        rows = batch.rows
+        ids = [row.identity for row in rows]
+        position = {**batch.after, "seq": writer.seq + 1}
+        reader = self._reader
+        fields = list(reader.compiled.fields)
+        name = reader.collection.name
+
+        def entry(session: ClientSession | None) -> Mapping[str, Any]:
+            nonlocal rows
+            if session is not None and not self._trusts:
+                # In the snapshot of the transaction: nobody can come between this and the write.
+                rows = [row for row in reader.of(ids, session) if row.changes]
+                self._wanted(rows)
+            return entry_of(self._step, name, fields, rows)
+
+        def write(session: ClientSession | None) -> dict[str, int]:
+            before = self._rest(rows, session) if self._proves else None
+            count = self._update(rows, session)
+            if count != len(rows):
+                if session is not None:
+                    raise StaleBatchError
+                seq = writer.seq + 1
+                (told,) = writer.journal.entries(seq=seq)
+                kept = still_written(writer, told)
+                writer.journal.amend(seq, **kept)
+                count = kept["count"]
+            if before is None:
+                return {"modified": count}
+            if self._rest(rows, session) != before:
+                raise MigrationError(
+                    f"{name}: a batch changed more than {', '.join(fields)}. It was not "
+                    "committed. This should be impossible; keep the evidence and tell the "
+                    "database admin."
+                )
+            return {"modified": count, "proved": count}
+
+        writer.commit(entry, write, position=position)
+        return len(rows)
+
+    def _update(self, rows: Sequence[Row], session: ClientSession | None) -> int:
+        collection, comment = self._reader.collection, self._writer.comment
+        fields = self._reader.compiled.fields
+        if not rows:
+            return 0
+        if self._by_server:
+            return collection.update_many(
+                {"_id": {"$in": [row.identity for row in rows]}},
+                [{"$set": fields}],
+                session=session,
+                comment=comment,
+            ).matched_count
+        names = list(fields)
+        return collection.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": row.identity}
+                    if session is not None
+                    else holding(row.identity, names, row.before),
+                    put(row.before, row.after),
+                )
+                for row in rows
+            ],
+            ordered=False,
+            session=session,
+            comment=comment,
+        ).matched_count
+
+    def _rest(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
+        """Return the digest of all but the touched fields."""
+        collection = self._reader.collection
+        return Digest.of(
+            raw_documents(
+                collection.database,
+                collection.name,
+                filter={"_id": {"$in": [row.identity for row in rows]}},
+                projection=dict.fromkeys(self._reader.compiled.fields, 0),
+                batch_size=len(rows) + 1,
+                session=session,
+                comment=self._writer.comment,
+            )
+        )
+
+
+def _fitting(rows: Sequence[Row]) -> list[Row]:
+    """Return so many of the first rows that they fit one journal entry."""
+    size = 0
+    for number, row in enumerate(rows):
+        size += len(row.key) + len(row.before) + 8
+        if size > MOST_BYTES and number:
+            return list(rows[:number])
+    return list(rows)
