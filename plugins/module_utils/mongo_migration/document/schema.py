@@ -225,10 +225,10 @@ _COMMAND: dict[str, Any] = {
 OPERATIONS: dict[str, dict[str, Any]] = {
     "set_field": _SET_FIELD,
     "insert_for_each": _INSERT_FOR_EACH,
-    "update": schema_update.UPDATE,
     "create_index": _CREATE_INDEX,
     "merge_duplicates": _MERGE_DUPLICATES,
     "command": _COMMAND,
+    "update": schema_update.UPDATE,
 }
 
 _CHECK: dict[str, Any] = {
