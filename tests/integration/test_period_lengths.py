@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.operations import insert_for_each
+from mongo_migration.operations import row_inputs
 
 from embedded.company import OWNER_FIELDS
 from tests.integration.test_migration_003 import (
@@ -307,7 +307,7 @@ def test_a_valid_timezone_that_the_server_does_not_know_is_not_called_invalid(
     at(AUTUMN)
     # As a server with an older table answers.
     monkeypatch.setattr(
-        insert_for_each.InsertForEach, "_server_knows", lambda self, name: name != "Asia/Almaty"
+        row_inputs.Inputs, "_server_knows", lambda self, name: name != "Asia/Almaty"
     )
     wrong = organization(site, {"timezone": "Asia/Almaty"})
     (problem,) = site.plan("003", invalid_settings="default")["problems"]

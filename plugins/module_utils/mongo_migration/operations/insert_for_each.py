@@ -11,7 +11,6 @@ import bson
 from bson.objectid import ObjectId
 from pymongo import InsertOne
 from pymongo.client_session import ClientSession
-from pymongo.errors import OperationFailure
 
 from ..document.collections import Collections
 from ..document.definition import Step
@@ -24,6 +23,7 @@ from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from . import timezones, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .row_inputs import Inputs, is_zone
 from .spans import Spans
 from .validators import Validator
 
@@ -31,9 +31,6 @@ KIND = "insert_for_each"
 
 _BATCH = 500
 _SAMPLES = 5
-_UNKNOWN_TIMEZONE = 40485
-# More distinct settings than the world has timezones are a sign of a wrong path.
-_MOST_TIMEZONES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,6 @@ class InsertForEach(Operation):
         self._into_name: str = options["into"]
         self._into = scope.collections.target(options["into"], write=True)
         self._key: list[str] = options["key"]
-        self._inputs: dict[str, dict[str, Any]] = options.get("inputs", {})
         self._span: dict[str, Any] | None = options.get("not_overlapping")
         self._spans = Spans(first=self._span["from"], last=self._span["to"]) if self._span else None
         self._when_gap: str = (self._span or {}).get("when_gap", "fail")
@@ -88,7 +84,9 @@ class InsertForEach(Operation):
                 f"steps[{step.index}].{KIND}.key: {', '.join(self._key)} must all be fields of "
                 "'document'"
             )
-        self._timezones: dict[str, list[str]] = {}
+        self._inputs = Inputs(
+            options, scope, step=step.index, stages=self._source_stages(), read=self._rows
+        )
 
     @staticmethod
     def names(options: Mapping[str, Any]) -> set[str]:
@@ -118,10 +116,10 @@ class InsertForEach(Operation):
     def plan(self) -> Plan:
         """Count what would be inserted and what exists, and find invalid inputs."""
         plan = Plan()
-        self._plan_inputs(plan)
+        self._inputs.plan(plan)
         instants: dict[str, set[datetime]] = {}
         found = self._sort_out(_watched(self._computed(), instants))
-        self._plan_zones(plan, instants)
+        self._inputs.plan_zones(plan, instants)
         self._plan_gaps(plan, found)
         planned = self._scope.planned.setdefault(self._into_name, [])
         planned += found.new
@@ -256,17 +254,14 @@ class InsertForEach(Operation):
             "document": self._options["document"],
             "instants": span.get("containing"),
             "boundaries": span.get("boundaries"),
-            "zones": [
-                f"$${name}" for name, rule in self._inputs.items() if rule["type"] == "timezone"
-            ],
+            "zones": self._inputs.zones,
         }
         if each := self._options.get("for_each"):
             body = {"$map": {"input": each["in"], "as": each["as"], "in": body}}
         # Each `let` may use the ones above it: one nested in the other.
         for name, expression in reversed(list(self._options.get("let", {}).items())):
             body = {"$let": {"vars": {name: expression}, "in": body}}
-        if self._inputs:
-            known = {name: self._input(rule) for name, rule in self._inputs.items()}
+        if known := self._inputs.expressions():
             body = {"$let": {"vars": known, "in": body}}
         # An expression, in which true and 1 are values: in a projection they would name a path.
         body = {"$let": {"vars": {}, "in": body}}
@@ -408,140 +403,6 @@ class InsertForEach(Operation):
             )
         )
 
-    # -- inputs ------------------------------------------------------------------------------
-
-    def _input(self, rule: dict[str, Any]) -> dict[str, Any]:
-        """Return an expression: the input where it is valid, else its default."""
-        value = rule["value"]
-        good = value
-        if rule["type"] == "integer":
-            good = {"$toInt": value}
-        return {"$cond": [self._is_valid(rule), good, {"$literal": rule["default"]}]}
-
-    def _is_valid(self, rule: dict[str, Any]) -> dict[str, Any]:
-        value = rule["value"]
-        if rule["type"] == "integer":
-            # Nested, because the operands of $and may be evaluated in any order.
-            inside: list[Any] = [{"$eq": [value, {"$trunc": value}]}]
-            if "minimum" in rule:
-                inside.append({"$gte": [value, rule["minimum"]]})
-            if "maximum" in rule:
-                inside.append({"$lte": [value, rule["maximum"]]})
-            return {"$cond": [{"$isNumber": value}, {"$and": inside}, False]}
-        if rule["type"] == "timezone":
-            return {"$in": [value, {"$literal": self._known_timezones(value)}]}
-        return {"$and": [{"$eq": [{"$type": value}, "string"]}, {"$ne": [value, ""]}]}
-
-    def _known_timezones(self, value: Any) -> list[str]:
-        """Return the timezones that occur and that the server knows: it is the one to compute."""
-        path = ejson.canonical(value)
-        if path not in self._timezones:
-            rows = self._rows(
-                [
-                    *self._source_stages(),
-                    {"$group": {"_id": value}},
-                    {"$match": {"_id": {"$type": "string"}}},
-                    {"$limit": _MOST_TIMEZONES},
-                ]
-            )
-            self._timezones[path] = [r["_id"] for r in rows if self._server_knows(r["_id"])]
-        return self._timezones[path]
-
-    def _server_knows(self, timezone: str) -> bool:
-        try:
-            # The name is a constant here, so that the server checks it though no row is read.
-            parts = {"date": self._scope.now, "timezone": {"$literal": timezone}}
-            list(self._rows([{"$limit": 1}, {"$project": {"parts": {"$dateToParts": parts}}}]))
-        except OperationFailure as error:
-            if error.code == _UNKNOWN_TIMEZONE:
-                return False
-            raise
-        return True
-
-    def _plan_zones(self, plan: Plan, instants: dict[str, set[datetime]]) -> None:
-        """Find timezones in which the server computes by a table that is out of date."""
-        for name, some in instants.items():
-            wrong = timezones.differences(
-                self._into.database, name, some, comment=self._scope.comment
-            )
-            if wrong:
-                instant, minutes = wrong[0]
-                plan.problems.append(
-                    problem(
-                        step=self._step.index,
-                        collection=self._options["from"],
-                        what=f"the server's table of timezones is out of date: in {name} it is "
-                        f"{minutes:+} minutes off at {ejson.short(instant)}",
-                        count=len(wrong),
-                        samples=[at for at, _minutes in wrong[:_SAMPLES]],
-                        policy="timezones",
-                        fix=_TABLE,
-                    )
-                )
-
-    def _plan_inputs(self, plan: Plan) -> None:
-        policy = self._options.get("when_invalid", "fail")
-        for name, rule in self._inputs.items():
-            value = rule["value"]
-            rows = list(
-                self._rows(
-                    [
-                        *self._source_stages(),
-                        {
-                            "$match": {
-                                "$expr": {
-                                    "$and": [
-                                        {"$not": [{"$in": [{"$type": value}, _NO_VALUE]}]},
-                                        {"$not": [self._is_valid(rule)]},
-                                    ]
-                                }
-                            }
-                        },
-                        {
-                            "$group": {
-                                "_id": value,
-                                "count": {"$sum": 1},
-                                "sample": {"$first": "$_id"},
-                            }
-                        },
-                    ]
-                )
-            )
-            for row in rows:
-                if rule["type"] == "timezone" and _is_zone(row["_id"]):
-                    plan.problems.append(self._unknown_zone(row))
-                    continue
-                what = f"{name} is {ejson.short(row['_id'])}, which is no valid {_words(rule)}"
-                if policy == "default":
-                    plan.warnings.append(
-                        f"{self._options['from']}: {row['count']:,} with the default "
-                        f"{ejson.short(rule['default'])}, because {what}"
-                    )
-                    continue
-                plan.problems.append(
-                    problem(
-                        step=self._step.index,
-                        collection=self._options["from"],
-                        what=what,
-                        count=row["count"],
-                        samples=[row["sample"]],
-                        policy="when_invalid: fail",
-                        fix=f"correct it, or choose the default ({ejson.short(rule['default'])})",
-                    )
-                )
-
-    def _unknown_zone(self, row: dict[str, Any]) -> dict[str, Any]:
-        return problem(
-            step=self._step.index,
-            collection=self._options["from"],
-            what=f"{ejson.short(row['_id'])} is a valid timezone, but the server's table doesn't "
-            "know it",
-            count=row["count"],
-            samples=[row["sample"]],
-            policy="timezones",
-            fix=_TABLE,
-        )
-
     # -- small things ------------------------------------------------------------------------
 
     def _referenced_by(self) -> list[dict[str, str]]:
@@ -561,15 +422,11 @@ def _watched(
 ) -> Iterator[_Computed]:
     """Yield what is *computed*, and note its *instants* by the timezone."""
     for one in computed:
-        for name in filter(_is_zone, one.zones):
+        for name in filter(is_zone, one.zones):
             instants.setdefault(name, set()).update(
                 timezones.instants_of([one.document, one.boundaries])
             )
         yield one
-
-
-def _is_zone(name: Any) -> bool:
-    return isinstance(name, str) and timezones.zone(name) is not None
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:
@@ -583,20 +440,6 @@ def _flat(values: list[Any]) -> Iterator[Any]:
 def _named(instant: Any) -> str:
     """Return how a message calls what should be contained: the same for all, or each its own."""
     return ejson.short(instant) if isinstance(instant, datetime) else "what it should"
-
-
-_TABLE = (
-    "give the server the present table (mongod --timeZoneInfo, from "
-    "https://downloads.mongodb.org/olson_tz_db/timezonedb-latest.zip), or update the tzdata here, "
-    "whichever is older"
-)
-_NO_VALUE = ["missing", "null", "undefined"]
-
-
-def _words(rule: dict[str, Any]) -> str:
-    if rule["type"] == "integer" and "minimum" in rule and "maximum" in rule:
-        return f"integer from {rule['minimum']} to {rule['maximum']}"
-    return str(rule["type"])
 
 
 def _token(document: dict[str, Any], fields: list[str]) -> bytes:
