@@ -57,9 +57,13 @@ class Command(Operation):
 
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
-        """Return that a command is run; what it writes to is known by name alone."""
-        del step, names
-        return [Touched(collection="", command=True)]
+        """Return the collections that a command may write anything to, known by name alone."""
+        there = [
+            Touched(collection=names.real_name(name), command=True)
+            for name in step.options["writes"]
+            if not names.absent(name)
+        ]
+        return there or [Touched(collection="", command=True)]
 
     @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
@@ -267,8 +271,7 @@ class RanCommand(EntryKind):
 
     def touched(self, entry: Entry) -> Touched:
         """Return that a command did it."""
-        del entry
-        return Touched(collection="", command=True)
+        return Touched(collection=entry["collection"], command=True)
 
     def ids(self, entry: Entry) -> list[Any]:
         """Nobody knows what it wrote."""
