@@ -157,8 +157,8 @@ UPDATE: dict[str, Any] = {
         },
         "when_unfit": {
             "oneOf": [
-                {"enum": ["fail", "keep", "null"]},
-                {"type": "object", "additionalProperties": {"enum": ["fail", "keep", "null"]}},
+                {"enum": ["fail", "keep", None]},
+                {"type": "object", "additionalProperties": {"enum": ["fail", "keep", None]}},
             ]
         },
         "when_conflict": {"enum": ["fail", "keep", "old", "new"]},

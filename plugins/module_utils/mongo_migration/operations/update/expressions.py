@@ -128,6 +128,13 @@ def compile_update(
     )
 
 
+def policy_of(options: Mapping[str, Any], path: str) -> str:
+    """Return what becomes of a document without a right value for *path*: fail, keep or null."""
+    given = options.get("when_unfit", "fail")
+    policy = given.get(path, "fail") if isinstance(given, dict) else given
+    return "null" if policy is None else str(policy)
+
+
 def paths(options: Mapping[str, Any]) -> list[str]:
     """Return the paths that *options* change, in their order."""
     found: list[str] = []
@@ -180,8 +187,7 @@ class _Level:
         return tree
 
     def _set(self, tree: _Tree, path: str, source: Mapping[str, Any]) -> None:
-        given = self.options.get("when_unfit", "fail")
-        policy = str(given.get(path, "fail") if isinstance(given, dict) else given)
+        policy = policy_of(self.options, path)
         variable = self.variables.get(self.shown + path)
         raw = _source(source, self.root + path, variable, self.now)
         self.faults.extend(self._faults(raw, path, policy))

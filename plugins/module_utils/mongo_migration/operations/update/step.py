@@ -300,13 +300,11 @@ class Update(Operation):
             variable: update_sources.build(spec, self._scope, files=self._step.files, rows=numbers)
             for variable, spec in self._looked_up.items()
         }
-        given = self._options.get("when_unfit", "fail")
         labels = {}
         shown = {variable: path for path, variable in self._variables.items()}
         for variable in sources:
             label = shown.get(variable, variable)
-            policy = given.get(label, "fail") if isinstance(given, dict) else given
-            labels[variable] = (label, policy)
+            labels[variable] = (label, expressions.policy_of(self._options, label))
         return Reader(
             collection=collection,
             where=self._where,
@@ -314,7 +312,7 @@ class Update(Operation):
             sources=sources,
             labels=labels,
             comment=self._scope.comment or "migration-playbooks",
-            on_error=given if isinstance(given, str) else "fail",
+            on_error=expressions.policy_of(self._options, ""),
         )
 
     def _number_path(self) -> str:
