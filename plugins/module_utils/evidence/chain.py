@@ -28,7 +28,16 @@ def link(line: Mapping[str, Any], previous: str) -> dict[str, Any]:
 
 def write(line: Mapping[str, Any]) -> str:
     """Return a linked line as it stands in the file."""
-    return json.dumps(line, ensure_ascii=False, default=str) + "\n"
+    return to_json(line) + "\n"
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return *value* as JSON that is harmless where somebody looks at it on a terminal.
+
+    JSON escapes the control characters below U+0020 in any case; those beyond ASCII can turn text
+    round, hide it, or begin a control sequence as well.
+    """
+    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
 
 
 def plain(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import chain
+
 RUN = "run.json"
 # How a folder begins: who finds it so without a process that writes to it, finishes it.
 RUNNING = "running"
@@ -62,7 +64,7 @@ def _read_text(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write *value* as JSON for people."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    write_text(path, chain.to_json(value, indent=2))
 
 
 def write_text(path: Path, text: str) -> None:
