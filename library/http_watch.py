@@ -16,7 +16,9 @@ description:
 options:
   requests:
     description:
-      - What to send. All are of the method GET, as they are sent again and again.
+      - What to send, again and again. With O(seconds=0) each is sent once.
+      - A redirect of a request that only reads is followed; to another scheme, host or port it goes
+        without the headers.
     type: list
     elements: dict
     required: true
@@ -36,6 +38,15 @@ options:
           - Headers of the request. They are kept out of all output.
         type: dict
         default: {}
+      method:
+        description:
+          - The method of the request.
+        type: str
+        default: GET
+      body:
+        description:
+          - Sent as JSON; a text as it is. It is kept out of all output.
+        type: raw
       status:
         description:
           - The status that is right.
@@ -197,6 +208,8 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "url": {"type": "str", "required": True},
                     "headers": {"type": "dict", "default": {}, "no_log": True},
+                    "method": {"type": "str", "default": "GET"},
+                    "body": {"type": "raw", "no_log": True},
                     "status": {"type": "int", "default": 200},
                     "contains": {"type": "str", "default": ""},
                     "seconds": {"type": "float", "default": 10},

@@ -21,7 +21,7 @@ from ansible.utils.vars import load_extra_vars
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from invocation import ansible_cli, selection, settings
+from invocation import ansible_cli, masking, selection, settings
 from mongo_migration.document import catalogue
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -65,6 +65,8 @@ class ActionModule(ActionBase):
                 (warnings if given["way_out"] else problems).extend(inventory)
             problems += self._of_selection(given)
             problems += self._of_roles(given, task_vars)
+            secrets = masking.problems(masking.of_hosts(task_vars), self._loader)
+            (warnings if given["way_out"] else problems).extend(secrets)
         if warnings:
             result["warnings"] = [f"{warning}." for warning in warnings]
             result["document_problems"] = warnings

@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from evidence import record, versions
+from invocation import masking
 from mongo_migration.document import definition
 from mongo_migration.errors import DefinitionError
 
@@ -54,14 +55,16 @@ class ActionModule(ActionBase):
         if not arguments["dest"]:
             raise AnsibleActionFail("There is no folder for the evidence")
         folder = Path(str(arguments["dest"]))
+        # The last place before they are kept for years.
+        masker = masking.masker(masking.of_hosts(task_vars or {}), self._loader)
         try:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             for name, text in arguments["files"].items():
                 if text:
-                    record.write_text(folder / str(name), str(text))
+                    record.write_text(folder / str(name), masker.text(str(text)))
             for name, value in arguments["values"].items():
                 if value:
-                    record.write_json(folder / str(name), value)
+                    record.write_json(folder / str(name), masker.value(value))
             if arguments["versions"] is not None:
                 known = {**versions.here(), **arguments["versions"]}
                 record.write_json(folder / "versions.json", known)

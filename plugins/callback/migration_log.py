@@ -16,7 +16,10 @@ description:
     harmless for a terminal. Names and values come from a database that others write to; a control
     sequence in one of them could erase or forge lines. What draws on the screen itself neutralizes
     its own text and says so (C(screen_only)).
-  - Results are written as Ansible shows them, with secrets masked. Results of tasks with C(no_log)
+  - Every secret of the inventory is masked, in each of its spellings, on the screen and in the log.
+    That is what stands in the vault, under the name of a password or token, in a connection string
+    or in a header; see C(invocation/inventory_secrets.py).
+  - Results are written as Ansible shows them. Results of tasks with C(no_log)
     are left out, as are the arguments of modules.
   - While it writes, it holds a lock on C(log.jsonl). A folder that is neither sealed nor locked
     belongs to a command that was killed; the next command finishes it.
@@ -39,7 +42,8 @@ from ansible.plugins.callback import CallbackBase
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from evidence import bundle, log_writer, record
-from mongo_migration.support import neutral
+from invocation import masking
+from mongo_migration.support import neutral, secrets
 
 # Arguments of modules, and what other lines or files of the evidence hold already.
 LEFT_OUT = frozenset(
@@ -64,6 +68,7 @@ class CallbackModule(CallbackBase):
         self._began: dict[str, float] = {}
         self._waiting: list[dict[str, Any]] = []
         self._screen: list[str] = []
+        self._masker = secrets.Masker(())
         self._folder: Path | None = None
         self._open: log_writer.Writer | None = None
         self._sealed = False
@@ -72,7 +77,8 @@ class CallbackModule(CallbackBase):
         atexit.register(self._on_exit, os.getpid())
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Remember the play."""
+        """Remember the play, and learn what must never be shown."""
+        self._learn(play)
         self._play = play.get_name()
         self._sealed = False
 
@@ -149,16 +155,32 @@ class CallbackModule(CallbackBase):
                 "action": task.action,
                 "host": result.host.get_name(),
                 "delegated": delegated,
-                "item": values.get("_ansible_item_label"),
+                "item": self._masker.value(values.get("_ansible_item_label")),
                 "status": status,
                 "seconds": None if began is None else round(time.monotonic() - began, 3),
-                "result": {
-                    key: log_writer.shorten(value, LONGEST_TEXT)
-                    for key, value in values.items()
-                    if key not in LEFT_OUT and not key.startswith("_ansible")
-                },
+                "result": self._kept(values),
             }
         )
+
+    def _kept(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return what the log keeps of a result: masked first, since a cut can halve a secret."""
+        return {
+            key: log_writer.shorten(self._masker.value(value), LONGEST_TEXT)
+            for key, value in values.items()
+            if key not in LEFT_OUT and not key.startswith("_ansible")
+        }
+
+    def _learn(self, play: Any) -> None:
+        """Mask the secrets of every host from now on, also where Ansible shows arguments."""
+        manager = play.get_variable_manager()
+        try:
+            hosts = manager._inventory.get_hosts()
+            known = [
+                manager.get_vars(play=play, host=host, include_hostvars=False) for host in hosts
+            ]
+            self._masker = masking.masker(known, manager._loader)
+        except Exception as error:  # evidence must never be what ends a command
+            self._display.warning(f"Secrets can't be masked in the evidence: {error}")
 
     def _add(self, line: dict[str, Any]) -> None:
         if not self._sealed:
@@ -170,7 +192,7 @@ class CallbackModule(CallbackBase):
 
         def listening(message: str, *args: Any, **kwargs: Any) -> None:
             if not kwargs.get("screen_only"):
-                message = neutral.terminal(message)
+                message = neutral.terminal(self._masker.text(message))
             display(message, *args, **kwargs)
             # The progress bar, drawn twice a second, says screen_only.
             if not self._sealed and not kwargs.get("screen_only") and not kwargs.get("log_only"):

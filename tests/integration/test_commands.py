@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -29,6 +30,10 @@ uri, name, what = os.environ["MONGO_URI"], os.environ["NAME"], sys.argv[1]
 log = pathlib.Path(__file__).with_suffix(".log")
 log.write_text((log.read_text() if log.exists() else "") + what + "\\n")
 print("connecting to", uri, flush=True)
+from urllib.parse import quote, unquote
+password = uri.partition("://")[2].partition(":")[2].partition("@")[0]
+print("with", password, unquote(password), quote(quote(password)), flush=True)
+print("as", __import__("base64").b64encode(("migrator:" + unquote(password)).encode()), flush=True)
 print("the rest of our environment:", os.environ.get("NOT_FOR_YOU"), file=sys.stderr, flush=True)
 if what == "hang" or (what == "hang-first" and log.read_text().count(what) == 1):
     time.sleep(600)
@@ -142,6 +147,10 @@ def test_a_command_runs_once_and_its_output_is_kept_without_secrets(
     kept = str(tool.site.everything())
     assert password(tool) not in kept
     assert password(tool) not in str(result)
+    # Nor the password alone, which isn't the secret's whole, in any form.
+    assert "with ******** ******** ********" in outcome["output"]
+    encoded = base64.b64encode(f"migrator:{password(tool)}".encode()).decode()
+    assert encoded[16:32] not in kept + str(result)
 
     tool.roll_back()
     assert tool.runs() == ["up", "down"]

@@ -19,7 +19,7 @@ from embedded.app import App
 from embedded.mongod import ReplicaSet
 from embedded.seed import Company, seed
 from tests.support import databases
-from tests.support.inventories import write_inventory
+from tests.support.inventories import SMOKE_SECRETS, write_inventory
 from tests.support.playbooks import recap, run_playbook
 from tests.support.snapshot import Snapshot, indexes, snapshot
 
@@ -169,7 +169,7 @@ def site(
             inventory=inventory,
             evidence_root=evidence,
             backups=folder / "backups",
-            secrets=[_password(servers.uri("migrator")), _password(app_uri)],
+            secrets=[_password(servers.uri("migrator")), _password(app_uri), *SMOKE_SECRETS],
         )
 
 

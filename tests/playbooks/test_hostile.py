@@ -93,6 +93,8 @@ SHOWING = """
   gather_facts: false
   vars:
     text: !unsafe {text}
+    vault_login: !unsafe 'p4ss "w{{{{rd'
+    login_uri: !unsafe 'mongodb://u:other-p4ss@db/'
   tasks:
     - name: A text
       ansible.builtin.debug:
@@ -111,6 +113,12 @@ SHOWING = """
         content: "{{{{ text }}}}"
         dest: "{folder}/copy"
         mode: "0600"
+    - name: Secrets
+      ansible.builtin.command:
+        argv: [echo, "{{{{ vault_login }}}}", "{{{{ vault_login | b64encode }}}}", other-p4ss]
+    - name: Secrets in text
+      ansible.builtin.debug:
+        msg: "{{{{ [vault_login, vault_login | urlencode, vault_login | to_json, login_uri] }}}}"
     - name: Turns of a loop
       ansible.builtin.command: {{argv: ["true"]}}
       loop: ["{{{{ text }}}}"]
@@ -127,7 +135,9 @@ def test_whatever_ansible_shows_is_harmless(tmp_path: Path, how: list[str]):
     play = tmp_path / "play.yml"
     text = yaml.safe_dump(EVERYTHING, default_style='"', width=10_000).strip()
     play.write_text(SHOWING.format(text=text, folder=tmp_path))
-    environment = {"ANSIBLE_STDOUT_CALLBACK": "default"} if how == ["callback"] else {}
+    environment = {"ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "true"}
+    if how == ["callback"]:
+        environment["ANSIBLE_STDOUT_CALLBACK"] = "default"
     options = [] if how == ["callback"] else how
 
     done = run_playbook([str(play), "--diff", *options], env=environment)
@@ -138,3 +148,5 @@ def test_whatever_ansible_shows_is_harmless(tmp_path: Path, how: list[str]):
     assert SCRIPT[:20] in shown
     assert not harm(shown)
     assert not Path("/tmp/owned").exists()
+    for part in ("p4ss", "w{{rd", "cDRzcyAi"):
+        assert part not in shown

@@ -141,7 +141,7 @@ def test_a_release_that_fails_its_smoke_tests_is_held_in_maintenance_mode(
         run = done.run
         assert run.code == 2
         assert "is verified, but the application does not work as it should" in run.last_words()
-        assert "the report gave 500, not 200" in run.last_words()
+        assert "the report: status 500, not 200" in run.last_words()
         assert "Maintenance mode stays ON" in run.last_words()
         assert run.writes_blocked
         assert run.application_in_maintenance

@@ -15,6 +15,8 @@ from embedded.app_flags import COLLECTION, DOCUMENT, FIELD
 
 from .playbooks import ROOT
 
+# Of smoke tests: in an address, a header and a body.
+SMOKE_SECRETS = ("smoke-token-4711", "smoke-key-4712", "smoke-pin-4713")
 _LOCAL = {
     "ansible_connection": "local",
     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -50,7 +52,19 @@ def app_variables(app: App) -> dict[str, Any]:
                 "url": f"{app.url}/api/health",
                 "contains": '"maintenance": false',
             },
-            {"name": "items are listed", "url": f"{app.url}/api/items", "contains": '"items"'},
+            {
+                "name": "items are listed",
+                "url": f"{app.url}/api/items?access_token={SMOKE_SECRETS[0]}",
+                "headers": {"X-Api-Key": SMOKE_SECRETS[1]},
+                "contains": '"items"',
+            },
+            {
+                "name": "nothing else is there",
+                "url": f"{app.url}/api/nothing",
+                "method": "POST",
+                "body": {"pin": SMOKE_SECRETS[2]},
+                "status": 404,
+            },
         ],
     }
 

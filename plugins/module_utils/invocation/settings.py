@@ -20,6 +20,7 @@ _LEAST: Mapping[str, float] = {
             *("backup_snapshot_window", "backup_external_timeout", "restore_retry_seconds"),
             *("maintenance_health_seconds", "maintenance_drain_seconds"),
             *("maintenance_drain_quiet_seconds", "maintenance_expected_minutes"),
+            "announce_patience",
             *("watch_minutes", "watch_max_error_rate", "watch_max_response_ms"),
             *("change_gate_rehearsal_days", "change_gate_notice_hours"),
             *("preflight_backup_max_age_hours", "monitor_samples"),

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from textwrap import shorten
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from .errors import Collector, ConnectionFailedError
 from .support import majority, mongodb_uri
+from .support import secrets as secrets_in_text
 
 OLDEST_SERVER = (4, 4)
 # By which the server's operations of ours are known.
@@ -68,10 +69,10 @@ def secrets(params: Mapping[str, Any]) -> set[str]:
     """Return every secret among the options, also those within a URI, in each spelling."""
     found = {params.get("login_password"), params.get("ssl_pem_passphrase")}
     for key in ("uri", "probe_uri"):
-        for secret in mongodb_uri.secrets(params.get(key) or ""):
-            plain = unquote_plus(secret)
-            found |= {secret, plain, unquote(secret), quote_plus(plain), quote(plain, safe="")}
-    return {secret for secret in found if secret}
+        found |= set(mongodb_uri.secrets(params.get(key) or ""))
+    # A short one, too: it is known to be a secret, and no part of one.
+    plain = {unquote_plus(secret) for secret in found if secret}
+    return secrets_in_text.substrings({secret for secret in found if secret} | plain) | plain
 
 
 def connect(params: Mapping[str, Any]) -> MongoClient[dict[str, Any]]:

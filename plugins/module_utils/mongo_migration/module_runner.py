@@ -46,9 +46,12 @@ def run(
 
         from . import connection
         from .errors import MigrationError
+        from .support import secrets
         from .values import ejson
     except ImportError as error:
         _fail_for_missing_library(module, error)
+    # Ansible masks what it was given; programs and servers repeat it in other spellings.
+    module.no_log_values |= secrets.substrings(module.no_log_values)
     module.no_log_values |= connection.secrets(module.params)
     try:
         prepared = (before(module),) if before else ()

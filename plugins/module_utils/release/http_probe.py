@@ -9,13 +9,17 @@ it failed, why, and how many milliseconds each answer took.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
+
+from .redirects import SameOrigin
 
 Tally = dict[str, dict[str, Any]]
 Send = Callable[["Request"], str]
@@ -34,6 +38,8 @@ class Request:
     status: int = 200
     contains: str = ""
     seconds: float = 10.0
+    method: str = "GET"
+    body: Any = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,15 @@ class Limits:
 def send(request: Request) -> str:
     """Send *request*; return what is wrong with the answer, or nothing."""
     try:
-        made = urllib.request.Request(request.url, headers=dict(request.headers))
+        made = _made(request)
+        opener = urllib.request.build_opener(SameOrigin())
         try:
-            with urllib.request.urlopen(made, timeout=request.seconds) as answer:
+            with opener.open(made, timeout=request.seconds) as answer:
                 status, body = answer.status, answer.read(LARGEST_ANSWER)
         except urllib.error.HTTPError as error:
             with error:
                 status, body = error.code, error.read(LARGEST_ANSWER)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         return f"no answer: {reason}"
     if status != request.status:
@@ -165,6 +172,16 @@ def percentile(values: Iterable[float], part: float) -> float:
     if not ordered:
         return 0.0
     return ordered[max(0, math.ceil(part / 100 * len(ordered)) - 1)]
+
+
+def _made(request: Request) -> urllib.request.Request:
+    headers, data = dict(request.headers), None
+    if request.body is not None:
+        text = request.body if isinstance(request.body, str) else json.dumps(request.body)
+        headers, data = {"Content-Type": "application/json", **headers}, text.encode()
+    return urllib.request.Request(
+        request.url, data=data, headers=headers, method=request.method.upper()
+    )
 
 
 def _limit_ms(was: Mapping[str, Any], limits: Limits) -> tuple[float, str]:

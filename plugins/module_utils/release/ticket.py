@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
 
+from . import bounded_json, redirects
 from .errors import SettingError
 
 _SYSTEM_KEYS = ("url", "headers", "expect", "timeout", "ca_certs")
 _STEP = re.compile(r"[^.\[\]]+")
-_LONGEST_ANSWER = 5_000_000
 
 
 def ask(system: Mapping[str, Any], ticket: str) -> list[str]:
@@ -38,8 +38,8 @@ def ask(system: Mapping[str, Any], ticket: str) -> list[str]:
         return [f"the ticket system ({host}) answered {error.code} {error.reason}"]
     except (OSError, HTTPException) as error:
         return [f"the ticket system ({host}) doesn't answer: {getattr(error, 'reason', error)}"]
-    except ValueError:
-        return [f"the ticket system ({host}) answered something that is no JSON"]
+    except ValueError as error:
+        return [f"the ticket system ({host}) answered something that is no JSON: {error}"]
     return [
         problem
         for expected in system["expect"]
@@ -63,18 +63,12 @@ def _get(url: str, system: Mapping[str, Any]) -> Any:
     headers = {"Accept": "application/json", **(system.get("headers") or {})}
     request = urllib.request.Request(url, headers={k: str(v) for k, v in headers.items()})
     context = ssl.create_default_context(cafile=system.get("ca_certs") or None)
+    # A redirect leads to a login page, and would carry the token to another host.
     opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=context), _NoRedirects()
+        urllib.request.HTTPSHandler(context=context), redirects.Nowhere()
     )
     with opener.open(request, timeout=float(system.get("timeout") or 10)) as response:
-        return json.loads(response.read(_LONGEST_ANSWER))
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect leads to a login page, and would carry the token to another host."""
-
-    def redirect_request(self, *_arguments: Any, **_options: Any) -> None:
-        """Follow none; the answer is an error then."""
+        return bounded_json.read(response)
 
 
 def _compare(answer: Any, expected: Mapping[str, Any], ticket: str) -> str | None:

@@ -96,7 +96,7 @@ def _receipt(text: str) -> dict[str, Any] | None:
     for candidate in (text, text.strip().rpartition("\n")[2]):
         try:
             found = json.loads(candidate)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or nested without end
             continue
         if isinstance(found, dict) and found.get("id") and found.get("snapshot_time"):
             return found

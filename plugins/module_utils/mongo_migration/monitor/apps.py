@@ -18,6 +18,7 @@ from typing import Any
 # A first look at a log reads no more than this from its end.
 _TAIL_BYTES = 1_000_000
 _MOST_BYTES = 16_000_000
+_LARGEST_ANSWER = 1_000_000
 
 
 class AppError(ValueError):
@@ -104,7 +105,7 @@ class App:
         try:
             request = urllib.request.Request(self._url, headers={"User-Agent": "monitor"})
             with urllib.request.urlopen(request, timeout=self._timeout) as reply:
-                reply.read()
+                reply.read(_LARGEST_ANSWER)
                 status = reply.status
         except urllib.error.HTTPError as failure:
             status = failure.code

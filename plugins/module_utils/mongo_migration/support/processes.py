@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
-import re
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+
+from .secrets import Masker
 
 # What a program needs to find its way. Nothing else of our environment is its business: it may
 # hold the vault's password.
@@ -23,8 +24,6 @@ _GRACE_SECONDS = 10.0
 # Of the output: how it began, and how it ended.
 _KEPT_HEAD = 16_000
 _KEPT_TAIL = 64_000
-_MASK = "********"
-_IN_URI = re.compile(r"(\w[\w+.-]*://[^:/@\s]*:)[^@/\s]+@")
 
 
 class EndedError(Exception):
@@ -44,16 +43,6 @@ def line(argv: Sequence[str]) -> str:
 def base_environment() -> dict[str, str]:
     """Return the part of our own environment that a program gets."""
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
-
-
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return *text* without *secrets*, and without the password of any URI."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, _MASK)
-        for part in secret.splitlines():
-            if len(part) > 3:
-                text = text.replace(part, _MASK)
-    return _IN_URI.sub(rf"\1{_MASK}@", text)
 
 
 def run(
@@ -149,7 +138,7 @@ class _Output:
     """The output of a program: its beginning and its end, where it is long."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = secrets
+        self._masker = Masker(secrets)
         self._head = ""
         self._tail = ""
         self._dropped = 0
@@ -164,7 +153,7 @@ class _Output:
 
     def add(self, text: str) -> None:
         """Keep *text*, a whole line, without secrets."""
-        text = masked(text, self._secrets)
+        text = self._masker.text(text)
         self._lines.put(text)
         if not self._tail and len(self._head) + len(text) <= _KEPT_HEAD:
             self._head += text
