@@ -174,7 +174,8 @@ class CallbackModule(CallbackBase):
         """Mask the secrets of every host from now on, also where Ansible shows arguments."""
         manager = play.get_variable_manager()
         try:
-            hosts = manager._inventory.get_hosts()
+            # Without a host, too: localhost needs not be in the inventory.
+            hosts = [None, *manager._inventory.get_hosts()]
             known = [
                 manager.get_vars(play=play, host=host, include_hostvars=False) for host in hosts
             ]

@@ -33,6 +33,8 @@ NAMED = re.compile(
 _ASSIGNED = re.compile(
     r"([\w.-]+)\s*[=:]\s*(?!//)(?:(?:Bearer|Basic|Token)\s+)?[\"']?([^\s;&,\"']+)", re.IGNORECASE
 )
+# Text in text is escaped again and again, and what folds long lines does it at a space.
+_LOOSE = {"\\": r"\\+", '"': r"\\*\"", "'": r"\\*'", " ": r"\s+", "\n": r"(?:\n|\\+n)\s*"}
 # Escapes of a URL are met in capitals and in small letters.
 _ESCAPED = re.compile("%[0-9A-Fa-f]{2}")
 _IN_ANY_URI = re.compile(r"(\w[\w+.-]*://[^:/@\s]*:)[^@/\s]+@")
@@ -70,7 +72,7 @@ def named(value: Any, name: str = "") -> Iterator[str]:
 
 def substrings(secrets: Iterable[str]) -> set[str]:
     """Return all that must be in no text, for those that replace one substring after the other."""
-    known = {secret for secret in secrets if secret}
+    known = {secret for secret in secrets if secret.strip()}
     return {
         word
         for secret in known
@@ -96,7 +98,7 @@ class Masker:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = {secret for secret in secrets if secret}
+        known = {secret for secret in secrets if secret.strip()}
         found = {spelled for secret in known for spelled in spellings(secret)}
         encoded = {
             middle
@@ -105,11 +107,7 @@ class Masker:
             for middle in _in_base64(part)
         }
         # The longest first: what is a part of another one must not cut it.
-        words = [
-            # What folds long lines does it at a space.
-            _ESCAPED.sub(r"(?i:\g<0>)", re.escape(word)).replace("\\ ", r"\s+")
-            for word in sorted(found, key=len, reverse=True)
-        ]
+        words = [_pattern(word) for word in sorted(found, key=len, reverse=True)]
         # What surrounds the middle belongs to the same word, and is as secret as that.
         words += [rf"{re.escape(word)}[\w+/=-]*" for word in sorted(encoded, key=len, reverse=True)]
         self._pattern = re.compile("|".join(words)) if words else None
@@ -130,6 +128,12 @@ class Masker:
         if isinstance(value, list | tuple):
             return [self.value(each) for each in value]
         return value
+
+
+def _pattern(word: str) -> str:
+    """Return the regular expression of *word*, as it may be escaped once more or folded."""
+    made = "".join(_LOOSE.get(character) or re.escape(character) for character in word)
+    return _ESCAPED.sub(r"(?i:\g<0>)", made)
 
 
 def _spelled(plain: str) -> Iterator[str]:
