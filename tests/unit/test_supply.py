@@ -6,6 +6,8 @@ import json
 import re
 import tomllib
 
+from mongo_migration.ledger import state_format
+
 from embedded import tools
 from tests.support.playbooks import ROOT
 
@@ -78,4 +80,5 @@ def test_the_licence_of_everything_fetched_is_told():
 
 def test_the_version_has_a_heading_in_the_changelog():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert PROJECT["version"] == state_format.ENGINE
     assert "Apache License" in (ROOT / "LICENSE").read_text()

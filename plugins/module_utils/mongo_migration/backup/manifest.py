@@ -12,12 +12,13 @@ import bson
 from bson import json_util
 from bson.json_util import JSONMode, JSONOptions
 
+from ..ledger.state_format import ENGINE
 from ..values.raw import RAW_CODEC
 from .catalog import Found
 from .footer import FORMAT
 
 NAME = "manifest.json"
-TOOL = "migration-playbooks 1.0.0"
+TOOL = f"migration-playbooks {ENGINE}"
 
 _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True)
 
