@@ -187,3 +187,26 @@ def test_a_folder_is_checked_as_a_whole(tmp_path, capsys):
 def test_the_projects_own_documents_are_clean(capsys):
     assert command.main([]) == 0
     assert "nothing found" in capsys.readouterr().out
+
+
+def test_an_unknown_operator_is_found_wherever_an_update_has_one():
+    lookup = {"from": "b", "match": {"k": {"$toInnt": "$k"}}, "take": "v"}
+    pipeline = [{"$group": {"_id": "$k", "n": {"$sumn": 1}}}]
+    step = {
+        "update": {
+            "collections": ["a"],
+            "where": {"f": {"$exsits": True}},
+            "let": {"x": {"aggregate": {**lookup, "pipeline": pipeline}}},
+            "set": {"f": {"expression": {"$multipli": ["$f", 2]}}},
+            "each": {"l": {"remove": {"$nott": ["$$this.x"]}}},
+        }
+    }
+    found = lint.findings(document(step), "100-small.yml")
+    places = [finding.where for finding in found if finding.code == "M014"]
+    assert [place.partition(" (")[0] for place in places] == [
+        "steps[0].update.where.f.$exsits",
+        "steps[0].update.each.l.remove.$nott",
+        "steps[0].update.let.x.aggregate.match.k.$toInnt",
+        "steps[0].update.let.x.aggregate.pipeline[0].$group.n.$sumn",
+        "steps[0].update.set.f.expression.$multipli",
+    ]

@@ -191,7 +191,7 @@ def _all_operators(document: Document) -> operators.Unknown:
     """Yield the unknown operators of every filter, pipeline and expression of *document*."""
     for index, step in enumerate(document["steps"]):
         for kind, body in step.items():
-            if isinstance(body, dict):
+            if isinstance(body, dict) and kind != "update":
                 yield from _operators_of(body, f"steps[{index}].{kind}")
         for where, kind, spec in _sources(
             step.get("set_field", {}).get("value", {}), f"steps[{index}].set_field.value"
@@ -201,11 +201,31 @@ def _all_operators(document: Document) -> operators.Unknown:
             elif isinstance(spec, dict) and kind != "value":
                 yield from operators.in_filter(spec.get("where", {}), f"{where}.where")
                 yield from operators.in_expression(spec.get("match", {}), f"{where}.match")
+        yield from _operators_of_update(step.get("update", {}), f"steps[{index}].update")
     for part in ("preconditions", "postconditions"):
         for index, check in enumerate(document.get(part, ())):
             for kind, body in check.items():
                 if isinstance(body, dict):
                     yield from _operators_of(body, f"{part}[{index}].{kind}")
+
+
+def _operators_of_update(body: Document, where: str) -> operators.Unknown:
+    yield from operators.in_filter(body.get("where", {}), f"{where}.where")
+    sources = [(f"{where}.let.{name}", spec) for name, spec in body.get("let", {}).items()]
+    levels = [(where, body)]
+    levels += [(f"{where}.each.{path}", inner) for path, inner in body.get("each", {}).items()]
+    for place, level in levels:
+        sources += [(f"{place}.set.{path}", one) for path, one in level.get("set", {}).items()]
+        yield from operators.in_expression(level.get("remove", True), f"{place}.remove")
+    for place, source in sources:
+        for kind, spec in source.items():
+            if kind == "expression":
+                yield from operators.in_expression(spec, f"{place}.{kind}")
+            elif kind in ("reference", "aggregate"):
+                yield from operators.in_expression(spec["match"], f"{place}.{kind}.match")
+                yield from operators.in_filter(spec.get("where", {}), f"{place}.{kind}.where")
+                stages = spec.get("pipeline", ())
+                yield from operators.in_pipeline(stages, f"{place}.{kind}.pipeline")
 
 
 def _operators_of(body: Document, where: str) -> operators.Unknown:
