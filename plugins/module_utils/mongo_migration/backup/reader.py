@@ -127,22 +127,7 @@ class Reader:
     def _check(self, progress: Sink, skipped: Set[str]) -> None:
         files, hashes = self.manifest.files, list[bytes]()
         collections = {one.file: one for one in self.manifest.collections if one.file}
-        starts = [one.content for one in files]
-
-        def unpack(found: tuple[int, bytes]) -> _Block:
-            offset, raw = found
-            file = files[max(0, bisect.bisect_right(starts, offset) - 1)] if files else None
-            if (
-                file is None
-                or file.name not in collections
-                or not file.content <= offset < file.end
-            ):
-                return self._unpacked(found)
-            if file.name in skipped:
-                return _Block(offset, offset + len(raw), b"", hashlib.sha256(raw).digest())
-            block = self._unpacked(found)
-            return replace(block, digest=Digest.of(_documents(block.content, offset)))
-
+        unpack = self._unpacker(set(collections), skipped)
         with (
             ThreadPoolExecutor(_THREADS) as pool,
             closing(self._blocks(pool, 0, self.length - footer.LENGTH, unpack)) as blocks,
@@ -169,15 +154,35 @@ class Reader:
                     self._skip_file(file, take)
                 else:
                     self._check_file(file, collections.get(file.name), take)
-            while True:  # the manifest, the end of the tar; already read, now hashed
-                block = next(blocks, None)
-                if block is None:
-                    break
-                hashes.append(block.hash)
+            # The manifest, the end of the tar; already read, now hashed.
+            hashes += [block.hash for block in blocks]
         if footer.combine(b"".join(hashes)) != self.footer.hash:
             if skipped:
                 self._check(progress, frozenset())  # which says where
             raise ArchiveError("The archive is damaged: its content doesn't have its hash.")
+
+    def _unpacker(
+        self, collections: Set[str], skipped: Set[str]
+    ) -> Callable[[tuple[int, bytes]], _Block]:
+        """Return what unpacks a block: with its digest where it is one of a collection."""
+        files = self.manifest.files
+        starts = [one.content for one in files]
+
+        def unpack(found: tuple[int, bytes]) -> _Block:
+            offset, raw = found
+            file = files[max(0, bisect.bisect_right(starts, offset) - 1)] if files else None
+            if (
+                file is None
+                or file.name not in collections
+                or not file.content <= offset < file.end
+            ):
+                return self._unpacked(found)
+            if file.name in skipped:
+                return _Block(offset, offset + len(raw), b"", hashlib.sha256(raw).digest())
+            block = self._unpacked(found)
+            return replace(block, digest=Digest.of(_documents(block.content, offset)))
+
+        return unpack
 
     @staticmethod
     def _header(file: manifest.File, take: Callable[[], _Block]) -> _Block:

@@ -122,6 +122,11 @@ def _options(options: Mapping[str, Any], told: Callable[[str], None]) -> dict[st
             raise ValueError(f"the option '{key}' is none that a collection can have")
         else:
             kept[key] = value
+    return _bounds(kept)
+
+
+def _bounds(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return *kept* with the options of a capped collection as they mean something, or without."""
     if "capped" in kept:
         kept["capped"] = _flag("capped", kept["capped"])
     if not kept.get("capped"):

@@ -193,20 +193,22 @@ def _all_operators(document: Document) -> operators.Unknown:
         for kind, body in step.items():
             if isinstance(body, dict) and kind != "update":
                 yield from _operators_of(body, f"steps[{index}].{kind}")
-        for where, kind, spec in _sources(
-            step.get("set_field", {}).get("value", {}), f"steps[{index}].set_field.value"
-        ):
-            if kind == "expression":
-                yield from operators.in_expression(spec, where)
-            elif isinstance(spec, dict) and kind != "value":
-                yield from operators.in_filter(spec.get("where", {}), f"{where}.where")
-                yield from operators.in_expression(spec.get("match", {}), f"{where}.match")
+        yield from _operators_of_sources(step.get("set_field", {}), f"steps[{index}].set_field")
         yield from _operators_of_update(step.get("update", {}), f"steps[{index}].update")
     for part in ("preconditions", "postconditions"):
         for index, check in enumerate(document.get(part, ())):
             for kind, body in check.items():
                 if isinstance(body, dict):
                     yield from _operators_of(body, f"{part}[{index}].{kind}")
+
+
+def _operators_of_sources(body: Document, place: str) -> operators.Unknown:
+    for where, kind, spec in _sources(body.get("value", {}), f"{place}.value"):
+        if kind == "expression":
+            yield from operators.in_expression(spec, where)
+        elif isinstance(spec, dict) and kind != "value":
+            yield from operators.in_filter(spec.get("where", {}), f"{where}.where")
+            yield from operators.in_expression(spec.get("match", {}), f"{where}.match")
 
 
 def _operators_of_update(body: Document, where: str) -> operators.Unknown:

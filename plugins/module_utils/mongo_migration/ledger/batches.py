@@ -279,6 +279,10 @@ class Writer:
             if (meaning := refused(error)) is error:
                 raise
             raise meaning from error
+        self._go_on(written, counts, worked)
+
+    def _go_on(self, written: Mapping[str, Any], counts: Mapping[str, int], seconds: float) -> None:
+        """Take the checkpoint of a batch over, do what it asks for, and choose the next pace."""
         self.run.accept(written)
         self._take_more()
         document = self._obey(written)
@@ -286,7 +290,7 @@ class Writer:
             self.pacer.after(
                 document.get("limits") or {},
                 documents=sum(counts.get(key, 0) for key in _DOCUMENTS),
-                seconds=worked,
+                seconds=seconds,
             )
         )
         if self.settings.pause_seconds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -13,6 +13,8 @@ from .catalog import METRICS
 from .thresholds import LEVELS
 
 _PREFIX = "mongo_migration"
+# Labels and value, for each thing that a gauge is about.
+Rows = list[tuple[dict[str, str], float]]
 
 
 def text(observation: Mapping[str, Any]) -> str:
@@ -24,7 +26,7 @@ def text(observation: Mapping[str, Any]) -> str:
     registry = CollectorRegistry()
     where = {"database": str(observation["database"])}
 
-    def gauge(name: str, help_text: str, rows: list[tuple[dict[str, str], float]]) -> None:
+    def gauge(name: str, help_text: str, rows: Rows) -> None:
         labels = sorted({key for more, _value in rows for key in (*where, *more)})
         made = Gauge(f"{_PREFIX}_{name}", help_text, labels, registry=registry)
         for more, value in rows:
@@ -45,6 +47,17 @@ def text(observation: Mapping[str, Any]) -> str:
         "level", "0 is well, 1 is a warning, 2 is critical",
         [({}, float(LEVELS.index(observation["level"])))],
     )  # fmt: skip
+    for name, help_text, rows in _things(observation):
+        gauge(name, help_text, rows)
+    gauge(
+        "observed_timestamp_seconds", "when this was seen",
+        [({}, observation["time"].timestamp())],
+    )  # fmt: skip
+    return str(generate_latest(registry).decode())  # type: ignore[no-untyped-call]
+
+
+def _things(observation: Mapping[str, Any]) -> Iterator[tuple[str, str, Rows]]:
+    """Yield the gauges of collections, instances and the run at work, where there are any."""
     there = [row for row in observation["collections"] if not row.get("missing")]
     for key, help_text in (
         ("documents", "documents of the collection"),
@@ -53,7 +66,7 @@ def text(observation: Mapping[str, Any]) -> str:
     ):
         rows = [({"collection": row["collection"]}, row[key]) for row in there if key in row]
         if rows:
-            gauge(f"collection_{key}", help_text, rows)
+            yield f"collection_{key}", help_text, rows
     for key, help_text in (
         ("response_ms", "response time of the instance (ms)"),
         ("error_ratio", "health requests of the instance that failed (ratio)"),
@@ -61,15 +74,8 @@ def text(observation: Mapping[str, Any]) -> str:
         rows = [({"host": row["name"]}, row[key]) for row in observation["applications"]
                 if row.get(key) is not None]  # fmt: skip
         if rows:
-            gauge(f"app_host_{key}", help_text, rows)
+            yield f"app_host_{key}", help_text, rows
     if observation["migration"]:
         for key in ("done", "total"):
-            gauge(
-                f"run_{key}", f"documents of the run at work, {key}",
-                [({}, observation["migration"][key])],
-            )  # fmt: skip
-    gauge(
-        "observed_timestamp_seconds", "when this was seen",
-        [({}, observation["time"].timestamp())],
-    )  # fmt: skip
-    return str(generate_latest(registry).decode())  # type: ignore[no-untyped-call]
+            done = float(observation["migration"][key])
+            yield f"run_{key}", f"documents of the run at work, {key}", [({}, done)]
