@@ -176,6 +176,8 @@ def site(
 def documents(folder: Path, *, spoil: str, source: Path) -> Path:
     """Copy the migration documents, one with a postcondition that can't hold.
 
+    It is about what the migration itself writes, or the plan would foresee it.
+
     Args:
         folder: where to.
         spoil: the id of that one.
@@ -186,8 +188,11 @@ def documents(folder: Path, *, spoil: str, source: Path) -> Path:
         text = path.read_text()
         if path.name.startswith(spoil):
             check = (
-                "  - name: there are a million organizations\n"
-                "    count: {in: organizations, at_least: 1000000}\n"
+                "  - name: there are a million items of organizations\n"
+                "    count:\n"
+                "      in: items\n"
+                "      where: {organizationId: {$type: objectId}}\n"
+                "      at_least: 1000000\n"
             )
             heading = "postconditions:\n"
             text = (

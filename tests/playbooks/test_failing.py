@@ -97,7 +97,7 @@ def test_a_failed_postcondition_is_rolled_back_exactly(trouble: Trouble):
 def test_a_failed_postcondition_is_told_with_the_next_command(trouble: Trouble):
     words = trouble.rolled_back.last_words()
     assert "Migration 004 failed and was rolled back" in words
-    assert "there are a million organizations" in words
+    assert "there are a million items of organizations" in words
     assert "The data is exactly as before" in words
     assert "Maintenance mode is off" in words
     assert "ansible-playbook migrate-004.yml -i" in words

@@ -92,7 +92,8 @@ def test_check_mode_writes_nothing_to_the_database(journey: Journey):
     plan = journey.runs["plan"]
     assert differences(journey.before, plan.everything) == []
     assert plan.indexes == journey.indexes_before
-    assert plan.counters["changed"] == 0
+    # It says what the run would change, as check mode does everywhere.
+    assert plan.counters["changed"] >= 1
     assert not plan.application_in_maintenance
 
 

@@ -53,9 +53,11 @@ def repairs(problems: Iterable[Problem]) -> dict[str, int]:
 def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
     """Return what gets further than the command that is refused.
 
-    First the repairs, then the plan as it would be with the most careful choice for each setting.
+    First the repairs, then the plan as it would be with the most careful choice for each setting;
+    where only a person can correct the data, the plan, to see that it is done.
     """
     problems = list(problems)
+    again = suggested.carry_out(definition.id, definition.name)
     found = [suggested.command("repair", repair=name) for name in repairs(problems)]
     careful = {
         name: next((value for value in values if value in _CAREFUL), values[0])
@@ -72,8 +74,9 @@ def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
         extra = json.dumps(
             {"migration_variables": {definition.id: ejson.to_plain({**chosen, **careful})}}
         )
-        again = suggested.carry_out(definition.id, definition.name)
         found.append(f"{again} --check -e {shlex.quote(extra)}")
+    elif problems and not found:
+        found.append(f"{again} --check")
     return found
 
 
