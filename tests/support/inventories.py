@@ -128,7 +128,8 @@ def write_inventory(
         "migration_variables": {"003": {}, "004": {}},
         "migrations_assumed_applied": [],
         "backup_dir": str(folder / "backups"),
-        "evidence_root": str(folder / "evidence"),
+        # Beside the inventory: what lies in its folder, Ansible reads as a part of it.
+        "evidence_root": str(folder.parent / "evidence"),
         "contacts": {
             "on_call_engineer": {"name": "Test On-Call", "phone": "+91 00 0000 0001"},
             "database_admin": {"name": "Test Admin", "phone": "+91 00 0000 0002"},
