@@ -18,6 +18,8 @@ EMPTIED = "_migrations_emptied"
 # The server's code for a collection that isn't there.
 NAMESPACE_NOT_FOUND = 26
 OURS = frozenset({STATE, JOURNAL, PROBE, EMPTIED})
+# What a migration took out of the application's sight, and a rollback brings back.
+ASIDE = "_migrations_aside."
 
 # Stages that name another collection, and the key that does.
 _NAMING_STAGES = {"$lookup": "from", "$graphLookup": "from", "$unionWith": "coll"}
@@ -26,6 +28,22 @@ _NAMING_STAGES = {"$lookup": "from", "$graphLookup": "from", "$unionWith": "coll
 def is_repair(migration: str) -> bool:
     """Return whether *migration* is the id of a repair."""
     return migration.startswith("R")
+
+
+def is_ours(real: str) -> bool:
+    """Return whether the collection *real* is one of those that we keep for ourselves."""
+    return real in OURS or real.startswith(ASIDE)
+
+
+def aside(run: str, real: str, what: str = "") -> str:
+    """Return where *run* puts the collection *real* out of the application's sight.
+
+    Args:
+        run: the run's id.
+        real: the collection's name.
+        what: tells several apart that come from one name.
+    """
+    return f"{ASIDE}{run}.{f'{what}.' if what else ''}{real}"
 
 
 class Collections:
@@ -41,6 +59,17 @@ class Collections:
             for item in database.list_collections()
             if not item["name"].startswith("system.")
         }
+        self._coming: set[str] = set()
+        self._going: set[str] = set()
+
+    def foresee(self, coming: Iterable[str], going: Iterable[str]) -> None:
+        """Take names for right that steps of the migration bring into being, or do away with."""
+        self._coming |= set(coming)
+        self._going |= set(going)
+
+    def goes(self, name: str) -> bool:
+        """Return whether a step does away with *name*, so that it may be gone already."""
+        return name in self._going
 
     def ordinary(self) -> list[str]:
         """Return the real names of all collections that have documents of the application."""
@@ -74,11 +103,13 @@ class Collections:
                 it is of a kind that no migration can work on.
         """
         real = self.real_name(name)
-        if real in OURS:
+        if is_ours(real):
             raise DefinitionError(
                 f"'{real}' is where migrations keep their own records; none can work on it",
                 collection=name,
             )
+        if real not in self._existing and name in self._coming | self._going:
+            return self.database[real]
         if real not in self._existing:
             raise DefinitionError(self._missing(name, real), collection=name)
         kind = self._existing[real].get("type", "collection")
@@ -103,7 +134,7 @@ class Collections:
             DefinitionError: it doesn't exist but one with a near name does.
         """
         real = self.real_name(name)
-        if real not in self._existing and self._near(real):
+        if real not in self._existing and name not in self._coming and self._near(real):
             raise DefinitionError(self._missing(name, real), collection=name)
         return self.get(name, write=write) if real in self._existing else self.database[real]
 
@@ -135,7 +166,7 @@ class Collections:
         return self.target(name).name
 
     def _near(self, real: str) -> str | None:
-        lowered = {name.lower(): name for name in self._existing if name not in OURS}
+        lowered = {name.lower(): name for name in self._existing if not is_ours(name)}
         near = difflib.get_close_matches(real.lower(), lowered, n=1, cutoff=0.8)
         return lowered[near[0]] if near else None
 

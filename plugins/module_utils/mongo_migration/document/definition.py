@@ -19,7 +19,7 @@ from ..values import ejson
 from . import catalogue, schema
 from . import collections as naming
 from . import variables as template
-from .collections import OURS
+from .collections import is_ours
 
 _CONDITIONS = frozenset({"when"})
 
@@ -361,7 +361,7 @@ def _check_names(names: Mapping[str, Any]) -> None:
         why = ""
         if not isinstance(real, str) or not real or set(real) & set("$\0") or real[0] == ".":
             why = "no collection can have that name"
-        elif real.startswith("system.") or real in OURS:
+        elif real.startswith("system.") or is_ours(real):
             why = "that collection isn't one of the application"
         elif real in known:
             why = f"so is '{known[real]}'"

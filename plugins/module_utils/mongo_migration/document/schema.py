@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import schema_update
+from . import schema_shapes, schema_update
 
 _NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
 # A touched field is a top-level one: undoing `$set: {"a.b": …}` where `a` was absent
@@ -139,33 +139,6 @@ _INSERT_FOR_EACH: dict[str, Any] = {
     },
 }
 
-_CREATE_INDEX: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["collections", "keys"],
-    "properties": {
-        "collections": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
-        "keys": {
-            "type": "object",
-            "minProperties": 1,
-            "additionalProperties": {"enum": [1, -1, "hashed"]},
-        },
-        "name": _NAME,
-        "options": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "unique": {"type": "boolean"},
-                "sparse": {"type": "boolean"},
-                "hidden": {"type": "boolean"},
-                "expireAfterSeconds": {"type": "number", "minimum": 0},
-                "partialFilterExpression": {"type": "object"},
-                "collation": {"type": "object", "required": ["locale"]},
-            },
-        },
-    },
-}
-
 _MERGE_DUPLICATES: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -225,10 +198,11 @@ _COMMAND: dict[str, Any] = {
 OPERATIONS: dict[str, dict[str, Any]] = {
     "set_field": _SET_FIELD,
     "insert_for_each": _INSERT_FOR_EACH,
-    "create_index": _CREATE_INDEX,
+    "create_index": schema_shapes.CREATE_INDEX,
     "merge_duplicates": _MERGE_DUPLICATES,
     "command": _COMMAND,
     "update": schema_update.UPDATE,
+    **schema_shapes.OPERATIONS,
 }
 
 _CHECK: dict[str, Any] = {

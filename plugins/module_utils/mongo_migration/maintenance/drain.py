@@ -196,4 +196,4 @@ def _written(client: Client, database: str) -> dict[str, int]:
 def _is_theirs(collection: str) -> bool:
     """Return whether an application writes there; the profiler of the server does it too."""
     own = collection.startswith("system.") and not collection.startswith("system.buckets.")
-    return collection not in naming.OURS and not own
+    return not naming.is_ours(collection) and not own

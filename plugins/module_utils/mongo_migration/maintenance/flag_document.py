@@ -43,7 +43,7 @@ def set_field(
         FlagError: several documents fit, or none can be made from this description.
     """
     place = f"the maintenance flag {collection}.{field}"
-    if collection in collections.OURS or collection.startswith("system."):
+    if collections.is_ours(collection) or collection.startswith("system."):
         raise FlagError(f"For {place}: an application keeps nothing in '{collection}'.")
     if not field or field.startswith("$") or not all(field.split(".")):
         raise FlagError(f"For {place}: '{field}' is no path of a field.")

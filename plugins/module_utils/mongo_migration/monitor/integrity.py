@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from ..connection import UNAUTHORIZED
-from ..document.collections import OURS
+from ..document.collections import is_ours
 from .measure import Values
 from .snapshot import COMMENT
 
@@ -40,7 +40,7 @@ def read(
             item["name"]: item
             for item in db.list_collections()
             if item.get("type", "collection") == "collection"
-            and item["name"] not in OURS
+            and not is_ours(item["name"])
             and not item["name"].startswith("system.")
         }
     except OperationFailure as error:

@@ -96,6 +96,9 @@ class Touched:
     command: bool = False  # whatever a foreign program does
     nothing: bool = False  # an entry of what was never begun
     places: bool = False  # fields may change their place in the document, too
+    whole: bool = False  # the collection itself: its name, its options, whether it is there
+    into: str | None = None  # where documents, or the collection itself, go
+    also: tuple[str, ...] = ()  # fields of others that follow, as collection:field
 
 
 class Operation(ABC):
@@ -130,6 +133,18 @@ class Operation(ABC):
     @abstractmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
         """Return all that *step* may write to, whether or not it exists (any more)."""
+
+    @staticmethod
+    def creates(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections, by the document's names, that a step may bring into being."""
+        into = options.get("into")
+        return {into} if isinstance(into, str) else set()
+
+    @staticmethod
+    def consumes(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections, by the document's names, that may be gone after the step."""
+        del options
+        return set()
 
     @staticmethod
     @abstractmethod

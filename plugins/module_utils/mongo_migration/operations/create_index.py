@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any, ClassVar
 
-from bson import SON
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import OperationFailure, WriteConcernError
+from pymongo.errors import OperationFailure
 
 from ..document.collections import NAMESPACE_NOT_FOUND, Collections
 from ..document.definition import Step
@@ -18,10 +17,9 @@ from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import Shape
-from ..support import majority, retry
 from ..support.tables import WIDTH, place
 from ..values import ejson
-from . import building, index_specs, unique_indexes
+from . import ddl, index_specs, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, about_how_many, amounts, problem
 from .entries import EntryKind, Remaining, Revert
 from .locks import TRY_SECONDS, tried_shortly
@@ -41,7 +39,7 @@ class CreateIndex(Operation):
         super().__init__(step, scope)
         self._keys: dict[str, Any] = step.options["keys"]
         self._extra: dict[str, Any] = step.options.get("options", {})
-        self._name = _default_name(step.options)
+        self._name = default_name(step.options)
         names = scope.collections
         self._targets = [
             (name, names.get(name))
@@ -57,7 +55,7 @@ class CreateIndex(Operation):
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
         """Return the index on each collection."""
-        name = _default_name(step.options)
+        name = default_name(step.options)
         return [
             Touched(collection=names.real_name(each), index=name)
             for each in step.options["collections"]
@@ -187,7 +185,7 @@ class CreateIndex(Operation):
                     position={**here, "building": True},
                 )
             if state != PRESENT:
-                self._build(collection, writer)
+                ddl.build(writer, collection, self._spec())
             writer.move({"step": self._step.index, "target": index + 1})
             writer.meter.advance(0, step=self._step.index, kind=KIND, collection=name)
 
@@ -206,42 +204,6 @@ class CreateIndex(Operation):
 
     def _spec(self) -> dict[str, Any]:
         return {"key": self._keys, "name": self._name, **self._extra}
-
-    def _build(self, collection: Collection[dict[str, Any]], writer: Writer) -> None:
-        writer.stop.check()
-        writer.lease.check()
-        spec = self._spec()
-
-        def build() -> None:
-            # Returns when the index is built on enough members; joins a build that is under way.
-            reply = collection.database.command(
-                "createIndexes",
-                collection.name,
-                indexes=[{**spec, "key": SON(spec["key"])}],
-                comment=writer.comment,
-                writeConcern=majority.AS_DOCUMENT,
-                **majority.quorum(collection.database.client),
-            )
-            # Built by a primary that lost its majority meanwhile; the driver doesn't say so.
-            if concern := reply.get("writeConcernError"):
-                raise WriteConcernError(concern["errmsg"], concern["code"], concern)
-
-        try:
-            tried_shortly(
-                lambda: building.wait_for(
-                    build, writer, collection=collection.name, index=spec["name"]
-                ),
-                writer,
-                collection=collection.name,
-            )
-        except OperationFailure as error:
-            if error.code is not None and not retry.is_retryable(error):
-                raise MigrationError(
-                    f"{collection.name}: index {self._name} can't be built: "
-                    f"{str(error).split(', full error:')[0]}",
-                    code=error.code,
-                ) from error
-            raise
 
 
 class BuiltIndex(EntryKind):
@@ -328,7 +290,8 @@ def _name(index: Mapping[str, Any]) -> str:
     return str(index.get("spec", index)["name"])
 
 
-def _default_name(options: Mapping[str, Any]) -> str:
+def default_name(options: Mapping[str, Any]) -> str:
+    """Return the name of an index, as the server would choose it if none was given."""
     return options.get("name") or "_".join(f"{f}_{d}" for f, d in options["keys"].items())
 
 

@@ -56,6 +56,8 @@ class Effect:
     collection: str
     inserted: list[Document] = field(default_factory=list)
     removed: list[Document] = field(default_factory=list)
+    #: The name under which the whole collection is found from then on.
+    becomes: str | None = None
     fields: dict[str, tuple[Digest, Digest]] = field(default_factory=dict)
 
 
@@ -108,6 +110,10 @@ class EntryKind(ABC):
     def effect(self, entry: Entry) -> Effect:
         """Return what the entry did to documents."""
         return Effect(collection=entry["collection"])
+
+    def effects(self, entry: Entry) -> list[Effect]:
+        """Return what the entry did to documents, in each of the collections that it is about."""
+        return [self.effect(entry)]
 
     def outcome(self, entry: Entry) -> dict[str, Any]:
         """Return lists for the result of a rollback, such as dropped indexes; they are joined."""

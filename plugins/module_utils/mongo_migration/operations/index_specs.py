@@ -9,6 +9,10 @@ from ..values.compare import equal_token
 
 # What a server adds to a specification by itself.
 _OWN = {"v", "ns", "key", "name", "background", "buildUUID"}
+_TEXT = equal_token("text")
+_TEXT_DEFAULTS = {"default_language": "english", "language_override": "language"}
+# Chosen by the server where nobody asks for one.
+_VERSIONS = ("textIndexVersion", "2dsphereIndexVersion")
 _FLAGS = ("unique", "sparse", "hidden")
 # https://www.mongodb.com/docs/manual/reference/collation/
 _DEFAULTS = {
@@ -27,7 +31,16 @@ _CANADIAN = {"locale": "fr_CA", "backwards": True}
 
 def keys(spec: Mapping[str, Any]) -> list[tuple[str, bytes]]:
     """Return the keys in their order: 1 and 1.0 are the same direction, true is none."""
-    return [(field, equal_token(direction)) for field, direction in spec["key"].items()]
+    found: list[tuple[str, bytes]] = []
+    for field, direction in spec["key"].items():
+        if field == "_ftsx":
+            continue
+        if direction != "text":
+            found.append((field, equal_token(direction)))
+        elif ("_fts", _TEXT) not in found:
+            # As the server keeps it: all fields of text stand together, with their weights.
+            found += [("_fts", _TEXT), ("_ftsx", equal_token(1))]
+    return found
 
 
 def options(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +50,15 @@ def options(spec: Mapping[str, Any]) -> dict[str, Any]:
     found["collation"] = collation(found.get("collation"))
     if "expireAfterSeconds" in found:
         found["expireAfterSeconds"] = equal_token(found["expireAfterSeconds"])
+    if "text" in spec["key"].values():
+        fields = [field for field, kind in spec["key"].items() if kind == "text"]
+        named = [field for field in fields if field != "_fts"]
+        weights = {**dict.fromkeys(named, 1), **found.get("weights", {})}
+        found["weights"] = {field: equal_token(weight) for field, weight in weights.items()}
+        for name, value in _TEXT_DEFAULTS.items():
+            found.setdefault(name, value)
+    for name in _VERSIONS:
+        found.pop(name, None)
     return found
 
 

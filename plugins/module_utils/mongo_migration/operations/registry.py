@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pymongo.database import Database
@@ -13,20 +14,45 @@ from ..ledger import state_format
 from ..ledger.journal import Entry, Journal
 from .base import Operation, Touched
 from .command import Command, RanCommand
+from .create_collection import CreateCollection, MadeCollection
 from .create_index import BuiltIndex, CreateIndex
+from .delete import Delete
+from .drop_collection import DropCollection, SetAside
+from .drop_index import DropIndex, DroppedIndex
 from .entries import EntryKind, Void
 from .field_groups import FieldGroups
+from .hide_index import HiddenIndex, HideIndex
+from .insert import Insert
 from .insert_for_each import InsertForEach
 from .inserted_documents import InsertedDocuments
 from .merge_duplicates import REPOINT_KIND, MergeDuplicates
 from .removed_documents import RemovedDocuments
+from .rename_collection import RenameCollection, Renamed
+from .replace_index import ReplacedIndex, ReplaceIndex
 from .set_field import SetField
 from .update import Images, Update
+from .validate import ChangedRule, Validate
 
 # In the order in which a plan shows them.
 OPERATIONS: dict[str, type[Operation]] = {
     operation.KIND: operation
-    for operation in (SetField, Update, InsertForEach, MergeDuplicates, Command, CreateIndex)
+    for operation in (
+        CreateCollection,
+        RenameCollection,
+        SetField,
+        Update,
+        Insert,
+        InsertForEach,
+        MergeDuplicates,
+        Delete,
+        Command,
+        Validate,
+        CreateIndex,
+        ReplaceIndex,
+        HideIndex,
+        DropIndex,
+        DropCollection,
+    )
 }
 
 ENTRY_KINDS: dict[str, EntryKind] = {
@@ -39,6 +65,15 @@ ENTRY_KINDS: dict[str, EntryKind] = {
         RemovedDocuments(MergeDuplicates.KIND),
         RanCommand(),
         BuiltIndex(),
+        InsertedDocuments(Insert.KIND),
+        RemovedDocuments(Delete.KIND),
+        MadeCollection(),
+        Renamed(),
+        SetAside(DropCollection.KIND),
+        ChangedRule(),
+        ReplacedIndex(),
+        HiddenIndex(),
+        DroppedIndex(),
         Void(),
     )
 }
@@ -61,6 +96,13 @@ def names(step: Step) -> set[str]:
 def reach(step: Step, collections: Collections) -> list[Touched]:
     """Return all that *step* may write to."""
     return OPERATIONS[step.kind].reach(step, collections)
+
+
+def foresee(collections: Collections, steps: Iterable[Step]) -> None:
+    """Tell *collections* which names the *steps* make, and which they do away with."""
+    for step in steps:
+        operation = OPERATIONS[step.kind]
+        collections.foresee(operation.creates(step.options), operation.consumes(step.options))
 
 
 def kind_of(entry: Entry) -> EntryKind:

@@ -13,7 +13,7 @@ from typing import Any
 from pymongo.database import Database
 
 from ..document import definition as definitions
-from ..document.collections import OURS, Collections
+from ..document.collections import Collections, is_ours
 from ..document.definition import Definition, Step
 from ..errors import MigrationError
 from ..ledger.journal import Entry
@@ -144,4 +144,4 @@ def without_document(run: Mapping[str, Any]) -> MigrationError:
 
 
 def _is_ours(collection: str) -> bool:
-    return collection in OURS or collection.startswith("system.")
+    return is_ours(collection) or collection.startswith("system.")

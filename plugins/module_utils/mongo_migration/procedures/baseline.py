@@ -18,7 +18,7 @@ from typing import Any
 import bson
 from pymongo.database import Database
 
-from ..document.collections import OURS
+from ..document.collections import is_ours
 from ..operations.base import Touched
 from ..operations.entries import Effect
 from ..support.prefetch import ahead
@@ -92,7 +92,7 @@ def ordinary(database: Database[dict[str, Any]]) -> set[str]:
         item["name"]
         for item in database.list_collections()
         if item["type"] == "collection"
-        and item["name"] not in OURS
+        and not is_ours(item["name"])
         and not item["name"].startswith("system.")
     }
 
@@ -113,13 +113,13 @@ class Expected:
         self.fields = {
             name: digest(known.get(name)) for name in fields if before is None or name in known
         }
-        self._touched = fields
+        self.touched = fields
 
     def add(self, effect: Effect) -> None:
         """Take in what an entry did."""
         self.removed += len(effect.removed)
-        self.rest += _rests(effect.inserted, self._touched)
-        self.rest -= _rests(effect.removed, self._touched)
+        self.rest += _rests(effect.inserted, self.touched)
+        self.rest -= _rests(effect.removed, self.touched)
         for name in self.fields:
             old, new = effect.fields.get(name, (Digest(), Digest()))
             self.fields[name] += new - old

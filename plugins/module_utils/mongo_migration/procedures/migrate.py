@@ -22,6 +22,7 @@ from ..ledger.batches import Settings, Writer
 from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..maintenance import mode
+from ..operations.registry import foresee
 from ..pace.pacer import Source
 from ..support import commands
 from ..support.progress import Meter, Sink
@@ -124,8 +125,10 @@ def migrate(
 
 def _apply(writer: Writer, job: Job, bound: Definition, started: float) -> None:
     run, db = writer.run, writer.database
+    there = Collections(db, bound.collections)
+    foresee(there, bound.steps)
     scope = Scope(
-        collections=Collections(db, bound.collections),
+        collections=there,
         now=run.document["now"],
         planned={},
         comment=writer.comment,

@@ -18,7 +18,7 @@ from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
 from ..operations.base import Check, Operation
-from ..operations.registry import build, names
+from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
 from . import conditions, expiring, foresight, remedies
@@ -76,6 +76,7 @@ def survey(
         comment: what the server's operations carry.
     """
     collections = Collections(database, definition.collections)
+    foresee(collections, definition.steps)
     scope = Scope(
         collections=collections,
         now=now or runs.server_now(database),
@@ -94,7 +95,9 @@ def survey(
         variables=definition.variables,
         before=before,
         where=f"{definition.source}: preconditions",
-        to_come={step.options["into"] for step in definition.steps if "into" in step.options},
+        to_come=set().union(
+            *(OPERATIONS[step.kind].creates(step.options) for step in definition.steps)
+        ),
     ):
         if isinstance(check, str) or check.passed:
             continue

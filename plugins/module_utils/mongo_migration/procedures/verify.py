@@ -10,7 +10,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from ..document.collections import Collections
+from ..document.collections import Collections, is_ours
 from ..document.definition import Definition
 from ..document.value_sources import Scope
 from ..errors import DefinitionError, MigrationError
@@ -19,8 +19,8 @@ from ..ledger.lease import Lease, hold
 from ..ledger.runs import Run
 from ..maintenance import mode
 from ..operations.base import Check, Operation, Touched
-from ..operations.entries import Remaining
-from ..operations.registry import kind_of, open_journal
+from ..operations.entries import Effect, Remaining
+from ..operations.registry import foresee, kind_of, open_journal
 from ..support import commands
 from ..support.progress import Meter, quiet
 from ..values import compare, ejson
@@ -143,8 +143,12 @@ def _applied(
     db: Database[dict[str, Any]], document: dict[str, Any], bound: Definition
 ) -> Iterator[Check | dict[str, Any]]:
     before = document["plan"]["before"]
+    there = Collections(db, bound.collections)
+    foresee(there, bound.steps)
+    # What a step did away with is rightly empty.
+    before = {name: count for name, count in before.items() if not there.goes(name)}
     scope = Scope(
-        collections=Collections(db, bound.collections),
+        collections=there,
         now=document["now"],
         planned={},
         comment=_COMMENT,
@@ -154,7 +158,7 @@ def _applied(
         # While the server counts for the other checks, this process hashes.
         present = other.submit(_present, db, document)
         try:
-            for _step, operation in plans.active(bound, scope, before):
+            for _step, operation in plans.active(bound, scope, document["plan"]["before"]):
                 operations.append(operation)
                 yield from _unless_emptied(operation.check(), before)
         except DefinitionError as error:  # a collection was dropped or renamed since
@@ -202,7 +206,7 @@ def _counts(
         return
     for name, was in document["plan"]["before"].items():
         real = scope.collections.real_name(name)
-        if name in inserts or real in loose:
+        if name in inserts or real in loose or scope.collections.goes(name):
             continue
         label = f"{name}: as many documents as before"
         if "until" in (present.get(real) or {}):
@@ -213,7 +217,9 @@ def _counts(
         if scope.collections.exists(name):
             now = baseline.digest(present.get(real)).count
         yield Check(
-            name=label + (f" but the {gone:,} removed" if gone else ""),
+            name=label
+            + (f" but the {gone:,} removed" if gone > 0 else "")
+            + (f" and the {-gone:,} inserted" if gone < 0 else ""),
             passed=now == was - gone,
             expected=was - gone,
             observed=now,
@@ -303,6 +309,7 @@ def _present(
         for item in document["baseline"]
         for field in item["without"]
     ]
+    touched += _renamed(db, document, touched)
     taken = baseline.take(
         db,
         touched,
@@ -313,6 +320,22 @@ def _present(
         },
     )
     return {item["collection"]: item for item in taken}
+
+
+def _renamed(
+    db: Database[dict[str, Any]], document: Mapping[str, Any], touched: list[Touched]
+) -> list[Touched]:
+    """Return what is touched in collections that have another name by now."""
+    found: list[Touched] = []
+    for entry in open_journal(db, document["_id"]).entries(into={"$exists": True}):
+        for effect in kind_of(entry).effects(entry):
+            if effect.becomes is not None:
+                found += [
+                    replace(item, collection=effect.becomes)
+                    for item in (*touched, *found)
+                    if item.collection == effect.collection
+                ]
+    return found
 
 
 def _nothing_else(
@@ -331,19 +354,19 @@ def _nothing_else(
         yield _skipped(label, "writers have been let in again since")
         return
     was = {item["collection"]: item for item in document["baseline"]}
-    names = sorted(set(was) | set(now))
     wanted = {
         # A collection that has come or gone is compared with an empty one.
-        name: Expected(was.get(name), (now.get(name) or was[name])["without"])
-        for name in names
+        name: Expected(was.get(name), (was.get(name) or now[name])["without"])
+        for name in set(was) | set(now)
     }
     if not rolled_back:
         for entry in open_journal(db, document["_id"]).entries():
-            effect = kind_of(entry).effect(entry)
-            if effect.collection in wanted:
-                wanted[effect.collection].add(effect)
+            for effect in kind_of(entry).effects(entry):
+                _take_in(wanted, effect)
     foreign = {} if rolled_back else _foreign(document)
-    for name in names:
+    for name in sorted(wanted):
+        if is_ours(name):
+            continue  # set aside
         if name in foreign:
             yield _skipped(f"{name}: {label}", f"`{foreign[name]}` may write anything to it")
             continue
@@ -364,6 +387,18 @@ def _at_their_places(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) 
         observed=_said(after),
         examined=after.count,
     )
+
+
+def _take_in(wanted: dict[str, Expected], effect: Effect) -> None:
+    """Let *wanted* be what it is after *effect*."""
+    if effect.collection not in wanted:
+        return
+    mine = wanted[effect.collection]
+    if effect.becomes is None:
+        mine.add(effect)
+        return
+    wanted[effect.becomes] = mine
+    wanted[effect.collection] = Expected(None, mine.touched)
 
 
 def _compared(
@@ -421,12 +456,14 @@ def _each_batch(document: Mapping[str, Any], label: str) -> Check | dict[str, An
 
 
 def _removed(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many documents the run removed, by collection."""
+    """Return how many documents less the run left, by collection."""
     removed: dict[str, int] = {}
     for entry in open_journal(db, document["_id"]).entries():
-        effect = kind_of(entry).effect(entry) if "removed" in entry else None
-        if effect is not None:
-            removed[effect.collection] = removed.get(effect.collection, 0) + len(effect.removed)
+        if "removed" not in entry and "documents" not in entry:
+            continue
+        for effect in kind_of(entry).effects(entry):
+            less = len(effect.removed) - len(effect.inserted)
+            removed[effect.collection] = removed.get(effect.collection, 0) + less
     return removed
 
 
