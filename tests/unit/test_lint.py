@@ -58,6 +58,8 @@ DANGEROUS = {
     "M010": document({"insert_for_each": INSERT}),
     "M011": document(FIELD, index(expireAfterSeconds=3600)),
     "M012": document({"merge_duplicates": MERGE}),
+    "M020": document({"delete": {"collections": ["a"], "where": {}}}),
+    "M021": document({"drop_collection": {"collections": ["a"]}}),
     "M014": document(field(where={"f": {"$exsits": True}})),
     "M013": document(preconditions=[{"name": "some", "count": {"in": "a", "at_least": 1}}]),
 }

@@ -159,14 +159,34 @@ def _no_down(document: Document) -> Iterator[str]:
 
 
 def _unknown_references(document: Document) -> Iterator[str]:
-    for where, _index, body in _steps(document, "insert_for_each"):
-        if "referenced_by" not in body:
-            yield where
+    for kind in ("insert_for_each", "insert"):
+        for where, _index, body in _steps(document, kind):
+            if "referenced_by" not in body:
+                yield where
 
 
 def _expiring(document: Document) -> Iterator[str]:
-    for where, _index, body in _steps(document, "create_index"):
-        if "expireAfterSeconds" in body.get("options", {}):
+    for kind in ("create_index", "replace_index"):
+        for where, _index, body in _steps(document, kind):
+            if "expireAfterSeconds" in body.get("options", {}):
+                yield where
+
+
+def _deletes_all(document: Document) -> Iterator[str]:
+    for where, _index, body in _steps(document, "delete"):
+        if not body["where"]:
+            yield f"{where}.where"
+
+
+def _unwatched_drop(document: Document) -> Iterator[str]:
+    watched = {
+        body["in"]
+        for check in document.get("preconditions", ())
+        for body in check.values()
+        if isinstance(body, dict) and "in" in body
+    }
+    for where, _index, body in _steps(document, "drop_collection"):
+        if set(body["collections"]) - watched:
             yield where
 
 
@@ -348,6 +368,21 @@ RULES = (
         why="The server refuses it, and whoever plans the migration learns of it from the server.",
         safe="Correct it, or accept it where a newer server than 8.0 knows it",
         find=_unknown_operators,
+    ),
+    Rule(
+        code="M020",
+        title="every document of a collection is deleted",
+        why="The journal keeps each of them, one by one: slow, and as large as they are.",
+        safe="Say which by `where`, or set the collection aside by drop_collection",
+        find=_deletes_all,
+    ),
+    Rule(
+        code="M021",
+        title="a collection is dropped, and nothing looks whether it is still written to",
+        why="Whatever still writes there makes a new one of its name, without indexes or options, "
+        "and a rollback then finds that one in its way.",
+        safe="Add a precondition on it, such as none written since a date",
+        find=_unwatched_drop,
     ),
 )
 
