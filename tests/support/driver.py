@@ -98,7 +98,10 @@ class Commands(monitoring.CommandListener):
             self._maybe("answered")
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """A command that failed did nothing, like one that wasn't sent."""
+        """A command that failed was answered, too."""
+        del event
+        if self._ours():
+            self._maybe("answered")
 
     def _ours(self) -> bool:
         return self.counting and threading.current_thread() is self._main
