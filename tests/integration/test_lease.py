@@ -248,7 +248,7 @@ def test_waiting_for_a_primary_ends_at_the_deadline_and_says_why() -> None:
     with pytest.raises(
         MigrationError, match="No progress for 60 s, waiting for a primary: connection refused"
     ) as raised:
-        retry.persist(
+        retry.retry_until_deadline(
             attempt,
             progressed=lambda: 0,
             recover=lambda: None,

@@ -209,7 +209,7 @@ def _persist(
             stack.push(own.pop_all())
         return made
 
-    return retry.persist(
+    return retry.retry_until_deadline(
         lambda: _unchanged(attempt),
         progressed=lambda: told,
         recover=lambda: None,

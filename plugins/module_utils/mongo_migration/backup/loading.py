@@ -179,7 +179,7 @@ class Loader:
     def await_majority(self) -> None:
         """Wait until a majority has what was loaded: reads at that level then see all of it."""
         if self.server.topology != "standalone":
-            self.persist(self.confirm)
+            self.retry_until_deadline(self.confirm)
 
     def confirm(self) -> None:
         """Ask a majority once whether it has all that was done before."""
@@ -187,7 +187,7 @@ class Loader:
         name = f"{loading_prefix(self.held)}majority"
         self.database[name].with_options(write_concern=MAJORITY).insert_one({})
 
-    def persist(self, attempt: Callable[[], object]) -> None:
+    def retry_until_deadline(self, attempt: Callable[[], object]) -> None:
         """Do *attempt*, which may be done twice, again while a majority or a primary is missing."""
         self._patience.retry(
             attempt,

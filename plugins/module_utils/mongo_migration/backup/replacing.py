@@ -79,7 +79,7 @@ class Replacement:
             sent = True
             rename(self._database, part.loading, part.entry.name)
 
-        self._loader.persist(put)
+        self._loader.retry_until_deadline(put)
 
     def _replace(self, part: Part) -> None:
         """Replace what can't be renamed: a view, a time series, `system.js`."""

@@ -189,7 +189,7 @@ def _load(loader: Loader, settings: Settings, patience: retry.Patience) -> tuple
             state.rehearse()
         return parts, state
 
-    return retry.persist(
+    return retry.retry_until_deadline(
         attempt,
         progressed=lambda: loader.counted,
         recover=lambda: None,

@@ -149,7 +149,9 @@ class State:
             self._held.prove(session)
             body(session)
 
-        self._loader.persist(lambda: transaction.run(self._held.session, proved, self._held.check))
+        self._loader.retry_until_deadline(
+            lambda: transaction.run(self._held.session, proved, self._held.check)
+        )
 
     def _plain(self) -> Any:
         return self._database[STATE]

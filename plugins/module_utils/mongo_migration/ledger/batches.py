@@ -138,7 +138,7 @@ class Writer:
     _fitted: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._go(self.pacer.first)
+        self._set_pace(self.pacer.first)
 
     @property
     def comment(self) -> str:
@@ -225,7 +225,7 @@ class Writer:
 
     def move(self, position: Mapping[str, Any], counts: Mapping[str, int] | None = None) -> None:
         """Checkpoint a position between batches."""
-        self._guard()
+        self._ensure_may_write()
         self.run.accept(self.run.checkpoint(position, counts or {}, seq=self.seq))
 
     def _transact(
@@ -238,7 +238,7 @@ class Writer:
         after: Also | None = None,
         documents: int = 1,
     ) -> None:
-        self._guard()
+        self._ensure_may_write()
         worked, counts = 0.0, {"batches": 1}
 
         def body(session: ClientSession | None) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class Writer:
                 written = transaction.run(
                     self.lease.session,
                     body,
-                    self._guard,
+                    self._ensure_may_write,
                     majority=self._majority_is_due(),
                     seconds=_DIVISIBLE_SECONDS if documents > 1 else None,
                 )
@@ -285,8 +285,8 @@ class Writer:
         """Take the checkpoint of a batch over, do what it asks for, and choose the next pace."""
         self.run.accept(written)
         self._take_more()
-        document = self._obey(written)
-        self._go(
+        document = self._apply_control(written)
+        self._set_pace(
             self.pacer.after(
                 document.get("limits") or {},
                 documents=sum(counts.get(key, 0) for key in _DOCUMENTS),
@@ -310,7 +310,9 @@ class Writer:
 
     def _take_less(self, documents: int) -> None:
         self._most, self._fitted = documents // 2, 0
-        self._go(Pace(size=self.settings.batch_size, pause=self.settings.pause_seconds, reason=""))
+        self._set_pace(
+            Pace(size=self.settings.batch_size, pause=self.settings.pause_seconds, reason="")
+        )
         self.meter.note(
             throttle=f"at most {self._most:,} documents at once: the server takes no more"
         )
@@ -344,42 +346,42 @@ class Writer:
                 self.journal.discard(seq)
             raise
 
-    def attend(self) -> None:
+    def check_control(self) -> None:
         """End here if that was asked for, while the server does something that has no batches."""
-        self._guard()
+        self._ensure_may_write()
         if asked := control.asked(self.run.look()):
             asked.refuse_abort()
 
-    def _guard(self) -> None:
+    def _ensure_may_write(self) -> None:
         self.stop.check()
         self.lease.check()
 
-    def heeding(self, report: Sink) -> Sink:
+    def with_control_checks(self, report: Sink) -> Sink:
         """Return *report* for long reading: it also ends here if that was asked for."""
         looked = time.monotonic()
 
         def heed(event: dict[str, Any]) -> None:
             nonlocal looked
             report(event)
-            self._guard()
+            self._ensure_may_write()
             if time.monotonic() - looked > _LOOK_SECONDS:
                 looked = time.monotonic()
-                self.attend()
+                self.check_control()
 
         return heed
 
-    def _go(self, pace: Pace) -> None:
+    def _set_pace(self, pace: Pace) -> None:
         size = self.at_once(pace.size)
         self.settings = replace(self.settings, batch_size=size, pause_seconds=pace.pause)
         self.meter.note(throttle=pace.reason or None, **self.pacer.seen())
 
-    def _obey(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _apply_control(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what another terminal wrote into the run document; return it as it is then."""
         while asked := control.asked(document):
             asked.refuse_abort()
             self.meter.report(paused=str(asked))
             self.stop.wait(_LOOK_SECONDS)
-            self._guard()
+            self._ensure_may_write()
             try:
                 document = self.run.look()
             except PyMongoError as error:

@@ -52,7 +52,7 @@ def wait_for(build: Callable[[], object], writer: Writer, *, collection: str, in
     threading.Thread(target=work, name="createIndexes", daemon=True).start()
     watch = _Watch(writer, collection)
     while not over.wait(_LOOK_SECONDS):
-        writer.attend()
+        writer.check_control()
         seen = watch.look()
         writer.meter.report(
             phase="index",

@@ -213,7 +213,7 @@ def run(
     def watch(last: str) -> None:
         writer.meter.report(collection=line, detail=last, unit="")
         try:
-            writer.attend()
+            writer.check_control()
         except PyMongoError as error:
             if not retry.is_retryable(error):
                 raise
@@ -246,7 +246,7 @@ def _keep(writer: Writer, entry: Mapping[str, Any], key: str, outcome: dict[str,
         writer.journal.amend(entry["seq"], **{key: outcome})
         writer.run.keep(**{f"commands.{entry['step']}.{key}": outcome})
 
-    retry.persist(
+    retry.retry_until_deadline(
         attempt,
         progressed=lambda: 0,
         recover=lambda: None,

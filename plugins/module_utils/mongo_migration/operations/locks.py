@@ -55,7 +55,7 @@ def tried_shortly(attempt: Callable[[], None], writer: Writer, *, collection: st
                 waiting=f"waiting for the lock of {collection}, {left:.0f} s left: {holder}"
             )
             writer.stop.wait(min(pause, left))
-            writer.attend()
+            writer.check_control()
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         else:
             return

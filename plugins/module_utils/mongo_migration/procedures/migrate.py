@@ -186,7 +186,7 @@ def _take_baseline(writer: Writer, bound: Definition, scope: Scope, progress: Si
     taken = baseline.take(
         writer.database,
         touched,
-        meter=Meter(writer.heeding(progress), phase="baseline", total=total),
+        meter=Meter(writer.with_control_checks(progress), phase="baseline", total=total),
         comment=writer.comment,
         expiring=expiring.horizons(writer.database, untouched, runs.server_now(writer.database)),
     )

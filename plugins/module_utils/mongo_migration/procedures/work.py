@@ -133,7 +133,7 @@ def keep_trying(writer: Writer, job: Job, attempt: Callable[[], None], *, phase:
         reconcile(writer)
         writer.seq = writer.run.document["seq"]
 
-    retry.persist(
+    retry.retry_until_deadline(
         attempt,
         # Grows with every batch, there and back.
         progressed=lambda: writer.run.document["counts"]["batches"],

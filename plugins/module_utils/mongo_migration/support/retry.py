@@ -71,8 +71,11 @@ class Patience:
     def retry(
         self, attempt: Callable[[], T], *, otherwise: str, obstacle: Callable[[PyMongoError], str]
     ) -> T:
-        """Return what *attempt*, which may be done twice, returns; see :func:`persist`."""
-        return persist(
+        """Return what *attempt* returns, which may be done twice.
+
+        See :func:`retry_until_deadline`.
+        """
+        return retry_until_deadline(
             attempt,
             progressed=lambda: 0,
             recover=lambda: None,
@@ -120,7 +123,7 @@ def a_primary(error: PyMongoError) -> str:
     return "a majority" if majority.is_missing(error) else "a primary"
 
 
-def persist(
+def retry_until_deadline(
     attempt: Callable[[], T],
     *,
     progressed: Callable[[], int],
