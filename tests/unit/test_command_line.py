@@ -160,3 +160,9 @@ def test_what_a_type_cannot_say(name: str, value: object, words: str):
 )
 def test_right_settings_pass(name: str, value: object):
     assert settings.problem(name, value) is None
+
+
+def test_tags_that_no_task_has_leave_nothing_out() -> None:
+    """Molecule gives them to every command."""
+    given = {**OPTIONS, "skip_tags": ("molecule-notest", "notest")}
+    assert command_line.refusals(command_line.read(given, [], [])) == []

@@ -24,6 +24,9 @@ _NAMES_INVENTORY = re.compile(r"-[A-Za-z]*i.*|--inv.*")
 # They pass the gate again: what it was shown this time is shown again.
 _GATED = re.compile(r"(?:migrate-.*|release|repair|rollback|emergency-rollback|restore)[.]yml")
 
+# Molecule gives these to every command. No task of ours has them, so that nothing is left out.
+_OF_NO_TASK = ("molecule-notest", "notest")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommandLine:
@@ -107,9 +110,10 @@ def refusals(line: CommandLine) -> list[str]:
             "--start-at-task leaves out the checks, the gate and the evidence. Run the same "
             "command without it: a run goes on by itself where it stopped"
         )
-    if line.tags != ("all",) or line.skip_tags:
+    skipped = [tag for tag in line.skip_tags if tag not in _OF_NO_TASK]
+    if line.tags != ("all",) or skipped:
         given = [f"--tags {','.join(line.tags)}"] if line.tags != ("all",) else []
-        given += [f"--skip-tags {','.join(line.skip_tags)}"] if line.skip_tags else []
+        given += [f"--skip-tags {','.join(skipped)}"] if skipped else []
         found.append(
             f"{' '.join(given)} would do a part of this command and leave out the rest, its checks "
             "among it; nothing here is tagged. Run it without; --check does nothing but look"
