@@ -25,7 +25,7 @@ _NAMES_INVENTORY = re.compile(r"-[A-Za-z]*i.*|--inv.*")
 _GATED = re.compile(r"(?:migrate-.*|release|repair|rollback|emergency-rollback|restore)[.]yml")
 
 # Molecule gives these to every command. No task of ours has them, so that nothing is left out.
-_OF_NO_TASK = ("molecule-notest", "notest")
+_OF_NO_TASK = ("molecule-notest", "molecule-idempotence-notest", "notest")
 
 
 @dataclass(frozen=True, kw_only=True)
