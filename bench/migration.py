@@ -137,7 +137,9 @@ class Bench:
         """Our migration, journalled and resumable, as under the write block; without its plan."""
         bound = self.definition(value)
         planned = timed(lambda: plan.make(self.client, DATABASE, bound))
-        whole = timed(lambda: self.migrate(bound, runner.Settings(frozen=True, limits=Limits())))
+        whole = timed(
+            lambda: self.migrate(bound, runner.Settings(writers_stopped=True, limits=Limits()))
+        )
         run = self.database["_migrations"].find_one({"kind": "run"}, sort=[("number", -1)]) or {}
         entered = {item["phase"]: item["at"] for item in run["history"]}
         # The digests from before are verification's time: see `verification`.

@@ -17,13 +17,15 @@ description:
   - The module writes no backup, doesn't verify and doesn't switch maintenance mode; see the other
     modules, and C(playbooks/migrate.yml) for the whole procedure.
 options:
-  frozen:
+  writers_stopped:
     description:
       - Whether nobody else writes while this runs (maintenance mode is on). Then a digest of each
         collection without the touched field is taken as a baseline, with which M(mongo_verify)
         proves that nothing else has changed.
+      - Until 1.1.0 it was called C(frozen), which still works and will be removed in 2.0.0.
     type: bool
     default: false
+    aliases: [frozen]
   backup:
     description:
       - The archive that this run relies on. Recorded with the run; the module doesn't open it.
@@ -84,7 +86,7 @@ EXAMPLES = r"""
       journalEntries: journalentries
       bankAccounts: bankaccounts
     assume_applied: ["001", "002"]
-    frozen: true
+    writers_stopped: true
     backup: /backups/mongodb/backup-20261123-020512.tar.gz
     change:
       ticket: CHG-1042
@@ -323,7 +325,7 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
             client=client,
             database=p["database"],
             definition=definition,
-            settings=runner.Settings.of(p, frozen=p["frozen"]),
+            settings=runner.Settings.of(p, writers_stopped=p["writers_stopped"]),
             change=p["change"],
             backup=p["backup"],
             operator=module_runner.operator(),
@@ -339,12 +341,18 @@ def main() -> None:
             **CONNECTION_OPTIONS,
             **DEFINITION_OPTIONS,
             **RUN_OPTIONS,
-            "frozen": {"type": "bool", "default": False},
+            "writers_stopped": {
+                "type": "bool",
+                "default": False,
+                "aliases": ["frozen"],
+            },
             "backup": {"type": "str"},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
+    if "frozen" in module.params:  # Ansible's own words for it would name a version of Ansible
+        module.warn("frozen is the old name of writers_stopped, and will be removed in 2.0.0.")
     module_runner.run(module, migrate, before=module_runner.load_definition)
 
 

@@ -133,7 +133,7 @@ class ActionModule(NormalAction):
         words += _last_words(result).split("\n")
         if result.get("next"):
             words.append(f"Next: {result['next']}")
-        if self._task.args.get("frozen"):
+        if self._task.args.get("writers_stopped") or self._task.args.get("frozen"):
             words.append("Maintenance mode is as it was; maintenance.yml and status.yml show it.")
         self._tell("\n" + "\n  ".join(words))
         # A result that nobody reads could fill the pipe and keep this process for ever.

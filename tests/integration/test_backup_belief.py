@@ -126,7 +126,7 @@ def test_the_newest_backup_is_that_of_the_database(
 
 
 @pytest.fixture
-def frozen(standalone_database: Database[dict[str, Any]]) -> Any:
+def locked(standalone_database: Database[dict[str, Any]]) -> Any:
     """A server that a killed backup left locked."""
     standalone_database["items"].insert_one({"_id": 1})
     admin = standalone_database.client.admin
@@ -137,21 +137,21 @@ def frozen(standalone_database: Database[dict[str, Any]]) -> Any:
 
 
 def test_a_server_that_is_locked_against_writes_is_named(
-    frozen: Database[dict[str, Any]], tmp_path: Path
+    locked: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
-    client = frozen.client
+    client = locked.client
     archive = tmp_path / "backup-20261123-020533.tar.gz"
-    archives.write(archive, {"items": [{"_id": 1}]}, database=frozen.name)
+    archives.write(archive, {"items": [{"_id": 1}]}, database=locked.name)
 
     for attempt in (
-        lambda: create.plan(client, frozen.name, create.Settings(folder=tmp_path)),
-        lambda: backups.take(client, frozen.name, tmp_path),
-        lambda: backups.take(client, frozen.name, tmp_path, fsync_lock=True),
-        lambda: backups.put_back(client, frozen.name, archive),
+        lambda: create.plan(client, locked.name, create.Settings(folder=tmp_path)),
+        lambda: backups.take(client, locked.name, tmp_path),
+        lambda: backups.take(client, locked.name, tmp_path, fsync_lock=True),
+        lambda: backups.put_back(client, locked.name, archive),
     ):
         with pytest.raises(ArchiveError, match=r"db\.fsyncUnlock\(\)"):
             attempt()
 
-    found = status.describe(client=client, database=frozen.name, definition=None)
+    found = status.describe(client=client, database=locked.name, definition=None)
     assert any("db.fsyncUnlock()" in problem for problem in found["problems"])
     assert client.admin.command("fsyncUnlock")["lockCount"] == 0  # nobody locked it once more

@@ -164,7 +164,7 @@ def test_what_a_command_may_not_write_is_proved_unchanged(tool: Tool):
         client=tool.site.client,
         database=tool.site.data.name,
         definition=definition.load(*document),
-        settings=runner.Settings(frozen=True, secrets={"MONGO_URI": tool.uri}),
+        settings=runner.Settings(writers_stopped=True, secrets={"MONGO_URI": tool.uri}),
         change={},
         operator=ANNA,
         progress=lambda event: None,

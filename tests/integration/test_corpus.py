@@ -95,7 +95,7 @@ def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
 
     # In maintenance mode, whole collections are compared by digests.
     maintenance(db, "on")
-    migrate.migrate(**common(db, case, frozen=True))
+    migrate.migrate(**common(db, case, writers_stopped=True))
     assert verified(db, case) == []
     assert roll_back(db, case)["conflict_count"] == 0
     assert verified(db, case, "rolled_back") == []

@@ -93,12 +93,17 @@ AGAIN_AND_AGAIN = {n: ("kill", "freeze", "step_down")[n % 3] for n in range(1, 4
 
 
 def survive(
-    servers: ReplicaSet, db: Db, plan: dict[int, str], documents: int, *, frozen: bool = False
+    servers: ReplicaSet,
+    db: Db,
+    plan: dict[int, str],
+    documents: int,
+    *,
+    writers_stopped: bool = False,
 ) -> tuple[Any, Any]:
     torture.fill(db, documents)
     before = torture.state(db)
     faults = Faults(servers, plan)
-    done = torture.migrate(db, progress=faults, retry_seconds=60, frozen=frozen)
+    done = torture.migrate(db, progress=faults, retry_seconds=60, writers_stopped=writers_stopped)
     faults.settle()
     assert done["phase"] == "applied"
     assert sorted(faults.done) == sorted(plan.values())
@@ -142,11 +147,11 @@ def test_no_index_build_waits_for_a_member_that_is_down(
         assert wait_until(lambda: "organizationId_1" in items.index_information(), 60)
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["live", "frozen"])
+@pytest.mark.parametrize("writers_stopped", [False, True], ids=["live", "stopped"])
 def test_a_migration_and_its_rollback_go_on_through_failovers(
-    three_members: ReplicaSet, watched: Db, frozen: bool
+    three_members: ReplicaSet, watched: Db, writers_stopped: bool
 ) -> None:
-    before, faults = survive(three_members, watched, ONCE_EACH, 40, frozen=frozen)
+    before, faults = survive(three_members, watched, ONCE_EACH, 40, writers_stopped=writers_stopped)
     assert any("waiting for a primary" in line for line in faults.waits)
     survive_back(three_members, watched, {3: "kill", 8: "step_down"}, before)
 

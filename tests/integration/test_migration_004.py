@@ -50,9 +50,9 @@ def refusal(site: Deployment, **variables: Any) -> list[dict[str, Any]]:
 # -- the ordinary case -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 def test_every_document_gets_its_owners_organization_and_rollback_takes_it_away(
-    site: Deployment, company: Tenants, frozen: bool
+    site: Deployment, company: Tenants, writers_stopped: bool
 ):
     site.batch_size = 7
     expected: dict[str, dict[Any, ObjectId]] = {}
@@ -63,7 +63,7 @@ def test_every_document_gets_its_owners_organization_and_rollback_takes_it_away(
             for value in (*EMPTY.values(), *INVALID.values(), str(tenant), tenant, [tenant])
         }
     before = site.content()
-    result = site.migrate("004", frozen=frozen)
+    result = site.migrate("004", writers_stopped=writers_stopped)
     for model, documents in expected.items():
         stored = {row["_id"]: row for row in site.data[model].find()}
         assert {key: row["organizationId"] for key, row in stored.items()} == documents
@@ -340,7 +340,7 @@ def test_without_an_organization_nothing_is_migrated(site: Deployment):
 def test_empty_collections_are_migrated_to_empty_collections_with_an_index(
     site: Deployment, company: Tenants
 ):
-    site.migrate("004", frozen=True)
+    site.migrate("004", writers_stopped=True)
     assert failed(site.verify("004")) == []
     assert "organizationId_1" in site.data["returns"].index_information()
 

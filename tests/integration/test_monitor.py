@@ -259,7 +259,7 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
                 database=deployment.data.name,
                 definition=deployment.load((DOCUMENT, "001-colour-items.yml")),
                 settings=runner.Settings(
-                    frozen=False, batch_size=10, limits=Limits(pause_seconds=0.5)
+                    writers_stopped=False, batch_size=10, limits=Limits(pause_seconds=0.5)
                 ),
                 change={},
                 # Its lease counts only as long as its process lives.

@@ -57,13 +57,13 @@ def periods_of(site: Deployment) -> dict[Any, Any]:
 
 
 def repair_and_undo(
-    site: Deployment, repair: str, *, frozen: bool = False, **variables: Any
+    site: Deployment, repair: str, *, writers_stopped: bool = False, **variables: Any
 ) -> Any:
     """Repair, verify, and return what there is then; the caller's checks are on that."""
     before = site.content()
-    if frozen:
+    if writers_stopped:
         site.maintenance("on")
-    site.migrate(repair, frozen=frozen, **variables)
+    site.migrate(repair, writers_stopped=writers_stopped, **variables)
     verified = site.verify(repair)
     assert failed(verified) == []
     after = site.content()
@@ -73,13 +73,15 @@ def repair_and_undo(
     assert differences(before[0], site.content()[0]) == []
     assert site.content()[1] == before[1]
     assert failed(site.verify(repair, "rolled_back")) == []
-    if frozen:
+    if writers_stopped:
         site.maintenance("off")
     return collections, verified
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["live", "frozen"])
-def test_of_duplicate_periods_the_one_with_most_entries_stays(deployment: Deployment, frozen: bool):
+@pytest.mark.parametrize("writers_stopped", [False, True], ids=["live", "stopped"])
+def test_of_duplicate_periods_the_one_with_most_entries_stays(
+    deployment: Deployment, writers_stopped: bool
+):
     made = company(deployment)
     one, two, other = made.organizations
     old, used, third = (period(deployment, one) for _ in range(3))
@@ -91,13 +93,13 @@ def test_of_duplicate_periods_the_one_with_most_entries_stays(deployment: Deploy
     entries = [entry(deployment, one, which) for which in (old, used, used, third)]
     apart = entry(deployment, two, kept)
 
-    data, verified = repair_and_undo(deployment, "R01", frozen=frozen)
+    data, verified = repair_and_undo(deployment, "R01", writers_stopped=writers_stopped)
 
     assert set(data["financialperiods"]) & {old, used, third} == {used}
     assert len(data["financialperiods"]) == 4
     assert {data["journalentries"][one_]["financialPeriod"] for one_ in entries} == {used}
     assert data["journalentries"][apart]["financialPeriod"] == kept
-    if frozen:
+    if writers_stopped:
         check = named(verified, "financialperiods: nothing else changed")
         assert (check["status"], check["examined"]) == ("passed", 4 + 2)
         assert named(verified, "but the 2 removed")["status"] == "passed"
@@ -183,9 +185,9 @@ postconditions: []
 
 
 @pytest.mark.parametrize("ids", [(1, 2), (1.0, 2), (Int64(1), Decimal128("2.0"))], ids=str)
-@pytest.mark.parametrize("frozen", [False, True], ids=["live", "frozen"])
+@pytest.mark.parametrize("writers_stopped", [False, True], ids=["live", "stopped"])
 def test_a_reference_of_another_number_type_is_moved_too(
-    deployment: Deployment, ids: tuple[Any, Any], frozen: bool
+    deployment: Deployment, ids: tuple[Any, Any], writers_stopped: bool
 ):
     tags, posts = deployment.data["tags"], deployment.data["posts"]
     tags.insert_many([{"_id": one, "name": "a"} for one in ids])
@@ -193,9 +195,9 @@ def test_a_reference_of_another_number_type_is_moved_too(
     posts.insert_many([{"_id": number, "tag": value} for number, value in enumerate(held)])
     before = deployment.content()
     assert deployment.plan((TAGS, "900.yml"))["steps"][0]["to_repoint"] == 5
-    if frozen:
+    if writers_stopped:
         deployment.maintenance("on")
-    deployment.migrate((TAGS, "900.yml"), frozen=frozen)
+    deployment.migrate((TAGS, "900.yml"), writers_stopped=writers_stopped)
     assert [row["name"] for row in tags.find()] == ["a"]
     assert posts.count_documents({"tag": 1}) == 7
     assert failed(deployment.verify((TAGS, "900.yml"))) == []

@@ -85,16 +85,16 @@ VALUES: list[Any] = [
 # -- exact -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 def test_ids_of_every_type_are_migrated_in_small_batches_and_rolled_back(
-    site: Deployment, company: Tenants, frozen: bool
+    site: Deployment, company: Tenants, writers_stopped: bool
 ):
     site.batch_size = 3
     tenant = company.organizations[0]
     for identifier in IDS:
         company.add("stockledgers", company.users[tenant], _id=identifier)
     before = site.content()
-    result = site.migrate("004", frozen=frozen)
+    result = site.migrate("004", writers_stopped=writers_stopped)
     assert result["modified"] == len(IDS)
     done = site.data["stockledgers"].count_documents({"organizationId": tenant})
     assert done == len(IDS)
@@ -106,16 +106,16 @@ def test_ids_of_every_type_are_migrated_in_small_batches_and_rolled_back(
     assert failed(site.verify("004", "rolled_back")) == []
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 def test_values_of_every_type_come_back_byte_for_byte(
-    site: Deployment, company: Tenants, frozen: bool
+    site: Deployment, company: Tenants, writers_stopped: bool
 ):
     site.batch_size = 5
     tenant = company.organizations[0]
     for value in VALUES:
         company.add("items", company.users[tenant], value)
     before = site.content()
-    site.migrate("004", frozen=frozen)
+    site.migrate("004", writers_stopped=writers_stopped)
     assert site.data["items"].count_documents({"organizationId": tenant}) == len(VALUES)
     assert failed(site.verify("004")) == []
     site.roll_back("004")
@@ -233,7 +233,7 @@ def test_values_too_large_for_one_journal_entry_are_written_in_several(
     for number, size in enumerate((6, 6, 1, 6, 14)):
         company.add("items", company.users[company.organizations[0]], f"{number}" * (size << 20))
     before = site.content()
-    site.migrate("004", frozen=True)
+    site.migrate("004", writers_stopped=True)
     sizes = [
         row["size"]
         for row in site.data["_migrations_journal"].aggregate(
@@ -526,8 +526,8 @@ def alone(standalone_deployment: Deployment) -> Deployment:
     return standalone_deployment
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
-def test_without_transactions_both_migrations_are_exact(alone: Deployment, frozen: bool):
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
+def test_without_transactions_both_migrations_are_exact(alone: Deployment, writers_stopped: bool):
     alone.batch_size = 3
     company = tenants(alone)
     books(alone, company)
@@ -537,9 +537,9 @@ def test_without_transactions_both_migrations_are_exact(alone: Deployment, froze
         for value in VALUES:
             company.add(model, company.users[company.organizations[1]], value)
     before = alone.content()
-    alone.migrate("003", frozen=frozen)
+    alone.migrate("003", writers_stopped=writers_stopped)
     assert failed(alone.verify("003")) == []
-    alone.migrate("004", frozen=frozen)
+    alone.migrate("004", writers_stopped=writers_stopped)
     assert failed(alone.verify("004")) == []
     for identifier, tenant in zip(IDS, company.organizations * 10, strict=False):
         assert company.value("items", identifier) == tenant

@@ -48,7 +48,7 @@ def test_a_batch_that_does_not_fit_the_cache_is_halved_there_and_back(
         field_groups, "_slice", lambda *given: parts.append(given[1:]) or slice_(*given)
     )
 
-    done = wide.migrate(DOCUMENT, frozen=True)
+    done = wide.migrate(DOCUMENT, writers_stopped=True)
 
     assert done["modified"] == DOCUMENTS
     sizes = [sum(len(group["ids"]) for group in entry["groups"]) for entry in wide.journal()]

@@ -71,9 +71,9 @@ def test_a_literal_value_is_written_as_it_stands(site: Deployment, value: Any):
     comes_back(site, set_field({"value": value}), {one: value, two: value})
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 def test_a_value_of_its_own_for_each_document_is_written_byte_for_byte(
-    site: Deployment, frozen: bool
+    site: Deployment, writers_stopped: bool
 ):
     """Of every type, to documents with an _id of every type: they share statements."""
     values = [value for value in backups.EVERY_TYPE.values() if value is not None]
@@ -84,7 +84,7 @@ def test_a_value_of_its_own_for_each_document_is_written_byte_for_byte(
     before = site.content()
     text = set_field({"expression": "$from"})
 
-    assert site.migrate(text, frozen=frozen)["modified"] == len(values)
+    assert site.migrate(text, writers_stopped=writers_stopped)["modified"] == len(values)
 
     for one in site.data["items"].find():
         assert compare.same(one["mark"], one["from"]), one
@@ -93,10 +93,10 @@ def test_a_value_of_its_own_for_each_document_is_written_byte_for_byte(
     assert site.content() == before
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 @pytest.mark.parametrize("strange", [None, "a string"], ids=["ObjectIds alone", "another id, too"])
 def test_each_of_many_documents_gets_the_value_of_its_own_owner(
-    site: Deployment, frozen: bool, strange: str | None
+    site: Deployment, writers_stopped: bool, strange: str | None
 ):
     """As many as share several statements, in another order than that of their ids."""
     chance = random.Random(3)
@@ -113,7 +113,7 @@ def test_each_of_many_documents_gets_the_value_of_its_own_owner(
     source = {"reference": {"from": "users", "match": {"_id": "$by"}, "take": "tenant"}}
     text = set_field(source)
 
-    assert site.migrate(text, frozen=frozen)["modified"] == 600
+    assert site.migrate(text, writers_stopped=writers_stopped)["modified"] == 600
 
     expected = {row["_id"]: owners[row["by"]] for row in rows}
     assert {row["_id"]: row["mark"] for row in site.data["items"].find()} == expected
@@ -130,10 +130,10 @@ def test_each_of_many_documents_gets_the_value_of_its_own_owner(
     assert (left["observed"], left["examined"], left["samples"]) == (1, 600, [ids[9]])
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 @pytest.mark.parametrize("kind", ["reference", "expression"])
 def test_large_values_are_written_in_as_many_batches_as_they_need(
-    site: Deployment, kind: str, frozen: bool
+    site: Deployment, kind: str, writers_stopped: bool
 ):
     shops = [{"_id": number, "text": f"{number}" * (2 << 20)} for number in range(10)]
     site.data["shops"].insert_many(shops)
@@ -144,7 +144,7 @@ def test_large_values_are_written_in_as_many_batches_as_they_need(
     reference = {"from": "shops", "match": {"_id": "$shop"}, "take": "text"}
     site.migrate(
         set_field({"expression": "$text"} if kind == "expression" else {"reference": reference}),
-        frozen=frozen,
+        writers_stopped=writers_stopped,
     )
     right = site.data["items"].aggregate([{"$match": {"$expr": {"$eq": ["$mark", "$text"]}}}])
     assert {row["_id"] for row in right} == set(range(20))
@@ -152,9 +152,9 @@ def test_large_values_are_written_in_as_many_batches_as_they_need(
     assert site.content() == before
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "live"])
+@pytest.mark.parametrize("writers_stopped", [True, False], ids=["stopped", "live"])
 def test_answers_that_had_to_be_forgotten_are_found_again(
-    site: Deployment, frozen: bool, monkeypatch: pytest.MonkeyPatch
+    site: Deployment, writers_stopped: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(grouping, "_MOST_BYTES", 1000)  # three or four
     # Live, two batches to a page: the first one forgets what the second was read without.
@@ -163,7 +163,7 @@ def test_answers_that_had_to_be_forgotten_are_found_again(
     shops = [site.data["shops"].insert_one({"owner": f"owner {n}"}).inserted_id for n in range(9)]
     expected = {add(site, shop=shops[n % 9]): f"owner {n % 9}" for n in range(100)}
     source = {"reference": {"from": "shops", "match": {"_id": "$shop"}, "take": "owner"}}
-    site.migrate(set_field(source), frozen=frozen)
+    site.migrate(set_field(source), writers_stopped=writers_stopped)
     assert marks(site) == expected
 
 

@@ -48,14 +48,14 @@ def items(deployment: Deployment) -> Deployment:
 
 
 def migrate(
-    deployment: Deployment, *, load: Server | None, frozen: bool = False
+    deployment: Deployment, *, load: Server | None, writers_stopped: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     result = runner.migrate(
         client=deployment.client,
         database=deployment.data.name,
         definition=deployment.load((DOCUMENT, "001.yml")),
-        settings=runner.Settings(limits=Limits(), frozen=frozen),
+        settings=runner.Settings(limits=Limits(), writers_stopped=writers_stopped),
         change={},
         operator=ANNA,
         progress=events.append,
@@ -84,7 +84,7 @@ def test_a_calm_server_lets_batches_grow(items: Deployment) -> None:
 
 
 def test_under_maintenance_the_throttle_lets_go(items: Deployment) -> None:
-    _result, batches = migrate(items, load=Server(Sample(lag_seconds=900.0)), frozen=True)
+    _result, batches = migrate(items, load=Server(Sample(lag_seconds=900.0)), writers_stopped=True)
     assert batches[0]["batch"] == min(FROZEN_SIZE, ITEMS)
 
 

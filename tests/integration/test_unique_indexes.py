@@ -137,7 +137,7 @@ def test_a_field_that_a_unique_index_holds_is_foreseen(
     before = deployment.content()
     step = migration(set_field("code", value, type="string"))
     if not refused:
-        deployment.migrate(step, frozen=False)
+        deployment.migrate(step, writers_stopped=False)
         return
     with pytest.raises(PlanBlockedError) as caught:
         deployment.migrate(step)

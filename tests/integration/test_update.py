@@ -46,7 +46,7 @@ def test_with_writers_stopped_it_is_proved_by_digests_and_so_is_its_rollback(
     deployment.batch_size = 7
     before = deployment.content()
     deployment.maintenance("on")
-    deployment.migrate(document("      rename: {old: new}"), frozen=True)
+    deployment.migrate(document("      rename: {old: new}"), writers_stopped=True)
     done = deployment.verify(document("      rename: {old: new}"))
     assert failed(done) == []
     assert any(
@@ -65,7 +65,7 @@ def test_a_field_at_another_place_is_found_by_the_verification_of_a_rollback(
     deployment.data["items"].insert_many([{"_id": 1, "old": 1, "tail": 1}])
     deployment.maintenance("on")
     what = document("      rename: {old: new}")
-    deployment.migrate(what, frozen=True)
+    deployment.migrate(what, writers_stopped=True)
     deployment.roll_back("950")
     deployment.data["items"].replace_one({"_id": 1}, {"_id": 1, "tail": 1, "old": 1})
     assert failed(deployment.verify(what, "rolled_back")) == [

@@ -85,13 +85,13 @@ class Deployment:
         return plan.make(self.client, self.data.name, self.load(migration, **variables))
 
     def migrate(
-        self, migration: str | tuple[str, str], *, frozen: bool = False, **variables: Any
+        self, migration: str | tuple[str, str], *, writers_stopped: bool = False, **variables: Any
     ) -> dict[str, Any]:
         return runner.migrate(
             client=self.client,
             database=self.data.name,
             definition=self.load(migration, **variables),
-            settings=self._settings(frozen),
+            settings=self._settings(writers_stopped),
             change={"ticket": "CHG-1"},
             operator=ANNA,
             progress=lambda event: None,
@@ -122,7 +122,7 @@ class Deployment:
             database=self.data.name,
             migration=migration,
             definition=self.known.get(migration),
-            settings=self._settings(frozen=False),
+            settings=self._settings(writers_stopped=False),
             change={},
             operator=ANNA,
             progress=lambda event: None,
@@ -157,8 +157,10 @@ class Deployment:
         """Return the journal, as anyone can read it."""
         return list(self.data["_migrations_journal"].find().sort([("run", 1), ("seq", 1)]))
 
-    def _settings(self, frozen: bool) -> runner.Settings:
-        return runner.Settings(frozen=frozen, batch_size=self.batch_size, lease_seconds=10)
+    def _settings(self, writers_stopped: bool) -> runner.Settings:
+        return runner.Settings(
+            writers_stopped=writers_stopped, batch_size=self.batch_size, lease_seconds=10
+        )
 
 
 def failed(result: dict[str, Any]) -> list[str]:

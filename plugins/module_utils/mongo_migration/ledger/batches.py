@@ -76,7 +76,7 @@ class Settings:
     """How a run behaves.
 
     Args:
-        frozen: writers are stopped, so whole collections can be compared before and after.
+        writers_stopped: nobody else writes, so whole collections can be compared before and after.
         batch_size: documents a batch, where no *limits* are given.
         lease_seconds: life of the lease.
         retry_seconds: how long to wait for a primary before giving up.
@@ -85,7 +85,7 @@ class Settings:
         secrets: values of the environment variables that commands ask for, by name; kept nowhere.
     """
 
-    frozen: bool = False
+    writers_stopped: bool = False
     batch_size: int = 1000
     lease_seconds: int = 30
     retry_seconds: int = 300
@@ -329,7 +329,7 @@ class Writer:
         second: what a failover takes back is whole batches with their entries and checkpoints, and
         the run's next phase waits for all of them.
         """
-        if not self.settings.frozen:
+        if not self.settings.writers_stopped:
             return True
         due = time.monotonic() - self._agreed >= _AGREE_SECONDS
         if due:

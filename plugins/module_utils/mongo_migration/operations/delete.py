@@ -200,7 +200,7 @@ class Delete(Operation):
 def _write(writer: Writer, collection: Collection[dict[str, Any]], documents: Batch) -> Write:
     """Return the write of one batch: each document as it was journalled, or not at all."""
     ids = [document["_id"] for document in documents]
-    alone = writer.settings.frozen and "baseline" in writer.run.document
+    alone = writer.settings.writers_stopped and "baseline" in writer.run.document
     statements = [
         DeleteOne({"_id": document["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": document}]}})
         for document in documents

@@ -82,7 +82,7 @@ class Walk:
         self._wrong = contradictions.values(rules, target, referents, comment=writer.comment)
         self._most = _most_documents(target.collection)
         # Each batch has to prove itself where the whole collections won't be compared.
-        compared = writer.settings.frozen and "baseline" in writer.run.document
+        compared = writer.settings.writers_stopped and "baseline" in writer.run.document
         self._proves = writer.server.transactions and not compared
 
     def run(self, position: dict[str, Any]) -> None:
@@ -95,7 +95,11 @@ class Walk:
                 batch = batches.next()
                 if batch is None:
                     # Writers may have added candidates behind the walk: look again from the start.
-                    if writer.settings.frozen or not written or position["pass"] >= _MOST_PASSES:
+                    if (
+                        writer.settings.writers_stopped
+                        or not written
+                        or position["pass"] >= _MOST_PASSES
+                    ):
                         return
                     position = self._next_pass(position)
                     written = 0

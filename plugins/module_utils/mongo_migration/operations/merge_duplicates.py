@@ -193,7 +193,7 @@ class MergeDuplicates(Operation):
                 return
             for group in found:
                 self._merge(writer, group, here)
-            if writer.settings.frozen:
+            if writer.settings.writers_stopped:
                 return
         raise MigrationError(
             f"{self._name}: writers make duplicates faster than they can be merged. Stop the "

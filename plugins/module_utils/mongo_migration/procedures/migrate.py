@@ -109,17 +109,23 @@ def migrate(
         run = _open(db, definition, lease, server=server, facts=facts, more=more)
         # The values that were agreed on at the start of the run count, also when it is resumed.
         bound = authority.bind(run.document, definition)
-        frozen = settings.frozen or mode.is_on(db)
+        writers_stopped = settings.writers_stopped or mode.is_on(db)
         total, done = plans.work(run.document["plan"]), runs.written(run.document)
         with at_work(
-            job, run, lease, phase="migrate", total=total, done=done, frozen=frozen
+            job,
+            run,
+            lease,
+            phase="migrate",
+            total=total,
+            done=done,
+            writers_stopped=writers_stopped,
         ) as writer:
             _apply(writer, job, bound, started)
         result = _result(run.document, changed=True, started=started)
         return {
             **result,
             "warnings": [*result["warnings"], *writer.pacer.missing],
-            "meanwhile": [] if frozen else _meanwhile(db, bound, run.document),
+            "meanwhile": [] if writers_stopped else _meanwhile(db, bound, run.document),
         }
 
 
@@ -141,7 +147,7 @@ def _apply(writer: Writer, job: Job, bound: Definition, started: float) -> None:
         if run.phase != "running":
             run.enter("running")
         # Taken before the first batch, or not at all: it says what was there before.
-        if writer.settings.frozen and "baseline" not in run.document and not writer.seq:
+        if writer.settings.writers_stopped and "baseline" not in run.document and not writer.seq:
             _take_baseline(writer, bound, scope, job.progress)
         for step, operation in plans.active(bound, scope, run.document["plan"]["before"]):
             position = run.document["position"]

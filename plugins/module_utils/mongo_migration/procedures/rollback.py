@@ -138,9 +138,15 @@ def roll_back(
         counts = owned.document["counts"]
         done = counts.get("restored", 0) + counts.get("removed", 0)
         left = would["restore"] + would["remove"]
-        frozen = mode.is_on(db)
+        writers_stopped = mode.is_on(db)
         with at_work(
-            job, owned, lease, phase="rollback", total=done + left, done=done, frozen=frozen
+            job,
+            owned,
+            lease,
+            phase="rollback",
+            total=done + left,
+            done=done,
+            writers_stopped=writers_stopped,
         ) as writer:
             if owned.phase != runs.ROLLING_BACK:
                 asked = {"change": dict(change), "operator": dict(operator), "plan": would}

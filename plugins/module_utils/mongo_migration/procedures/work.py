@@ -79,7 +79,7 @@ class Job:
 
 @contextmanager
 def at_work(
-    job: Job, run: Run, lease: Lease, *, phase: str, total: int, done: int, frozen: bool
+    job: Job, run: Run, lease: Lease, *, phase: str, total: int, done: int, writers_stopped: bool
 ) -> Iterator[Writer]:
     """Yield the writer of *run*'s batches; how the work ends early is recorded in the run.
 
@@ -90,7 +90,7 @@ def at_work(
         phase: for the progress: migrate or rollback.
         total: documents in all.
         done: documents done by earlier attempts.
-        frozen: nobody else writes, so nobody waits for us.
+        writers_stopped: nobody else writes, so nobody waits for us.
 
     Raises:
         MigrationError: what ended the work early, with the run, its phase and the next command.
@@ -103,7 +103,7 @@ def at_work(
         pacing(
             job.client,
             bounds,
-            adaptive=job.settings.limits is not None and not frozen,
+            adaptive=job.settings.limits is not None and not writers_stopped,
             documents=total - done,
             stop=job.stop,
             source=job.load,
@@ -117,7 +117,7 @@ def at_work(
             journal=open_journal(job.db, run.id),
             lease=lease,
             stop=job.stop,
-            settings=replace(job.settings, frozen=frozen),
+            settings=replace(job.settings, writers_stopped=writers_stopped),
             meter=Meter(job.progress, phase=phase, total=total, done=done),
             pacer=pacer,
             sleep=job.sleep,

@@ -48,11 +48,11 @@ class Walk:
         self._reader = reader
         self._step = step
         self._writer = writer
-        self._again = again and not writer.settings.frozen
-        compared = writer.settings.frozen and "baseline" in writer.run.document
+        self._again = again and not writer.settings.writers_stopped
+        compared = writer.settings.writers_stopped and "baseline" in writer.run.document
         self._proves = writer.server.transactions and not compared
         # Where nobody else writes, what was read is what is written.
-        self._trusts = writer.settings.frozen
+        self._trusts = writer.settings.writers_stopped
         self._by_server = (
             writer.server.transactions and not reader.sources and not reader.compiled.varies
         )
