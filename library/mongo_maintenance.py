@@ -263,24 +263,30 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 def switch(client: Any, module: AnsibleModule) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration import connection
-    from ansible.module_utils.mongo_migration.maintenance import drain, mode
+    from ansible.module_utils.mongo_migration.maintenance import drain
+    from ansible.module_utils.mongo_migration.maintenance import switch as verbs
 
     p = module.params
-    wants_proof = p["probe_uri"] and p["state"] == "on"
-    result = mode.switch(
+    request = verbs.Request(
         client=client,
         database=p["database"],
-        state=p["state"],
         reason=p["reason"],
         change=p["change"],
         operator=module_runner.operator(),
         write_block=p["write_block"],
         applications=p["applications"],
-        phase=p["phase"],
-        drained=drain.Settings(**p["drain"]) if p["drain"] else None,
-        probe=connection.connect_as(p, p["probe_uri"]) if wants_proof else None,
         check=module.check_mode,
     )
+    if p["state"] == "on" and p["phase"] == "begin":
+        result = verbs.prepare(request)
+    elif p["state"] == "on":
+        result = verbs.enter(
+            request,
+            drained=drain.Settings(**p["drain"]) if p["drain"] else None,
+            probe=connection.connect_as(p, p["probe_uri"]) if p["probe_uri"] else None,
+        )
+    else:
+        result = (verbs.reopen if p["phase"] == "begin" else verbs.leave)(request)
     diff = result.pop("diff")
     return {**result, "diff": diff} if module._diff else result
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.maintenance import mode
 from mongo_migration.procedures import migrate, plan, rollback, verify
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
@@ -18,6 +17,7 @@ from embedded.mongod import Deployment
 from tests.support import corpus, databases, torture
 from tests.support.corpus import Case
 from tests.support.driver import Commands, Job
+from tests.support.maintenance import without_block
 from tests.support.snapshot import differences, snapshot
 
 CASES = corpus.cases()
@@ -55,19 +55,6 @@ def common(db: corpus.Db, case: Case, **more: Any) -> dict[str, Any]:
     }
 
 
-def maintenance(db: corpus.Db, state: str) -> None:
-    mode.switch(
-        client=db.client,
-        database=db.name,
-        state=state,
-        reason="a test",
-        change={},
-        operator={"user": "anna", "host": "bastion", "pid": 17},
-        write_block="never",
-        applications=["app1"],
-    )
-
-
 def roll_back(db: corpus.Db, case: Case) -> dict[str, Any]:
     return rollback.roll_back(migration=case.load().id, **common(db, case))
 
@@ -94,7 +81,7 @@ def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
     assert (snapshot(db), corpus.shape(db)) == before
 
     # In maintenance mode, whole collections are compared by digests.
-    maintenance(db, "on")
+    without_block(db, "on")
     migrate.migrate(**common(db, case, writers_stopped=True))
     assert verified(db, case) == []
     assert roll_back(db, case)["conflict_count"] == 0
@@ -102,7 +89,7 @@ def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
     assert differences(before[0], snapshot(db)) == []
     assert corpus.shape(db) == before[1]
 
-    maintenance(db, "off")
+    without_block(db, "off")
     migrate.migrate(**common(db, case))
     assert verified(db, case) == []
     corpus.assert_after(db, wanted, case)

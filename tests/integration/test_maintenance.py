@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from mongo_migration.maintenance import mode
+from mongo_migration.maintenance import mode, write_proof
 from mongo_migration.maintenance import write_block as blocks
-from mongo_migration.maintenance.mode import MaintenanceError
+from mongo_migration.maintenance.errors import MaintenanceError
 from mongo_migration.procedures import preflight
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from embedded.mongod import ReplicaSet, Standalone
+from tests.support.maintenance import set_mode
 from tests.support.migrations import Deployment
 
 Client = MongoClient[dict[str, Any]]
@@ -42,7 +43,7 @@ def app(replica_set: ReplicaSet, database: Data) -> Iterator[Client]:
 @pytest.fixture
 def switch(migrator: Client, database: Data) -> Switch:
     def call(state: str, **options: Any) -> dict[str, Any]:
-        return mode.switch(
+        return set_mode(
             **{
                 "client": migrator,
                 "database": database.name,
@@ -51,7 +52,7 @@ def switch(migrator: Client, database: Data) -> Switch:
                 "change": {"ticket": "CHG-1"},
                 "operator": ANNA,
                 **options,
-            }
+            },
         )
 
     return call
@@ -83,7 +84,7 @@ def test_on_blocks_ordinary_users_and_lets_the_migrator_write(
     assert blocks.write_block_is_on(migrator) is True
     with pytest.raises(OperationFailure) as refused:
         app[database.name].items.insert_one({})
-    assert refused.value.code == mode.USER_WRITES_BLOCKED
+    assert refused.value.code == write_proof.USER_WRITES_BLOCKED
     migrator[database.name].items.insert_one({})
 
 

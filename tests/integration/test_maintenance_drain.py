@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from mongo_migration.maintenance import drain, mode
 from mongo_migration.maintenance import write_block as blocks
-from mongo_migration.maintenance.mode import MaintenanceError
+from mongo_migration.maintenance.errors import MaintenanceError
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from embedded.mongod import ReplicaSet
+from tests.support.maintenance import set_mode
 
 Client = MongoClient[dict[str, Any]]
 Data = Database[dict[str, Any]]
@@ -42,16 +43,11 @@ def worker(replica_set: ReplicaSet, database: Data) -> Iterator[Client]:
 
 
 def switch(client: Client, database: Data, state: str, **options: Any) -> dict[str, Any]:
-    return mode.switch(
-        **{
-            "client": client,
-            "database": database.name,
-            "state": state,
-            "reason": "migration 004",
-            "change": {},
-            "operator": OPERATOR,
-            **options,
-        }
+    return set_mode(
+        client,
+        database.name,
+        state,
+        **{"reason": "migration 004", "operator": OPERATOR, **options},
     )
 
 

@@ -12,7 +12,6 @@ from mongo_migration import connection
 from mongo_migration.backup import create
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from mongo_migration.ledger import lease
-from mongo_migration.maintenance import mode
 from mongo_migration.procedures import migrate, preflight, rollback
 from mongo_migration.server import members
 from mongo_migration.support import retry
@@ -23,6 +22,7 @@ from pymongo.database import Database
 from embedded.mongod import ReplicaSet
 from tests.conftest import CACHE_GB
 from tests.support import databases
+from tests.support.maintenance import set_mode
 from tests.support.migrations import ANNA, Deployment
 
 Db = Database[dict[str, Any]]
@@ -243,15 +243,7 @@ def test_verification_and_maintenance_end_too(servers: WithArbiter, data: Db, cl
     with pytest.raises(ConnectionFailedError, match=f"{down} is down"):
         deployment.verify(DOCUMENT, lease_seconds=1)
     with pytest.raises(ConnectionFailedError, match=f"{down} is down"):
-        mode.switch(
-            client=client,
-            database=data.name,
-            state="on",
-            reason=None,
-            change={},
-            operator=ANNA,
-            majority_seconds=1,
-        )
+        set_mode(client, data.name, "on", majority_seconds=1)
 
     assert deployment.applied("901")
     assert data["_migrations"].find_one({"_id": "maintenance"}) is None

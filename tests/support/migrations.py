@@ -9,13 +9,13 @@ from typing import Any
 
 from mongo_migration.document import definition
 from mongo_migration.document.definition import Definition
-from mongo_migration.maintenance import mode
 from mongo_migration.procedures import migrate as runner
 from mongo_migration.procedures import plan, rollback, verify
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from tests.support.maintenance import without_block
 from tests.support.snapshot import Snapshot, indexes, snapshot
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
@@ -132,16 +132,7 @@ class Deployment:
 
     def maintenance(self, state: str) -> None:
         """Record maintenance mode; without the server's write block, which all databases share."""
-        mode.switch(
-            client=self.client,
-            database=self.data.name,
-            state=state,
-            reason="a test",
-            change={},
-            operator=ANNA,
-            write_block="never",
-            applications=["app1"],
-        )
+        without_block(self.data, state)
 
     def content(self) -> tuple[Snapshot, dict[str, dict[str, Any]]]:
         """Return every byte of every document, and every index: what a rollback must restore."""
