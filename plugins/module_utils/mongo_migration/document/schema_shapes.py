@@ -116,6 +116,22 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         ["from", "to"],
         {"from": _NAME, "to": _NAME},
     ),
+    "rebuild_collection": _object(
+        ["name", "options"],
+        {
+            "name": _NAME,
+            "options": {
+                "type": "object",
+                "minProperties": 1,
+                "not": {
+                    "anyOf": [
+                        {"required": [key]}
+                        for key in ("create", "viewOn", "pipeline", "timeseries")
+                    ]
+                },
+            },
+        },
+    ),
     "drop_collection": _object(
         ["collections"],
         {"collections": _SOME},

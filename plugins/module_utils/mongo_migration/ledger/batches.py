@@ -49,7 +49,7 @@ _MEANINGS = {
     17419: (_LARGER, _ROOM),
 }
 # Counts of documents that a batch wrote.
-_DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed")
+_DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed", "copied")
 # A transaction whose changes don't fit the server's cache is refused by a code, by these words of
 # the storage engine, or as a conflict, each time that it is tried.
 _TOO_LARGE = {257, 359}
@@ -218,6 +218,11 @@ class Writer:
             seq=self.run.document["seq"],
             documents=documents,
         )
+
+    def copy(self, write: Write) -> None:
+        """Do *write*, into a collection that is ours alone and needs no journal; checkpoint it."""
+        document = self.run.document
+        self._transact(write=write, position=document["position"], seq=document["seq"])
 
     def at_once(self, documents: int) -> int:
         """Return how many of so many *documents* to try at once."""

@@ -109,7 +109,8 @@ def server_now(database: Database[dict[str, Any]]) -> datetime.datetime:
 def written(run: Mapping[str, Any]) -> int:
     """Return how many documents *run* has written so far."""
     counts = run["counts"]
-    return int(counts["modified"] + counts["inserted"] + counts.get("deleted", 0))
+    more = counts.get("deleted", 0) + counts.get("copied", 0)
+    return int(counts["modified"] + counts["inserted"] + more)
 
 
 class Run:

@@ -193,7 +193,13 @@ class Operation(ABC):
 
 
 def amounts(
-    *, changes: int = 0, inserts: int = 0, removes: int = 0, builds: int = 0, drops: int = 0
+    *,
+    changes: int = 0,
+    inserts: int = 0,
+    removes: int = 0,
+    builds: int = 0,
+    drops: int = 0,
+    copies: int = 0,
 ) -> dict[str, int]:
     """Return what a row of a plan would do in numbers, the same for every kind of step.
 
@@ -203,6 +209,7 @@ def amounts(
         removes: documents that are removed.
         builds: indexes, collections and the like that are made.
         drops: those that are dropped or set aside.
+        copies: documents that are copied into what is built.
     """
     return {
         "changes": changes,
@@ -210,6 +217,7 @@ def amounts(
         "removes": removes,
         "builds": builds,
         "drops": drops,
+        "copies": copies,
     }
 
 

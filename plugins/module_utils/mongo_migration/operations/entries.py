@@ -90,6 +90,11 @@ class EntryKind(ABC):
     def preview(self, entry: Entry) -> dict[str, Any]:
         """Return what undoing would do: counts and lists, which are added up over all entries."""
 
+    def written_since(self, database: Database[dict[str, Any]], entry: Entry) -> int:
+        """Return how many documents somebody wrote since to what undoing puts away."""
+        del database, entry
+        return 0
+
     @abstractmethod
     def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
         """Make the entry say what was really done, after a crash; return the counts of that."""

@@ -26,6 +26,8 @@ from .insert import Insert
 from .insert_for_each import InsertForEach
 from .inserted_documents import InsertedDocuments
 from .merge_duplicates import REPOINT_KIND, MergeDuplicates
+from .rebuild_collection import RebuildCollection
+from .rebuilt import Rebuilt
 from .removed_documents import RemovedDocuments
 from .rename_collection import RenameCollection, Renamed
 from .replace_index import ReplacedIndex, ReplaceIndex
@@ -39,6 +41,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     for operation in (
         CreateCollection,
         RenameCollection,
+        RebuildCollection,
         SetField,
         Update,
         Insert,
@@ -69,6 +72,7 @@ ENTRY_KINDS: dict[str, EntryKind] = {
         RemovedDocuments(Delete.KIND),
         MadeCollection(),
         Renamed(),
+        Rebuilt(),
         SetAside(DropCollection.KIND),
         ChangedRule(),
         ReplacedIndex(),

@@ -200,8 +200,9 @@ def count(collections: Collections, definition: Definition) -> dict[str, int]:
 def work(plan: Mapping[str, Any]) -> int:
     """Return how many documents *plan* writes."""
     totals = plan["totals"]
-    # The plan of an older run, read again, may not know what is removed.
-    return int(totals["to_change"] + totals["to_insert"] + totals.get("to_remove", 0))
+    # The plan of an older run, read again, may not know what is removed or copied.
+    more = totals.get("to_remove", 0) + totals.get("to_copy", 0)
+    return int(totals["to_change"] + totals["to_insert"] + more)
 
 
 def is_idle(plan: Mapping[str, Any]) -> bool:
@@ -266,6 +267,7 @@ _TOTALS = {
     "to_remove": "removes",
     "indexes_to_build": "builds",
     "to_drop": "drops",
+    "to_copy": "copies",
 }
 
 
@@ -280,7 +282,7 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 def _estimate(facts: dict[str, Any]) -> dict[str, int]:
     totals = facts["totals"]
-    written = totals["to_change"] + totals["to_insert"] + totals["to_remove"]
+    written = totals["to_change"] + totals["to_insert"] + totals["to_remove"] + totals["to_copy"]
     indexed = sum(row["documents"] for row in facts["steps"] if row["amounts"]["builds"])
     seconds = indexed / _INDEXED_PER_SECOND
     if facts["downtime"] == "none":

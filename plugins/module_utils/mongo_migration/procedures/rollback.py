@@ -55,7 +55,7 @@ def plan(
         return _nothing(migration, document)
     _refuse_if_built_upon(db, document)
     authority = _authority(db, document, definition, without_document)
-    would = _would(document, open_journal(db, document["_id"]), authority)
+    would = _would(db, document, authority)
     return {
         **_identity(document),
         "changed": any(would.values()),
@@ -133,7 +133,7 @@ def roll_back(
             return _nothing(migration, document)
         _refuse_if_built_upon(db, document)
         authority = _authority(db, document, definition, without_document)
-        would = _would(document, open_journal(db, document["_id"]), authority)
+        would = _would(db, document, authority)
         owned = Run.adopt(db, document, lease.token)
         counts = owned.document["counts"]
         done = counts.get("restored", 0) + counts.get("removed", 0)
@@ -225,14 +225,19 @@ def _bring_back(aside: Collection[dict[str, Any]], collection: Collection[dict[s
     aside.drop()
 
 
-def _would(document: Mapping[str, Any], journal: Journal, authority: Authority) -> dict[str, Any]:
+def _would(
+    db: Database[dict[str, Any]], document: Mapping[str, Any], authority: Authority
+) -> dict[str, Any]:
     """Return what undoing would do; refuse what isn't ours, or isn't all there."""
+    journal = open_journal(db, document["_id"])
     _refuse_holes(document, journal)
     would: dict[str, Any] = {"restore": 0, "remove": 0, "drop": []}
     for entry in journal.entries(reverted={"$exists": False}):
         authority.step(entry)
         for key, value in kind_of(entry).preview(entry).items():
             would[key] = would.get(key, type(value)()) + value
+        if since := kind_of(entry).written_since(db, entry):
+            would["written_since"] = would.get("written_since", 0) + since
     return would
 
 
