@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Deployment:
     batch_size: int = 1000
     # Migrations that count as applied, for a document that builds on them.
     assumed: Sequence[str] = ()
+    # Told of every batch.
+    progress: Callable[[dict[str, Any]], None] = lambda event: None
     # The document of each migration that was loaded last, as it lies on the controller.
     known: dict[str, Definition] = field(default_factory=dict)
 
@@ -94,7 +96,7 @@ class Deployment:
             settings=self._settings(writers_stopped),
             change={"ticket": "CHG-1"},
             operator=ANNA,
-            progress=lambda event: None,
+            progress=self.progress,
             stop=StopSignal(),
         )
 
@@ -125,7 +127,7 @@ class Deployment:
             settings=self._settings(writers_stopped=False),
             change={},
             operator=ANNA,
-            progress=lambda event: None,
+            progress=self.progress,
             stop=StopSignal(),
             on_conflict=on_conflict,
         )

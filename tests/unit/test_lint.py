@@ -60,6 +60,7 @@ DANGEROUS = {
     "M012": document({"merge_duplicates": MERGE}),
     "M020": document({"delete": {"collections": ["a"], "where": {}}}),
     "M021": document({"drop_collection": {"collections": ["a"]}}),
+    "M022": document({"rebuild_collection": {"name": "a", "options": {"capped": False}}}),
     "M014": document(field(where={"f": {"$exsits": True}})),
     "M013": document(preconditions=[{"name": "some", "count": {"in": "a", "at_least": 1}}]),
 }

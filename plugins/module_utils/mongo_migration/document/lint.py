@@ -190,6 +190,12 @@ def _unwatched_drop(document: Document) -> Iterator[str]:
             yield where
 
 
+def _rebuilt_live(document: Document) -> Iterator[str]:
+    if document["downtime"] != "required":
+        for where, _index, _body in _steps(document, "rebuild_collection"):
+            yield where
+
+
 def _merge_live(document: Document) -> Iterator[str]:
     if document["downtime"] == "none":
         for where, _index, _body in _steps(document, "merge_duplicates"):
@@ -383,6 +389,14 @@ RULES = (
         "and a rollback then finds that one in its way.",
         safe="Add a precondition on it, such as none written since a date",
         find=_unwatched_drop,
+    ),
+    Rule(
+        code="M022",
+        title="a collection is built anew while the application may write to it",
+        why="Its name is missing while the last difference is copied: an insert makes another one, "
+        "an update finds nothing.",
+        safe="Set downtime to required",
+        find=_rebuilt_live,
     ),
 )
 

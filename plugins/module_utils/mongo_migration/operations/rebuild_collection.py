@@ -137,7 +137,7 @@ class RebuildCollection(Reshape):
             set_aside(writer, real, entry)
         if ddl.listed(database, new) is None:
             return  # it has the name by now
-        if not writer.settings.frozen:
+        if not writer.settings.writers_stopped:
             # Nobody can write to the old one any more: the rest of what somebody did.
             capped = bool(self._wanted(_options(database, old)).get("capped"))
             copying.bring(writer, old, new, capped=capped)
@@ -180,18 +180,32 @@ class RebuildCollection(Reshape):
         if _same_collation(was, options):
             return
         collation = options.get("collation")
-        specs = [{"name": "_id_", "key": {"_id": 1}}]
+        specs: list[dict[str, Any]] = [{"name": "_id_", "key": {"_id": 1}}]
         specs += [s for s in carried(was, options, ddl.indexes(database, real)) if s.get("unique")]
         for spec in specs:
-            refusal = unique_indexes.refuses(
-                database[real],
-                {**({"collation": collation} if collation else {}), **spec},
-                comment=self._scope.comment,
-            )
+            whole = {**({"collation": collation} if collation else {}), **spec}
+            try:
+                refusal = unique_indexes.refuses(database[real], whole, comment=self._scope.comment)
+            except OperationFailure as error:
+                if retry.is_retryable(error):
+                    raise
+                plan.problems.append(self._refused(name, error))
+                return
             if refusal.count:
                 plan.problems.append(
                     unique_indexes.problem_of(self._step.index, name, spec["name"], refusal)
                 )
+
+    def _refused(self, name: str, error: OperationFailure) -> dict[str, Any]:
+        return problem(
+            step=self._step.index,
+            collection=name,
+            what=f"the server refuses the collation: {str(error).split(', full error:')[0]}",
+            count=1,
+            samples=[],
+            policy="what the server can't do isn't begun",
+            fix=f"correct steps[{self._step.index}].{KIND}.options.collation",
+        )
 
     def _plan_room(
         self, plan: Plan, name: str, options: Mapping[str, Any], *, documents: int, bytes_: int

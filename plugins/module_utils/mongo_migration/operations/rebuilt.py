@@ -58,7 +58,7 @@ class Rebuilt(ReshapeEntry):
         With ``keep``, they come along; with ``restore``, the new collection stays aside with them.
         """
         del step
-        database, name = writer.database, entry["collection"]
+        name = entry["collection"]
         undone = _Rebuilding(writer, entry, "rebuilt")
         if undone.uuid_of(name) != entry["uuid"]:
             if undone.uuid_of(undone.old) != entry["uuid"]:
@@ -135,8 +135,8 @@ class _Rebuilding(Revert):
             refusal = unique_indexes.refuses(self._database[self._name], spec, comment=self.comment)
             if refusal.count:
                 raise MigrationError(
-                    f"{self._name}: of the documents written since, {refusal.count:,} don't fit the "
-                    f"unique index '{spec['name']}' of the collection from before, such as "
+                    f"{self._name}: of the documents written since, {refusal.count:,} don't fit "
+                    f"the unique index '{spec['name']}' of the collection from before, such as "
                     f"{ejson.short(refusal.samples[0])}. Nothing of this step was undone. Correct "
                     "them, or choose on_conflict restore: then they stay aside.",
                     samples=refusal.samples,

@@ -93,17 +93,11 @@ def refuses(
         ),
         {"$project": {f"k{number}": _keys_of(path) for number, path in enumerate(paths)}},
         *({"$unwind": f"$k{number}"} for number in range(len(paths))),
-        # An array may hold a value twice: that is one document all the same.
         {
             "$group": {
-                "_id": {"id": "$_id", **{f"k{n}": f"$k{n}" for n in range(len(paths))}},
-            }
-        },
-        {
-            "$group": {
-                "_id": {f"k{n}": f"$_id.k{n}" for n in range(len(paths))},
+                "_id": {f"k{n}": f"$k{n}" for n in range(len(paths))},
                 "count": {"$sum": 1},
-                "ids": {"$firstN": {"input": "$_id.id", "n": _SAMPLES}},
+                "ids": {"$firstN": {"input": "$_id", "n": _SAMPLES}},
             }
         },
         {"$match": {"count": {"$gt": 1}}},
@@ -171,7 +165,8 @@ def _keys_of(path: str) -> dict[str, Any]:
     return {
         "$let": {
             "vars": {"value": value},
-            "in": {"$cond": [{"$isArray": ["$$value"]}, some, ["$$value"]]},
+            # An array may hold a value twice: that is one document all the same.
+            "in": {"$cond": [{"$isArray": ["$$value"]}, {"$setUnion": [some]}, ["$$value"]]},
         }
     }
 
