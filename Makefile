@@ -61,9 +61,15 @@ lint-migrations: $(VENV)/.ready ## what is dangerous in migration documents, wit
 schema: $(VENV)/.ready ## docs/migration-document.schema.json for editors, and docs/options.md
 	@$(BIN)/python -m authoring.schema_file
 
+.PHONY: init
+init: $(VENV)/.ready ## an inventory for your MongoDB; asks, and looks only (NAME= DATABASE= MIGRATIONS=)
+	@$(BIN)/python -m authoring.init $(if $(NAME),--name "$(NAME)") $(if $(DATABASE),--database "$(DATABASE)") \
+	  $(if $(MIGRATIONS),--migrations "$(MIGRATIONS)")
+
 .PHONY: new-migration
-new-migration: $(VENV)/.ready ## a commented document with the next number (NAME=add-currency)
-	@$(BIN)/python -m authoring.new_migration "$(NAME)"
+new-migration: $(VENV)/.ready ## a document with the next number (NAME=add-currency DIR= COLLECTION= FIELD= VALUE=)
+	@$(BIN)/python -m authoring.new_migration "$(NAME)" $(if $(DIR),--dir "$(DIR)") \
+	  --collection "$(COLLECTION)" --field "$(FIELD)" --value "$(VALUE)"
 
 .PHONY: unit
 unit: $(VENV)/.ready ## tests without a server

@@ -56,6 +56,12 @@ def _check_texts(paths: Iterable[Path]) -> list[str]:
     return lines
 
 
+def _folders() -> list[Path]:
+    """Return every folder of documents that the project has: those that it brings, and its own."""
+    own = PLAYBOOKS.parent / "migrations"
+    return [PLAYBOOKS / "migrations", PLAYBOOKS / "repairs", *([own] if own.is_dir() else [])]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Lint what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m authoring.lint")
@@ -66,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         for rule in lint.RULES:
             print(f"{rule.code} {rule.title}\n    why   {rule.why}\n    safe  {rule.safe}")
         return 0
-    named = options.files or [PLAYBOOKS / "migrations", PLAYBOOKS / "repairs"]
+    named = options.files or _folders()
     paths = [document for path in named for document in documents(path)]
     found = list(dict.fromkeys(check(named)))
     print("\n".join(found) if found else f"{len(paths)} documents: nothing found")

@@ -6,7 +6,7 @@ Each check says what it found and, where that would stop or endanger the night, 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..monitor import thresholds as judge
 from ..server import members
 from ..support import commands
 from ..values import ejson
+from . import login
 from . import status as info
 
 Document = dict[str, Any]
@@ -35,11 +36,6 @@ _GROWTH_PER_OPLOG_BYTE = 3
 _DISK_RESERVE = 0.05
 _CLOCK_SECONDS = 5.0
 
-_ON_DATABASE = (
-    "find", "insert", "update", "remove", "createCollection", "createIndex", "dropIndex",
-    "dropCollection", "collMod", "listIndexes", "listCollections", "collStats", "dbStats",
-)  # fmt: skip
-_ON_CLUSTER = ("serverStatus", "replSetGetStatus", "inprog", "killop")
 _WATCHED = (
     "replication_lag_seconds", "majority_lag_seconds", "members_down", "connections_used_ratio",
     "free_tickets_ratio", "dirty_cache_ratio", "cache_used_ratio", "queued_operations",
@@ -186,68 +182,23 @@ def _majority(client: MongoClient[Document]) -> Iterable[Check]:
 
 
 def _privileges(client: MongoClient[Document], database: str) -> Iterable[Check]:
-    login = client.admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
-    if not login["authenticatedUsers"]:
+    found = login.look(client, database)
+    if not found.user:
         yield Check(
             name="privileges",
             status=WARNING,
             found="nobody is logged in: this server asks for no passwords",
             fix="turn access control on; without it nothing but a flag keeps writers out",
         )
-        return
-    user = login["authenticatedUsers"][0]
-    privileges = login["authenticatedUserPrivileges"]
-    missing = _missing(privileges, _ON_DATABASE, lambda place: _is_on(place, database))
-    cluster = _missing(
-        privileges, _ON_CLUSTER, lambda place: bool(place.get("cluster") or _anywhere(place))
-    )
-    grants = []
-    if missing:
-        grants += [f'{{role: "{role}", db: "{database}"}}' for role in ("readWrite", "dbAdmin")]
-    if {"serverStatus", "replSetGetStatus", "inprog"} & set(cluster):
-        grants.append('{role: "clusterMonitor", db: "admin"}')
-    who = f"{user['user']}@{user['db']}"
-    if not missing and not cluster:
-        yield Check(name="privileges", status=OK, found=f"{who} may all that it takes")
-        return
-    fix = "docs/privileges.md has the role migrationOperator for killop"
-    if grants:
-        fix = (
-            f'db.getSiblingDB("{user["db"]}").grantRolesToUser("{user["user"]}", '
-            f"[{', '.join(grants)}])"
+    elif not found.missing:
+        yield Check(name="privileges", status=OK, found=f"{found.user} may all that it takes")
+    else:
+        yield Check(
+            name="privileges",
+            status=PROBLEM if found.on_database else WARNING,
+            found=f"{found.user} lacks {', '.join(found.missing)}",
+            fix="; ".join(found.for_mongosh()),
         )
-    yield Check(
-        name="privileges",
-        status=PROBLEM if missing else WARNING,
-        found=f"{who} lacks {', '.join([*missing, *cluster])}",
-        fix=fix,
-    )
-
-
-def _is_on(place: Mapping[str, Any], database: str) -> bool:
-    if _anywhere(place):
-        return True
-    return place.get("db") in ("", database) and place.get("collection") == ""
-
-
-def _anywhere(place: Mapping[str, Any]) -> bool:
-    return bool(place.get("anyResource"))
-
-
-def _missing(
-    privileges: Iterable[Mapping[str, Any]],
-    actions: Iterable[str],
-    covers: Callable[[Mapping[str, Any]], bool],
-) -> list[str]:
-    granted = {
-        action
-        for privilege in privileges
-        if covers(privilege["resource"])
-        for action in privilege["actions"]
-    }
-    if "anyAction" in granted:
-        return []
-    return [action for action in actions if action not in granted]
 
 
 def _state(described: Mapping[str, Any]) -> Iterable[Check]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 # In lower case: a driver doesn't tell Tls from tls.
 CERTIFICATE_CHECKS = (
@@ -52,8 +52,8 @@ _LONGEST_VALUE = 40
 # A connection string whose parts can be told apart. One whose password holds an unescaped / or @
 # doesn't match, because then a part of the password looks like a host.
 _PARTS = re.compile(
-    r"^mongodb(?:\+srv)?://(?:(?P<user>[^:/?@]*)(?::[^/?@]*)?@)?"
-    r"(?P<hosts>[^/?@]+)(?:[/?][^@]*)?$"
+    r"^mongodb(?:\+srv)?://(?:(?P<user>[^:/?@]*)(?::(?P<password>[^/?@]*))?@)?"
+    r"(?P<hosts>[^/?@]+)(?:/(?P<database>[^/?@]*))?(?:[/?][^@]*)?$"
 )
 _SECRET_IN_QUERY = re.compile(
     r"(?:tlsCertificateKeyFilePassword=|AWS_SESSION_TOKEN:)([^&,]+)", re.IGNORECASE
@@ -87,6 +87,24 @@ def user(uri: str) -> str:
     """Return who logs in with *uri*."""
     parts = _PARTS.match(uri)
     return unquote_plus(parts["user"] or "") if parts else "nobody"
+
+
+def database(uri: str) -> str:
+    """Return the database that *uri* names; empty where it names none."""
+    parts = _PARTS.match(uri)
+    return unquote_plus(parts["database"] or "") if parts else ""
+
+
+def with_password(uri: str, password: str) -> str:
+    """Return *uri*, whose user has no password, with *password* as any client reads it."""
+    user_, _at, rest = uri.partition("@")
+    return f"{user_.removesuffix(':')}:{quote_plus(password)}@{rest}"
+
+
+def has_password(uri: str) -> bool:
+    """Return whether the user of *uri* has a password there."""
+    parts = _PARTS.match(uri)
+    return bool(parts and parts["password"])
 
 
 def secrets(uri: str) -> Iterator[str]:
