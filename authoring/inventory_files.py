@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def _render(inventory: Inventory, folder: Path, root: Path) -> None:
     environment.filters.update(yaml=_text, yaml_map=_map)
     facts = {
         **vars(inventory),
-        "host": f"{inventory.database}-{inventory.name}",
+        "host": f"{inventory.name}-db",
         "confirm": "prod" in inventory.name,
         "vault_options": inventory.options,
         "migrations_dir": _place(inventory.migrations, root),
@@ -112,11 +111,6 @@ def _write_vault(inventory: Inventory, file: Path, password_file: Path) -> list[
     file.write_bytes(VaultLib([("default", VaultSecret(password))]).encrypt(text.encode()))
     file.chmod(0o600)
     return made
-
-
-def remove(inventory: Path) -> None:
-    """Take back an inventory that turned out not to work."""
-    shutil.rmtree(inventory, ignore_errors=True)
 
 
 def _place(folder: Path, root: Path) -> str:

@@ -58,3 +58,53 @@ def test_what_exists_is_not_overwritten(project: Path):
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]):
     assert new_migration.main(["Bad Name"]) == 2
     assert "'Bad Name' is no name for a migration" in capsys.readouterr().err
+
+
+def test_the_projects_own_folder_is_taken_where_there_is_one(project: Path):
+    own = project / "migrations"
+    own.mkdir()
+    # The number's playbook serves every folder: it is left as it is.
+    _document, playbook = new_migration.create("elsewhere", project, folder=own)
+    text = playbook.read_text()
+    (own / "001-elsewhere.yml").rename(own / "000-elsewhere.yml")
+    document, same = new_migration.create("first", project)
+    assert (document, same.read_text()) == (own / "001-first.yml", text)
+    assert document.read_text().startswith(
+        "# yaml-language-server: $schema=../docs/migration-document.schema.json\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("EUR", "string"),
+        ("7", "int"),
+        ("true", "bool"),
+        ("1.5", "double"),
+        ("2026-01-01", "string"),
+    ],
+)
+def test_a_constant_is_a_valid_and_clean_document(project: Path, value: str, kind: str):
+    constant = new_migration._constant("my orders", "a-b", value)
+    document, _playbook = new_migration.create("add-it", project, constant=constant)
+    made = definition.load(document.read_text(), document.name)
+    assert linting.check([document]) == []
+    options = made.steps[0].options
+    assert (options["collections"], options["field"], options["type"]) == (
+        ["my orders"],
+        "a-b",
+        kind,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("a", "b", ""), "belong together"),
+        (("a", "b.c", "1"), "top-level"),
+        (("a", "_id", "1"), "top"),
+    ],
+)
+def test_half_a_constant_is_refused(given: tuple[str, str, str], said: str):
+    with pytest.raises(new_migration.RefusedError, match=said):
+        new_migration._constant(*given)
