@@ -24,6 +24,7 @@ from mongo_migration.document import definition
 from mongo_migration.pace.throttle import Limits
 from mongo_migration.procedures import migrate as runner
 from mongo_migration.procedures import plan, rollback, verify
+from mongo_migration.procedures.work import Job
 from mongo_migration.support import stop
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient, UpdateOne, WriteConcern
@@ -153,9 +154,14 @@ class Bench:
     def migrate(self, bound: definition.Definition, settings: runner.Settings) -> dict[str, Any]:
         """Run the engine as the module does."""
         return runner.migrate(
+            self._job(settings),
+            bound,
+        )
+
+    def _job(self, settings: runner.Settings) -> Job:
+        return Job(
             client=self.client,
             database=DATABASE,
-            definition=bound,
             settings=settings,
             change={},
             operator={"user": "bench", "host": "localhost", "pid": 0},
@@ -167,15 +173,9 @@ class Bench:
         """Our rollback of that."""
         seconds = timed(
             lambda: rollback.roll_back(
-                client=self.client,
-                database=DATABASE,
-                migration=MIGRATION,
+                self._job(runner.Settings()),
+                MIGRATION,
                 definition=self.definition(None),
-                settings=runner.Settings(),
-                change={},
-                operator={"user": "bench", "host": "localhost", "pid": 0},
-                progress=quiet,
-                stop=stop.StopSignal(),
             )
         )
         self.forget()

@@ -314,6 +314,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.procedures import migrate as runner
     from ansible.module_utils.mongo_migration.procedures import plan_text, status
+    from ansible.module_utils.mongo_migration.procedures.work import Job
     from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
@@ -322,15 +323,17 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
         result = plan_text.preview(found)
     else:
         result = runner.migrate(
-            client=client,
-            database=p["database"],
-            definition=definition,
-            settings=runner.Settings.of(p, writers_stopped=p["writers_stopped"]),
-            change=p["change"],
+            Job(
+                client=client,
+                database=p["database"],
+                settings=runner.Settings.of(p, writers_stopped=p["writers_stopped"]),
+                change=p["change"],
+                operator=module_runner.operator(),
+                progress=progress.sink(p["progress_file"]),
+                stop=stop.listen(),
+            ),
+            definition,
             backup=p["backup"],
-            operator=module_runner.operator(),
-            progress=progress.sink(p["progress_file"]),
-            stop=stop.listen(),
         )
     return plan_text.illustrate(result, with_diff=module._diff)
 

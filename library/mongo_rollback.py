@@ -201,27 +201,30 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 def roll_back(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.procedures import migrate, rollback
+    from ansible.module_utils.mongo_migration.procedures.work import Job
     from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     target = {
-        "client": client,
-        "database": p["database"],
         "migration": p["migration"],
         "definition": definition,
         "without_document": p["without_document"],
         "run": p["run"],
-        "on_conflict": p["on_conflict"],
     }
     if module.check_mode:
-        return rollback.plan(**target)
+        return rollback.plan(client[p["database"]], **target)
     return rollback.roll_back(
+        Job(
+            client=client,
+            database=p["database"],
+            settings=migrate.Settings.of(p),
+            change=p["change"],
+            operator=module_runner.operator(),
+            progress=progress.sink(p["progress_file"]),
+            stop=stop.listen(),
+        ),
         **target,
-        settings=migrate.Settings.of(p),
-        change=p["change"],
-        operator=module_runner.operator(),
-        progress=progress.sink(p["progress_file"]),
-        stop=stop.listen(),
+        on_conflict=p["on_conflict"],
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from mongo_migration.document import definition
 from mongo_migration.errors import InterruptedRunError, MigrationError, PlanBlockedError
 from mongo_migration.procedures import migrate as runner
-from mongo_migration.procedures import rollback
+from mongo_migration.procedures import rollback, work
 from mongo_migration.support.stop import StopSignal
 
 from embedded.mongod import ReplicaSet
@@ -88,27 +88,31 @@ class Tool:
     def migrate(self, document: tuple[str, str], *, stop: StopSignal | None = None) -> Any:
         self.last = document
         return runner.migrate(
-            client=self.site.client,
-            database=self.site.data.name,
-            definition=definition.load(*document),
-            settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
-            change={},
-            operator=ANNA,
-            progress=lambda event: None,
-            stop=stop or StopSignal(),
+            work.Job(
+                client=self.site.client,
+                database=self.site.data.name,
+                settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
+                change={},
+                operator=ANNA,
+                progress=lambda event: None,
+                stop=stop or StopSignal(),
+            ),
+            definition.load(*document),
         )
 
     def roll_back(self, on_conflict: str = "keep", document: tuple[str, str] | None = None) -> Any:
         return rollback.roll_back(
-            client=self.site.client,
-            database=self.site.data.name,
-            migration="701",
+            work.Job(
+                client=self.site.client,
+                database=self.site.data.name,
+                settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
+                change={},
+                operator=ANNA,
+                progress=lambda event: None,
+                stop=StopSignal(),
+            ),
+            "701",
             definition=definition.load(*(document or self.last)),
-            settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": self.uri}),
-            change={},
-            operator=ANNA,
-            progress=lambda event: None,
-            stop=StopSignal(),
             on_conflict=on_conflict,
         )
 
@@ -161,14 +165,16 @@ def test_what_a_command_may_not_write_is_proved_unchanged(tool: Tool):
     document = tool.document()
     tool.site.maintenance("on")
     runner.migrate(
-        client=tool.site.client,
-        database=tool.site.data.name,
-        definition=definition.load(*document),
-        settings=runner.Settings(writers_stopped=True, secrets={"MONGO_URI": tool.uri}),
-        change={},
-        operator=ANNA,
-        progress=lambda event: None,
-        stop=StopSignal(),
+        work.Job(
+            client=tool.site.client,
+            database=tool.site.data.name,
+            settings=runner.Settings(writers_stopped=True, secrets={"MONGO_URI": tool.uri}),
+            change={},
+            operator=ANNA,
+            progress=lambda event: None,
+            stop=StopSignal(),
+        ),
+        definition.load(*document),
     )
     verified = tool.site.verify(document)
     assert failed(verified) == []
@@ -242,14 +248,16 @@ def test_a_stop_ends_the_command_with_all_that_it_started(tool: Tool):
 
     with pytest.raises(InterruptedRunError, match="was ended with it"):
         runner.migrate(
-            client=tool.site.client,
-            database=tool.site.data.name,
-            definition=definition.load(*document),
-            settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": tool.uri}),
-            change={},
-            operator=ANNA,
-            progress=progress,
-            stop=stop,
+            work.Job(
+                client=tool.site.client,
+                database=tool.site.data.name,
+                settings=runner.Settings(lease_seconds=10, secrets={"MONGO_URI": tool.uri}),
+                change={},
+                operator=ANNA,
+                progress=progress,
+                stop=stop,
+            ),
+            definition.load(*document),
         )
     assert not processes_of(tool)
 

@@ -14,6 +14,7 @@ from mongo_migration.errors import InterruptedRunError, MigrationError
 from mongo_migration.ledger import control, lease
 from mongo_migration.operations import building
 from mongo_migration.procedures import migrate, rollback
+from mongo_migration.procedures.work import Job
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
@@ -74,13 +75,15 @@ def items(deployment: Deployment) -> Deployment:
 def migrating(deployment: Deployment, settings: migrate.Settings = SETTINGS) -> AtWork:
     def work(**more: Any) -> dict[str, Any]:
         return migrate.migrate(
-            client=deployment.client,
-            database=deployment.data.name,
-            definition=deployment.load((DOCUMENT, "001.yml")),
-            settings=settings,
-            change={},
-            operator=HERE,
-            **more,
+            Job(
+                client=deployment.client,
+                database=deployment.data.name,
+                settings=settings,
+                change={},
+                operator=HERE,
+                **more,
+            ),
+            deployment.load((DOCUMENT, "001.yml")),
         )
 
     return AtWork(deployment, work)
@@ -89,14 +92,16 @@ def migrating(deployment: Deployment, settings: migrate.Settings = SETTINGS) -> 
 def rolling_back(deployment: Deployment) -> AtWork:
     def work(**more: Any) -> dict[str, Any]:
         return rollback.roll_back(
-            client=deployment.client,
-            database=deployment.data.name,
-            migration="001",
+            Job(
+                client=deployment.client,
+                database=deployment.data.name,
+                settings=SETTINGS,
+                change={},
+                operator=HERE,
+                **more,
+            ),
+            "001",
             definition=deployment.known["001"],
-            settings=SETTINGS,
-            change={},
-            operator=HERE,
-            **more,
         )
 
     return AtWork(deployment, work)

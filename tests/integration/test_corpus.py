@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.procedures import migrate, plan, rollback, verify
+from mongo_migration.procedures import migrate, plan, rollback, verify, work
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
@@ -42,21 +42,25 @@ def pair(servers: Deployment) -> Iterator[tuple[corpus.Db, corpus.Db]]:
         )
 
 
-def common(db: corpus.Db, case: Case, **more: Any) -> dict[str, Any]:
-    return {
-        "client": db.client,
-        "database": db.name,
-        "definition": case.load(),
-        "settings": migrate.Settings(**{**SETTINGS, **more}),
-        "change": {},
-        "operator": {"user": "anna", "host": "bastion", "pid": 17},
-        "progress": lambda event: None,
-        "stop": StopSignal(),
-    }
+def run(db: corpus.Db, case: Case, **settings: Any) -> dict[str, Any]:
+    return migrate.migrate(job(db, **settings), case.load())
 
 
 def roll_back(db: corpus.Db, case: Case) -> dict[str, Any]:
-    return rollback.roll_back(migration=case.load().id, **common(db, case))
+    definition = case.load()
+    return rollback.roll_back(job(db), definition.id, definition)
+
+
+def job(db: corpus.Db, **settings: Any) -> work.Job:
+    return work.Job(
+        client=db.client,
+        database=db.name,
+        settings=migrate.Settings(**{**SETTINGS, **settings}),
+        change={},
+        operator={"user": "anna", "host": "bastion", "pid": 17},
+        progress=lambda event: None,
+        stop=StopSignal(),
+    )
 
 
 def verified(db: corpus.Db, case: Case, expect: str = "applied") -> list[str]:
@@ -82,7 +86,7 @@ def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
 
     # In maintenance mode, whole collections are compared by digests.
     without_block(db, "on")
-    migrate.migrate(**common(db, case, writers_stopped=True))
+    run(db, case, writers_stopped=True)
     assert verified(db, case) == []
     assert roll_back(db, case)["conflict_count"] == 0
     assert verified(db, case, "rolled_back") == []
@@ -90,7 +94,7 @@ def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
     assert corpus.shape(db) == before[1]
 
     without_block(db, "off")
-    migrate.migrate(**common(db, case))
+    run(db, case)
     assert verified(db, case) == []
     corpus.assert_after(db, wanted, case)
 
@@ -119,13 +123,13 @@ def test_killed_at_a_random_command_it_resumes(case: Case, servers: Deployment, 
         assert process.end() == {}, job
     fixed = corpus.unforeseen(db, case)
 
-    migrate.migrate(**common(db, case))
+    run(db, case)
     assert verified(db, case) == [], job.die_at
     assert {path: corpus.unforeseen(db, case)[path] for path in fixed} == fixed
     assert roll_back(db, case)["conflict_count"] == 0
     assert differences(before[0], snapshot(db)) == []
     assert corpus.shape(db) == before[1]
-    migrate.migrate(**common(db, case))
+    run(db, case)
     corpus.assert_after(db, wanted, case)
 
 
@@ -138,7 +142,7 @@ def commands_of(servers: Deployment, db: corpus.Db, case: Case) -> int:
     with client:
         client.admin.command("ping")
         commands.counting = True
-        migrate.migrate(**common(client[db.name], case))
+        run(client[db.name], case)
     return len(commands.names)
 
 
@@ -160,7 +164,7 @@ def test_what_must_stop_it_is_named_by_the_plan(
     problems = plan.make(db.client, db.name, case.load())["problems"]
     assert str(document["_id"]) in str([item["samples"] for item in problems])
     with pytest.raises(PlanBlockedError):
-        migrate.migrate(**common(db, case))
+        run(db, case)
     assert (snapshot(db), corpus.shape(db)) == before
 
 

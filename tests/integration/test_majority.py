@@ -13,6 +13,7 @@ from mongo_migration.backup import create
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from mongo_migration.ledger import lease
 from mongo_migration.procedures import migrate, preflight, rollback
+from mongo_migration.procedures.work import Job
 from mongo_migration.server import members
 from mongo_migration.support import retry
 from mongo_migration.support.stop import StopSignal
@@ -126,8 +127,8 @@ def changing(client: Any, data: Db, told: Told, tmp_path: Path) -> dict[str, Cal
         "stop": told.stop,
     }
     return {
-        "migrate": lambda: migrate.migrate(definition=deployment.load(DOCUMENT), **common),
-        "rollback": lambda: rollback.roll_back(migration="901", **common),
+        "migrate": lambda: migrate.migrate(Job(**common), deployment.load(DOCUMENT)),
+        "rollback": lambda: rollback.roll_back(Job(**common), "901"),
         "back up": lambda: create.back_up(
             client,
             data.name,
@@ -168,14 +169,16 @@ def test_work_goes_on_by_itself_when_the_majority_is_back(
         waits.extend([event["waiting"]] if "waiting" in event else [])
 
     done = migrate.migrate(
-        client=client,
-        database=data.name,
-        definition=Deployment(client, data).load(DOCUMENT),
-        settings=migrate.Settings(retry_seconds=60),
-        change={},
-        operator=ANNA,
-        progress=come_back,
-        stop=StopSignal(),
+        Job(
+            client=client,
+            database=data.name,
+            settings=migrate.Settings(retry_seconds=60),
+            change={},
+            operator=ANNA,
+            progress=come_back,
+            stop=StopSignal(),
+        ),
+        Deployment(client, data).load(DOCUMENT),
     )
 
     assert waits
@@ -198,14 +201,16 @@ def test_a_majority_that_is_lost_at_work_is_waited_for_and_named(
             waits.append(event["waiting"])
 
     done = migrate.migrate(
-        client=client,
-        database=data.name,
-        definition=Deployment(client, data).load(DOCUMENT),
-        settings=migrate.Settings(retry_seconds=60, batch_size=1),
-        change={},
-        operator=ANNA,
-        progress=lose,
-        stop=StopSignal(),
+        Job(
+            client=client,
+            database=data.name,
+            settings=migrate.Settings(retry_seconds=60, batch_size=1),
+            change={},
+            operator=ANNA,
+            progress=lose,
+            stop=StopSignal(),
+        ),
+        Deployment(client, data).load(DOCUMENT),
     )
 
     assert waits[0].startswith(f"waiting for a majority: {down[0]} is down")

@@ -17,6 +17,7 @@ from mongo_migration.monitor import loop, measure, snapshot, thresholds
 from mongo_migration.monitor.circuit_breaker import Trip
 from mongo_migration.pace.throttle import Limits
 from mongo_migration.procedures import migrate as runner
+from mongo_migration.procedures.work import Job
 from mongo_migration.server import members
 from mongo_migration.support.stop import StopSignal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -255,17 +256,19 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
     def migrate() -> None:
         try:
             runner.migrate(
-                client=deployment.client,
-                database=deployment.data.name,
-                definition=deployment.load((DOCUMENT, "001-colour-items.yml")),
-                settings=runner.Settings(
-                    writers_stopped=False, batch_size=10, limits=Limits(pause_seconds=0.5)
+                Job(
+                    client=deployment.client,
+                    database=deployment.data.name,
+                    settings=runner.Settings(
+                        writers_stopped=False, batch_size=10, limits=Limits(pause_seconds=0.5)
+                    ),
+                    change={},
+                    # Its lease counts only as long as its process lives.
+                    operator={**ANNA, "pid": os.getpid()},
+                    progress=lambda event: None,
+                    stop=stop,
                 ),
-                change={},
-                # Its lease counts only as long as its process lives.
-                operator={**ANNA, "pid": os.getpid()},
-                progress=lambda event: None,
-                stop=stop,
+                deployment.load((DOCUMENT, "001-colour-items.yml")),
             )
         except InterruptedRunError as error:
             ended.append(error)

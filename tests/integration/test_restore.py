@@ -16,6 +16,7 @@ from mongo_migration.document import definition
 from mongo_migration.errors import ArchiveError, InterruptedRunError, LeaseHeldError, MigrationError
 from mongo_migration.ledger import lease
 from mongo_migration.procedures import migrate, plan, rollback, status, verify
+from mongo_migration.procedures.work import Job
 from mongo_migration.support import stop
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
@@ -421,9 +422,9 @@ def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
     }
     document = definition.load(torture.DOCUMENT, "901.yml")
     for attempt in (
-        lambda: migrate.migrate(**work, **run, definition=document),
-        lambda: rollback.roll_back(**work, **run, migration="901"),
-        lambda: rollback.plan(**work, migration="901"),
+        lambda: migrate.migrate(Job(**work, **run), document),
+        lambda: rollback.roll_back(Job(**work, **run), "901"),
+        lambda: rollback.plan(client[small.name], "901"),
         lambda: verify.verify(**work, definition=document),
         lambda: plan.make(client, small.name, document),
     ):

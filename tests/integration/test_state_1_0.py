@@ -13,6 +13,7 @@ import pytest
 from bson import json_util
 from mongo_migration.document import definition
 from mongo_migration.procedures import rollback, verify
+from mongo_migration.procedures.work import Job
 from pymongo.database import Database
 
 from tests.support import torture
@@ -64,10 +65,12 @@ def content(db: Db) -> dict[str, Any]:
 
 def roll_back(db: Db, what: definition.Definition) -> dict[str, Any]:
     return rollback.roll_back(
-        migration=what.id,
+        Job(
+            settings=torture.settings(),
+            **torture.common(db),
+        ),
+        what.id,
         definition=what,
-        settings=torture.settings(),
-        **torture.common(db),
     )
 
 

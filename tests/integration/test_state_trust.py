@@ -129,12 +129,7 @@ def test_an_entry_that_no_step_could_have_written_is_named_and_nothing_is_done(
 def test_a_planted_command_stops_the_plan_of_a_rollback_too(applied: Db, tmp_path: Path) -> None:
     applied["_migrations_journal"].insert_one(planted(applied, tmp_path / "marker"))
     with pytest.raises(StateError, match="planted"):
-        rollback.plan(
-            client=applied.client,
-            database=applied.name,
-            migration="901",
-            definition=torture.DEFINITION,
-        )
+        rollback.plan(applied, "901", torture.DEFINITION)
 
 
 # -- runs ------------------------------------------------------------------------------------
@@ -307,12 +302,7 @@ def test_a_journal_with_holes_is_never_called_undone(gone: dict[str, Any], appli
 def test_a_dropped_journal_is_found_by_the_plan_of_a_rollback(applied: Db) -> None:
     applied.drop_collection("_migrations_journal")
     with pytest.raises(MigrationError, match="journal entries"):
-        rollback.plan(
-            client=applied.client,
-            database=applied.name,
-            migration="901",
-            definition=torture.DEFINITION,
-        )
+        rollback.plan(applied, "901", torture.DEFINITION)
 
 
 def test_an_id_in_an_error_is_the_one_that_was_planted(applied: Db, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mongo_migration.pace.sampler import Sampler
 from mongo_migration.pace.throttle import FIRST_SIZE, FROZEN_SIZE, SMALLEST, Limits, Sample
 from mongo_migration.procedures import migrate as runner
+from mongo_migration.procedures.work import Job
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
@@ -52,15 +53,17 @@ def migrate(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     result = runner.migrate(
-        client=deployment.client,
-        database=deployment.data.name,
-        definition=deployment.load((DOCUMENT, "001.yml")),
-        settings=runner.Settings(limits=Limits(), writers_stopped=writers_stopped),
-        change={},
-        operator=ANNA,
-        progress=events.append,
-        stop=StopSignal(),
-        load=load,
+        Job(
+            client=deployment.client,
+            database=deployment.data.name,
+            settings=runner.Settings(limits=Limits(), writers_stopped=writers_stopped),
+            change={},
+            operator=ANNA,
+            progress=events.append,
+            stop=StopSignal(),
+            load=load,
+        ),
+        deployment.load((DOCUMENT, "001.yml")),
     )
     return result, [event for event in events if event.get("batch")]
 

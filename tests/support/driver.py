@@ -22,7 +22,7 @@ from mongo_migration.backup import create, open_source, restore
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
 from mongo_migration.ledger import lease
-from mongo_migration.procedures import migrate, rollback, verify
+from mongo_migration.procedures import migrate, rollback, verify, work
 from mongo_migration.support import stop
 from mongo_migration.values import ejson
 from pymongo import MongoClient, monitoring
@@ -175,9 +175,12 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
         )
     if job.action == "rollback":
         return rollback.roll_back(
-            migration=what.id, definition=what, on_conflict=job.on_conflict, **common
+            work.Job(**common),
+            what.id,
+            definition=what,
+            on_conflict=job.on_conflict,
         )
-    return migrate.migrate(definition=what, **common)
+    return migrate.migrate(work.Job(**common), what)
 
 
 def _restore(

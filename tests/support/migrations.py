@@ -11,6 +11,7 @@ from mongo_migration.document import definition
 from mongo_migration.document.definition import Definition
 from mongo_migration.procedures import migrate as runner
 from mongo_migration.procedures import plan, rollback, verify
+from mongo_migration.procedures.work import Job
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -90,14 +91,8 @@ class Deployment:
         self, migration: str | tuple[str, str], *, writers_stopped: bool = False, **variables: Any
     ) -> dict[str, Any]:
         return runner.migrate(
-            client=self.client,
-            database=self.data.name,
-            definition=self.load(migration, **variables),
-            settings=self._settings(writers_stopped),
-            change={"ticket": "CHG-1"},
-            operator=ANNA,
-            progress=self.progress,
-            stop=StopSignal(),
+            self._job(self._settings(writers_stopped)),
+            self.load(migration, **variables),
         )
 
     def verify(
@@ -120,15 +115,9 @@ class Deployment:
 
     def roll_back(self, migration: str, on_conflict: str = "keep") -> dict[str, Any]:
         return rollback.roll_back(
-            client=self.client,
-            database=self.data.name,
-            migration=migration,
+            self._job(self._settings(writers_stopped=False)),
+            migration,
             definition=self.known.get(migration),
-            settings=self._settings(writers_stopped=False),
-            change={},
-            operator=ANNA,
-            progress=self.progress,
-            stop=StopSignal(),
             on_conflict=on_conflict,
         )
 
@@ -149,6 +138,17 @@ class Deployment:
     def journal(self) -> list[dict[str, Any]]:
         """Return the journal, as anyone can read it."""
         return list(self.data["_migrations_journal"].find().sort([("run", 1), ("seq", 1)]))
+
+    def _job(self, settings: runner.Settings) -> Job:
+        return Job(
+            client=self.client,
+            database=self.data.name,
+            settings=settings,
+            change={"ticket": "CHG-1"},
+            operator=ANNA,
+            progress=self.progress,
+            stop=StopSignal(),
+        )
 
     def _settings(self, writers_stopped: bool) -> runner.Settings:
         return runner.Settings(

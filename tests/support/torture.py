@@ -20,7 +20,7 @@ from typing import Any
 from bson import ObjectId
 from mongo_migration.document import definition
 from mongo_migration.procedures import migrate as runner
-from mongo_migration.procedures import rollback, verify
+from mongo_migration.procedures import rollback, verify, work
 from mongo_migration.support.progress import quiet
 from mongo_migration.support.stop import StopSignal
 from pymongo.database import Database
@@ -116,33 +116,24 @@ def settings(**more: Any) -> runner.Settings:
 
 def migrate(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, **more: Any) -> Any:
     """Migrate in this process."""
-    return runner.migrate(
-        definition=more.pop("definition", DEFINITION),
-        settings=settings(**more),
-        **common(db, stop, progress),
-    )
+    what = more.pop("definition", DEFINITION)
+    return runner.migrate(_job(db, stop, progress, **more), what)
 
 
 def roll_back(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, **more: Any) -> Any:
     """Roll back in this process."""
-    return rollback.roll_back(
-        migration=DEFINITION.id,
-        definition=DEFINITION,
-        on_conflict=more.pop("on_conflict", "keep"),
-        settings=settings(**more),
-        **common(db, stop, progress),
-    )
+    on_conflict = more.pop("on_conflict", "keep")
+    job = _job(db, stop, progress, **more)
+    return rollback.roll_back(job, DEFINITION.id, DEFINITION, on_conflict=on_conflict)
 
 
 def roll_back_by(db: Db, what: definition.Definition | None, **more: Any) -> Any:
     """Roll back by another document, or by none."""
-    return rollback.roll_back(
-        migration=DEFINITION.id,
-        definition=what,
-        settings=settings(),
-        **more,
-        **common(db),
-    )
+    return rollback.roll_back(_job(db), DEFINITION.id, what, **more)
+
+
+def _job(db: Db, stop: StopSignal | None = None, progress: Any = quiet, **options: Any) -> work.Job:
+    return work.Job(settings=settings(**options), **common(db, stop, progress))
 
 
 def common(db: Db, stop: StopSignal | None = None, progress: Any = quiet) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from .. import connection
-from ..connection import Server
 from ..document.collections import Collections
 from ..document.definition import Definition
 from ..document.value_sources import Scope
@@ -23,45 +21,22 @@ from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..maintenance import mode
 from ..operations.registry import foresee
-from ..pace.pacer import Source
 from ..support import commands
 from ..support.progress import Meter, Sink
-from ..support.stop import StopSignal
 from . import authority, baseline, expiring
 from . import plan as plans
-from .work import Job, at_work, keep_trying
+from .work import Job, Stint, at_work, keep_trying
 
 __all__ = ["Settings", "migrate"]
 
 
-def migrate(
-    *,
-    client: MongoClient[dict[str, Any]],
-    database: str,
-    definition: Definition,
-    settings: Settings,
-    change: Mapping[str, Any],
-    operator: Mapping[str, Any],
-    progress: Sink,
-    stop: StopSignal,
-    backup: str | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-    load: Source | None = None,
-) -> dict[str, Any]:
+def migrate(job: Job, definition: Definition, *, backup: str | None = None) -> dict[str, Any]:
     """Apply *definition*, or resume it where it stands; a finished one is left as it is.
 
     Args:
-        client: connected to the deployment.
-        database: the database to migrate.
+        job: what to work with.
         definition: what to do.
-        settings: how.
-        change: ticket, approver and the like, for the changelog.
-        operator: user, host and pid of this process.
-        progress: told of every batch.
-        stop: asks for an end at the next batch boundary.
         backup: the archive that this run relies on.
-        sleep: how to wait.
-        load: where the throttle sees the server's load, if not on the server.
 
     Returns:
         The module's result.
@@ -72,26 +47,14 @@ def migrate(
         InterruptedRunError: stopped; the same command resumes.
         MigrationError: whatever else a person should read.
     """
-    job = Job(
-        client=client,
-        database=database,
-        settings=settings,
-        change=change,
-        operator=operator,
-        progress=progress,
-        stop=stop,
-        sleep=sleep,
-        load=load,
-    )
     started, db = time.monotonic(), job.db
-    server = connection.inspect(client)
     partial_restore.refuse(db)
     if finished := _finished(db, definition):
         return _result(finished, changed=False, started=started)
     existing = runs.latest(db, definition.id)
     facts, token = None, leases.last_token(db)
     if existing is None or existing["phase"] not in runs.UNFINISHED:
-        progress({"phase": "plan"})
+        job.progress({"phase": "plan"})
         # Planned before the lease is taken: a refusal then leaves no trace in the database.
         facts = _plan_or_refuse(db, definition)
     with job.lease(f"migrate {definition.id} {definition.name}") as lease:
@@ -100,33 +63,29 @@ def migrate(
             return _result(finished, changed=False, started=started)
         if lease.token != token + 1:  # another process worked since we planned
             facts = None
-        more = {
-            "change": dict(change),
-            "operator": dict(operator),
-            "backup": backup,
-            "server": server.as_dict(),
-        }
-        run = _open(db, definition, lease, server=server, facts=facts, more=more)
-        # The values that were agreed on at the start of the run count, also when it is resumed.
-        bound = authority.bind(run.document, definition)
-        writers_stopped = settings.writers_stopped or mode.is_on(db)
-        total, done = plans.work(run.document["plan"]), runs.written(run.document)
-        with at_work(
-            job,
-            run,
-            lease,
-            phase="migrate",
-            total=total,
-            done=done,
-            writers_stopped=writers_stopped,
-        ) as writer:
-            _apply(writer, job, bound, started)
-        result = _result(run.document, changed=True, started=started)
-        return {
-            **result,
-            "warnings": [*result["warnings"], *writer.pacer.missing],
-            "meanwhile": [] if writers_stopped else _meanwhile(db, bound, run.document),
-        }
+        run = _open(job, definition, lease, facts=facts, backup=backup)
+        return _carry_out(job, run, lease, definition, started)
+
+
+def _carry_out(
+    job: Job, run: Run, lease: Lease, definition: Definition, started: float
+) -> dict[str, Any]:
+    # The values that were agreed on at the start of the run count, also when it is resumed.
+    bound = authority.bind(run.document, definition)
+    stint = Stint(
+        phase="migrate",
+        total=plans.work(run.document["plan"]),
+        done=runs.written(run.document),
+        writers_stopped=job.settings.writers_stopped or mode.is_on(job.db),
+    )
+    with at_work(job, run, lease, stint) as writer:
+        _apply(writer, job, bound, started)
+    result = _result(run.document, changed=True, started=started)
+    return {
+        **result,
+        "warnings": [*result["warnings"], *writer.pacer.missing],
+        "meanwhile": [] if stint.writers_stopped else _meanwhile(job.db, bound, run.document),
+    }
 
 
 def _apply(writer: Writer, job: Job, bound: Definition, started: float) -> None:
@@ -242,22 +201,29 @@ def _plan_or_refuse(db: Database[dict[str, Any]], definition: Definition) -> dic
 
 
 def _open(
-    db: Database[dict[str, Any]],
+    job: Job,
     definition: Definition,
     lease: Lease,
     *,
-    server: Server,
     facts: dict[str, Any] | None,
-    more: dict[str, Any],
+    backup: str | None,
 ) -> Run:
     """Return the unfinished run, taken over, or a new one."""
+    db, server = job.db, connection.inspect(job.client)
     existing = runs.latest(db, definition.id)
     if existing is not None and existing["phase"] in (*runs.UNFINISHED, "planned"):
         authority.bind(existing, definition)  # refused while it is still as it was
         return Run.adopt(db, existing, lease.token)
     if facts is None:  # something was done since we looked
         facts = _plan_or_refuse(db, definition)
-    facts = {**more, "now": facts["now"], "plan": facts}
+    facts = {
+        "change": dict(job.change),
+        "operator": dict(job.operator),
+        "backup": backup,
+        "server": server.as_dict(),
+        "now": facts["now"],
+        "plan": facts,
+    }
     Run.prepare(db)
 
     def create(session: ClientSession | None) -> Run:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
@@ -16,44 +15,35 @@ from ..document.collections import EMPTIED, JOURNAL, NAMESPACE_NOT_FOUND
 from ..document.definition import Definition
 from ..errors import MigrationError
 from ..ledger import partial_restore, runs
-from ..ledger.batches import Settings, Writer
+from ..ledger.batches import Writer
 from ..ledger.journal import Journal
 from ..ledger.runs import Run
 from ..maintenance import mode
 from ..operations.registry import kind_of, open_journal
-from ..pace.pacer import Source
 from ..support import commands
-from ..support.progress import Sink
-from ..support.stop import StopSignal
 from . import authority as authorities
 from .authority import Authority
-from .work import Job, at_work, keep_trying
+from .work import Job, Stint, at_work, keep_trying
 
 _SAMPLES = 100
 
 
 def plan(
-    *,
-    client: MongoClient[dict[str, Any]],
-    database: str,
+    db: Database[dict[str, Any]],
     migration: str,
     definition: Definition | None = None,
+    *,
     run: str | None = None,
-    on_conflict: str = "keep",
     without_document: str | None = None,
 ) -> dict[str, Any]:
-    """Return what a rollback would do, by the journal. Read only.
+    """Return what :func:`roll_back` would do, by the journal. Read only.
 
     Raises:
         MigrationError: the rollback would be refused.
     """
-    del on_conflict
-    db = client[database]
-    partial_restore.refuse(db)
-    document = runs.latest(db, migration, run)
-    if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
-        return _nothing(migration, document)
-    _refuse_if_built_upon(db, document)
+    document = _undoable(db, migration, run)
+    if document is None:
+        return _nothing(db, migration, run)
     authority = _authority(db, document, definition, without_document)
     would = _would(db, document, authority)
     return {
@@ -65,41 +55,25 @@ def plan(
 
 
 def roll_back(
-    *,
-    client: MongoClient[dict[str, Any]],
-    database: str,
+    job: Job,
     migration: str,
-    settings: Settings,
-    change: Mapping[str, Any],
-    operator: Mapping[str, Any],
-    progress: Sink,
-    stop: StopSignal,
     definition: Definition | None = None,
+    *,
     run: str | None = None,
     on_conflict: str = "keep",
     without_document: str | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-    load: Source | None = None,
 ) -> dict[str, Any]:
     """Undo the newest run of *migration* exactly, or go on undoing it.
 
     Args:
-        client: connected to the deployment.
-        database: the migrated database.
+        job: what to work with.
         migration: the migration's id.
-        settings: how.
-        change: ticket and the like, for the changelog.
-        operator: user, host and pid of this process.
-        progress: told of every batch.
-        stop: asks for an end at the next batch boundary.
         definition: the migration's document, which bounds what may be undone.
         run: the run to undo, where it isn't the newest.
         on_conflict: what to do with a document that doesn't hold what the run wrote: ``keep`` it,
             ``restore`` its value from before all the same, or ``fail``.
         without_document: the run's name, where its document isn't at hand and what is exact data
             is to be undone all the same.
-        sleep: how to wait.
-        load: where the throttle sees the server's load, if not on the server.
 
     Raises:
         MigrationError: another applied migration builds on this one, the journal isn't whole, the
@@ -107,49 +81,22 @@ def roll_back(
         StateError: something in the journal isn't what we wrote.
         LeaseHeldError, InterruptedRunError: as in :func:`migrate.migrate`.
     """
-    job = Job(
-        client=client,
-        database=database,
-        settings=settings,
-        change=change,
-        operator=operator,
-        progress=progress,
-        stop=stop,
-        sleep=sleep,
-        load=load,
-    )
     started, db = time.monotonic(), job.db
-    partial_restore.refuse(db)
-    document = runs.latest(db, migration, run)
-    if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
-        return _nothing(migration, document)
-    _refuse_if_built_upon(db, document)
+    document = _undoable(db, migration, run)
+    if document is None:
+        return _nothing(db, migration, run)
+    run = document["_id"]
     with job.lease(f"roll back {migration} {document['name']}") as lease:
-        partial_restore.refuse(db)
         # Read again: meanwhile, the process that we waited for may have done anything.
-        document = runs.latest(db, migration, document["_id"])
-        assert document is not None  # a name that isn't there is an error
-        if document["phase"] == runs.ROLLED_BACK:
-            return _nothing(migration, document)
-        _refuse_if_built_upon(db, document)
+        document = _undoable(db, migration, run)
+        if document is None:
+            return _nothing(db, migration, run)
         authority = _authority(db, document, definition, without_document)
         would = _would(db, document, authority)
         owned = Run.adopt(db, document, lease.token)
-        counts = owned.document["counts"]
-        done = counts.get("restored", 0) + counts.get("removed", 0)
-        left = would["restore"] + would["remove"]
-        writers_stopped = mode.is_on(db)
-        with at_work(
-            job,
-            owned,
-            lease,
-            phase="rollback",
-            total=done + left,
-            done=done,
-            writers_stopped=writers_stopped,
-        ) as writer:
+        with at_work(job, owned, lease, _stint(db, owned, would)) as writer:
             if owned.phase != runs.ROLLING_BACK:
-                asked = {"change": dict(change), "operator": dict(operator), "plan": would}
+                asked = {"change": dict(job.change), "operator": dict(job.operator), "plan": would}
                 owned.enter(runs.ROLLING_BACK, rollback=asked)
             _undo(writer, job, authority, on_conflict)
         return {
@@ -160,6 +107,29 @@ def roll_back(
             "elapsed": round(time.monotonic() - started, 1),
             "next": commands.command("verify", migration=migration, expect="rolled_back"),
         }
+
+
+def _undoable(
+    db: Database[dict[str, Any]], migration: str, run: str | None
+) -> dict[str, Any] | None:
+    """Return the run that a rollback would undo, or ``None`` where there is nothing to undo.
+
+    Raises:
+        MigrationError: nothing works on the database now, or another run builds on this one.
+    """
+    partial_restore.refuse(db)
+    document = runs.latest(db, migration, run)
+    if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
+        return None
+    _refuse_if_built_upon(db, document)
+    return document
+
+
+def _stint(db: Database[dict[str, Any]], run: Run, would: Mapping[str, Any]) -> Stint:
+    counts = run.document["counts"]
+    done = counts.get("restored", 0) + counts.get("removed", 0)
+    left = would["restore"] + would["remove"]
+    return Stint(phase="rollback", total=done + left, done=done, writers_stopped=mode.is_on(db))
 
 
 def _authority(
@@ -312,7 +282,8 @@ def _identity(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _nothing(migration: str, document: Mapping[str, Any] | None) -> dict[str, Any]:
+def _nothing(db: Database[dict[str, Any]], migration: str, run: str | None) -> dict[str, Any]:
+    document = runs.latest(db, migration, run)
     never = {"migration": migration, "name": "", "_id": None, "digest": None, "phase": "pending"}
     return {
         **_identity(document or never),

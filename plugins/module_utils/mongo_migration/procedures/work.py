@@ -77,34 +77,46 @@ class Job:
             yield held
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stint:
+    """What is to be done in this process's time at work.
+
+    Args:
+        phase: for the progress: migrate or rollback.
+        total: documents in all.
+        done: documents done by earlier attempts.
+        writers_stopped: nobody else writes, so nobody waits for us.
+    """
+
+    phase: str
+    total: int
+    done: int
+    writers_stopped: bool
+
+
 @contextmanager
-def at_work(
-    job: Job, run: Run, lease: Lease, *, phase: str, total: int, done: int, writers_stopped: bool
-) -> Iterator[Writer]:
+def at_work(job: Job, run: Run, lease: Lease, stint: Stint) -> Iterator[Writer]:
     """Yield the writer of *run*'s batches; how the work ends early is recorded in the run.
 
     Args:
         job: what to work with.
         run: the run, adopted.
         lease: held.
-        phase: for the progress: migrate or rollback.
-        total: documents in all.
-        done: documents done by earlier attempts.
-        writers_stopped: nobody else writes, so nobody waits for us.
+        stint: what is to be done.
 
     Raises:
         MigrationError: what ended the work early, with the run, its phase and the next command.
     """
     bounds = job.settings.bounds()
-    if phase == "rollback":
+    if stint.phase == "rollback":
         # The journal's entries are the batches: only the pause can give way.
         bounds = bounds.changed({"batch_size": job.settings.batch_size})
     with (
         pacing(
             job.client,
             bounds,
-            adaptive=job.settings.limits is not None and not writers_stopped,
-            documents=total - done,
+            adaptive=job.settings.limits is not None and not stint.writers_stopped,
+            documents=stint.total - stint.done,
             stop=job.stop,
             source=job.load,
         ) as pacer,
@@ -117,8 +129,8 @@ def at_work(
             journal=open_journal(job.db, run.id),
             lease=lease,
             stop=job.stop,
-            settings=replace(job.settings, writers_stopped=writers_stopped),
-            meter=Meter(job.progress, phase=phase, total=total, done=done),
+            settings=replace(job.settings, writers_stopped=stint.writers_stopped),
+            meter=Meter(job.progress, phase=stint.phase, total=stint.total, done=stint.done),
             pacer=pacer,
             sleep=job.sleep,
             validated=_validated(job.db),
