@@ -1,6 +1,7 @@
 """Action plugin: find a folder of evidence, check its seal, and render its report anew.
 
-The folder itself isn't touched: the new report, which says what the check found, lies beside it.
+The folder itself isn't touched: the new report, which says what the check found, lies beside it,
+and so does the page of all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ansible.plugins.action import ActionBase
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from evidence import bundle, index, log_writer, record, report, seal, signature
+from evidence import bundle, index, log_writer, overview, record, report, seal, signature
 from release import origin
 
 
@@ -51,12 +52,7 @@ class ActionModule(ActionBase):
             _note_removed(root, given)
             missing = index.check(root, public_key=given["public_key"])
             if not given["run"]:
-                return {
-                    **result,
-                    "changed": False,
-                    "folders": [bundle.describe(folder) for folder in bundle.folders_in(root)],
-                    "missing": missing,
-                }
+                return {**result, "changed": False, **_list(root, missing), "missing": missing}
             folder = bundle.find(root, given["run"])
             found = _check(folder, given["public_key"])
         except (LookupError, OSError, ValueError) as error:
@@ -64,6 +60,21 @@ class ActionModule(ActionBase):
             text = str(error) if isinstance(error, OSError) or not error.args else error.args[0]
             raise AnsibleActionFail(str(text)) from error
         return {**result, "changed": False, **found, "missing": missing}
+
+
+def _list(root: Path, missing: list[str]) -> dict[str, Any]:
+    """Return what there is, and the page that shows it."""
+    found: dict[str, Any] = {
+        "folders": [bundle.describe(folder) for folder in bundle.folders_in(root)]
+    }
+    if not found["folders"]:
+        return found
+    try:
+        found["page"] = str(overview.write(root, missing))
+    except OSError as error:
+        # A folder that is only to be read can be looked at all the same.
+        found["warnings"] = [f"{root / overview.PAGE} can't be written: {error.strerror}."]
+    return found
 
 
 def _note_removed(root: Path, given: dict[str, Any]) -> None:

@@ -224,13 +224,18 @@ def test_a_real_browser_shows_all_of_it_and_asks_nobody(tmp_path: Path):
     assert len(browse(asking, tmp_path / "control")[1]) > 0
 
 
-def browse(page: Path, profile: Path) -> tuple[str, list[str]]:
+def browse(page: Path, profile: Path, *, query: str = "") -> tuple[str, list[str]]:
     """Return what the browser made of a page, and the requests that the page led to."""
     log = profile.with_suffix(".json")
     done = subprocess.run(
         [
             *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *(f"--user-data-dir={profile}", f"--log-net-log={log}", "--dump-dom", page.as_uri()),
+            *(
+                f"--user-data-dir={profile}",
+                f"--log-net-log={log}",
+                "--dump-dom",
+                page.as_uri() + f"#{query}",
+            ),
         ],
         capture_output=True,
         text=True,

@@ -11,7 +11,8 @@ from typing import Any
 
 from mongo_migration.support import neutral
 
-from . import plots, record, timeline
+from . import first_page, plots, record, timeline
+from .drawing import Axis
 from .lines import read_lines
 from .log_writer import LOG
 
@@ -23,6 +24,8 @@ _GOOD = frozenset({"success"})
 _SAFE = frozenset({"rolled_back", "nothing_written", "running"})
 _CUT = frozenset({"interrupted", "killed"})
 _ORDER = {"failed": 0, "warning": 1, "passed": 2}
+# What takes less is listed by its number alone, unless it failed.
+_SHORT_PHASE = 1.0
 # What Ansible adds to results, and what stands elsewhere in the report.
 _NOISE = frozenset({"changed", "failed", "manifest", "cleaned", "latest"})
 
@@ -46,6 +49,12 @@ def render(folder: Path, *, checked: Checked | None = None) -> str:
     Every value is escaped, and its control and invisible characters are shown: names of collections
     and messages of servers are anybody's text.
     """
+    facts = {**collect(folder), "checked": checked}
+    return str(page("report.html.j2").render(facts))
+
+
+def page(name: str) -> Any:
+    """Return the template of a page, in which every value is escaped and made visible."""
     from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     environment = Environment(
@@ -57,8 +66,12 @@ def render(folder: Path, *, checked: Checked | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(duration=duration, moment=moment, short=short, amount=amount)
-    facts = {**collect(folder), "checked": checked}
-    return environment.get_template("report.html.j2").render(facts)
+    return environment.get_template(name)
+
+
+def tone(outcome: str) -> str:
+    """Return how an outcome looks: good, safe (a way out that worked), or bad."""
+    return "good" if outcome in _GOOD else "safe" if outcome in _SAFE else "bad"
 
 
 def _shown(value: Any) -> Any:
@@ -82,30 +95,41 @@ def collect(folder: Path) -> dict[str, Any]:
     journal = files["journal"]
     of_run = journal.get("run") or {}
     outcome = str(run.get("outcome") or record.RUNNING)
-    return {
+    phases = timeline.phases(lines)
+    batches = journal.get("batches") or []
+    facts = {
         **files,
         "folder": folder.name,
         "run": run,
         "of_run": of_run,
         "outcome": outcome,
-        "tone": "good" if outcome in _GOOD else "safe" if outcome in _SAFE else "bad",
+        "tone": tone(outcome),
         "headline": files["conclusion"].get("headline") or _headline(run),
         "cut": outcome in _CUT,
         "seconds": _seconds(run),
-        "phases": timeline.phases(lines),
+        "phases": [phase for phase in phases if phase.failed or phase.seconds >= _SHORT_PHASE],
+        "short_phases": sum(not phase.failed and phase.seconds < _SHORT_PHASE for phase in phases),
+        "standstills": plots.standstills(batches),
         "proofs": timeline.proofs(lines),
         "checks": _checks(files["verification"]),
         "collections": _collections(files["plan"], journal),
         "policies": of_run.get("variables") or {},
-        "plots": [
-            *plots.of_journal(journal.get("batches") or []),
-            *plots.of_metrics(read_lines(folder / METRICS)),
-        ],
+        "plots": plots.of_run(batches, read_lines(folder / METRICS), _axis(phases)),
         "backup_facts": _scalars(files["backup"]),
         "drill": _scalars(_mapping(files["backup"].get("drill"))),
         "manifest": _mapping(files["backup"].get("manifest")),
         "file_names": sorted(path.name for path in folder.iterdir() if path.is_file()),
     }
+    return {**facts, "first_page": first_page.rows(facts, first_page.stop_of(lines))}
+
+
+def _axis(phases: list[timeline.Phase]) -> Axis | None:
+    if not phases:
+        return None
+    spans = [
+        (each.name, each.began, each.began + timedelta(seconds=each.seconds)) for each in phases
+    ]
+    return Axis(began=spans[0][1], ended=spans[-1][2], shaded=tuple(spans))
 
 
 def duration(seconds: float | None) -> str:
@@ -152,9 +176,20 @@ def _checks(verification: Mapping[str, Any]) -> dict[str, Any]:
     """Return the checks, what needs attention first, and how many there are of each kind."""
     checks = [check for check in verification.get("checks") or [] if isinstance(check, dict)]
     rows = sorted(checks, key=lambda check: _ORDER.get(str(check.get("status")), 3))
-    passed = sum(check.get("status") == "passed" for check in rows)
+    passed = [
+        check for check in rows if check.get("status") == "passed" and not check.get("detail")
+    ]
+    telling = [check for check in rows if check not in passed]
     failed = sum(check.get("status") == "failed" for check in rows)
-    return {"rows": rows, "passed": passed, "failed": failed, "other": len(rows) - passed - failed}
+    all_passed = sum(check.get("status") == "passed" for check in rows)
+    return {
+        "rows": rows,
+        "telling": telling,
+        "quiet": passed,
+        "passed": all_passed,
+        "failed": failed,
+        "other": len(rows) - all_passed - failed,
+    }
 
 
 def _planned(step: Mapping[str, Any], name: str, real: str) -> int:

@@ -44,8 +44,13 @@ def seal(folder: Path, *, versions: Mapping[str, Any] | None = None, **more: Any
     return made
 
 
-def verify(folder: Path) -> list[str]:
-    """Return what in *folder* isn't as it was sealed, one sentence each; empty when untouched."""
+def verify(folder: Path, *, neighbours: bool = True) -> list[str]:
+    """Return what in *folder* isn't as it was sealed, one sentence each; empty when untouched.
+
+    Args:
+        folder: the folder.
+        neighbours: compare with the seals beside it, too; of all folders at once, the index does.
+    """
     try:
         sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         files, log = dict(sealed["files"]), sealed["log"]
@@ -68,7 +73,7 @@ def verify(folder: Path) -> list[str]:
             what = "missing at" if found.lines < log["lines"] else "added at"
             count = abs(found.lines - log["lines"])
             problems.append(f"{LOG}: {count} line(s) {what} the end")
-    return problems + _neighbours(folder, sealed)
+    return problems + (_neighbours(folder, sealed) if neighbours else [])
 
 
 def _name(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
