@@ -145,10 +145,47 @@ _MERGE_DUPLICATES: dict[str, Any] = {
     "required": ["in", "by", "keep", "referenced_by"],
     "properties": {
         "in": _NAME,
-        "by": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+        "by": {
+            "oneOf": [
+                {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"},
+                },
+            ],
+            "description": "a list of fields, or a map of names to expressions",
+        },
         "where": _FILTER,
-        "keep": {"enum": ["most_referenced", "oldest", "newest"]},
-        "referenced_by": {"type": "object", "minProperties": 1, "additionalProperties": _FIELD},
+        "keep": {
+            "oneOf": [
+                {"enum": ["most_referenced", "oldest", "newest"]},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["first_by"],
+                    "properties": {
+                        "first_by": {
+                            "type": "object",
+                            "minProperties": 1,
+                            "additionalProperties": {"enum": [1, -1]},
+                        }
+                    },
+                },
+            ],
+            "description": "most_referenced, oldest, newest or {first_by: {field: 1 or -1}}",
+        },
+        "fields": {"type": "object", "additionalProperties": {"enum": ["first", "union"]}},
+        "referenced_by": {
+            "type": "object",
+            "additionalProperties": {
+                "oneOf": [
+                    _FIELD,
+                    {"type": "array", "minItems": 1, "uniqueItems": True, "items": _FIELD},
+                ],
+                "description": "a top-level field, or a list of them",
+            },
+        },
         "overlapping": {
             "type": "object",
             "additionalProperties": False,

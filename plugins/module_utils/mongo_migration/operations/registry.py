@@ -25,7 +25,7 @@ from .hide_index import HiddenIndex, HideIndex
 from .insert import Insert
 from .insert_for_each import InsertForEach
 from .inserted_documents import InsertedDocuments
-from .merge_duplicates import REPOINT_KIND, MergeDuplicates
+from .merge import FIELDS_KIND, REPOINT_KIND, MergeDuplicates
 from .rebuild_collection import RebuildCollection
 from .rebuilt import Rebuilt
 from .removed_documents import RemovedDocuments
@@ -64,6 +64,7 @@ ENTRY_KINDS: dict[str, EntryKind] = {
         FieldGroups(SetField.KIND),
         Images(),
         FieldGroups(REPOINT_KIND),
+        FieldGroups(FIELDS_KIND),
         InsertedDocuments(InsertForEach.KIND),
         RemovedDocuments(MergeDuplicates.KIND),
         RanCommand(),

@@ -62,6 +62,7 @@ def raw_batches(
     limit: int | None = None,
     hint: Mapping[str, Any] | str | None = None,
     minimum: Mapping[str, Any] | None = None,
+    collation: Mapping[str, Any] | None = None,
     comment: Any = None,
     session: ClientSession | None = None,
     read_concern: Mapping[str, Any] | None = None,
@@ -74,7 +75,7 @@ def raw_batches(
     Args:
         database: where the collection is.
         collection: its name.
-        filter, projection, sort, limit, hint, comment: as in the ``find`` command.
+        filter, projection, sort, limit, hint, collation, comment: as in the ``find`` command.
         minimum: its ``min``.
         session: an explicit session; without one, the pass makes its own.
         read_concern: for example ``{"level": "majority"}``.
@@ -93,6 +94,7 @@ def raw_batches(
         "limit": limit,
         "hint": hint,
         "min": minimum,
+        "collation": collation,
         "comment": comment,
     }
     find |= {key: value for key, value in optional.items() if value is not None}
