@@ -123,7 +123,12 @@ UPDATE: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["collections"],
-    "anyOf": [{"required": [key]} for key in ("set", "unset", "rename", "each")],
+    "anyOf": [{"required": [key]} for key in ("set", "unset", "rename", "each", "document")],
+    # A whole document, or parts of it.
+    "not": {
+        "required": ["document"],
+        "anyOf": [{"required": [key]} for key in ("set", "unset", "rename", "each", "let")],
+    },
     "properties": {
         "collections": {
             "oneOf": [
@@ -144,6 +149,24 @@ UPDATE: dict[str, Any] = {
             "additionalProperties": {"$ref": "#/$defs/update_source"},
         },
         **_CHANGES,
+        "document": {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+            "properties": {
+                "expression": _EXPRESSION,
+                "python": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["file", "function"],
+                    "properties": {
+                        "file": _FILE,
+                        "function": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+                    },
+                },
+            },
+        },
         "each": {
             "type": "object",
             "minProperties": 1,

@@ -90,6 +90,7 @@ class Touched:
 
     collection: str  # the real name
     field: str | None = None  # only this field of documents
+    any_field: bool = False  # any fields of documents
     inserts: bool = False  # whole documents
     removes: bool = False  # whole documents
     index: str | None = None  # the index of this name
@@ -99,6 +100,11 @@ class Touched:
     whole: bool = False  # the collection itself: its name, its options, whether it is there
     into: str | None = None  # where documents, or the collection itself, go
     also: tuple[str, ...] = ()  # fields of others that follow, as collection:field
+
+    @property
+    def label(self) -> str:
+        """What of a document is written, for people; nothing, where that isn't told."""
+        return self.field or ("document" if self.any_field else "")
 
 
 class Operation(ABC):

@@ -59,6 +59,8 @@ class Effect:
     #: The name under which the whole collection is found from then on.
     becomes: str | None = None
     fields: dict[str, tuple[Digest, Digest]] = field(default_factory=dict)
+    #: The same of documents without their touched fields, where these were written, too.
+    rest: tuple[Digest, Digest] | None = None
 
 
 class EntryKind(ABC):

@@ -32,7 +32,7 @@ from .removed_documents import RemovedDocuments
 from .rename_collection import RenameCollection, Renamed
 from .replace_index import ReplacedIndex, ReplaceIndex
 from .set_field import SetField
-from .update import Images, Update
+from .update import Images, Update, WholeImages
 from .validate import ChangedRule, Validate
 
 # In the order in which a plan shows them.
@@ -63,6 +63,7 @@ ENTRY_KINDS: dict[str, EntryKind] = {
     for kind in (
         FieldGroups(SetField.KIND),
         Images(),
+        WholeImages(),
         FieldGroups(REPOINT_KIND),
         FieldGroups(FIELDS_KIND),
         InsertedDocuments(InsertForEach.KIND),

@@ -120,6 +120,8 @@ class Expected:
         self.removed += len(effect.removed)
         self.rest += _rests(effect.inserted, self.touched)
         self.rest -= _rests(effect.removed, self.touched)
+        if effect.rest is not None:
+            self.rest += effect.rest[1] - effect.rest[0]
         for name in self.fields:
             old, new = effect.fields.get(name, (Digest(), Digest()))
             self.fields[name] += new - old

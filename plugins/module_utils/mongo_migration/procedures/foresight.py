@@ -58,7 +58,7 @@ class Future:
 
 
 def _writes(item: Touched) -> bool:
-    return item.field is not None or item.removes or item.command
+    return bool(item.label) or item.removes or item.command
 
 
 def judge(

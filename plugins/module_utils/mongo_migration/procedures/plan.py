@@ -164,7 +164,7 @@ def _touched(operations: Iterable[tuple[Step, Operation]]) -> set[str]:
         item.collection
         for _step, operation in operations
         for item in operation.touches()
-        if item.field is not None or item.removes
+        if item.label or item.removes
     }
 
 
@@ -172,7 +172,7 @@ def _note_unknown(scope: Scope, operation: Operation, told: Mapping[str, int]) -
     """Note the collections that *operation* changes in a way that it didn't tell."""
     for item in operation.touches():
         known = scope.rewrites.setdefault(item.collection, [])
-        changes = item.field is not None or item.removes or item.command
+        changes = item.label or item.removes or item.command
         if changes and len(known) == told.get(item.collection, 0):
             known.append(None)
 

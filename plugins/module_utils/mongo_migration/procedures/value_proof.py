@@ -50,7 +50,7 @@ def prove(
     for entry in open_journal(database, run["_id"]).entries():
         kind = kind_of(entry)
         touched = kind.touched(entry)
-        if touched.field is None:
+        if not touched.label:
             continue
         ids, found = kind.ids(entry), written.setdefault(touched, _Written())
         found.count += len(ids)
@@ -71,7 +71,7 @@ def _stands(touched: Touched, found: _Written, steps: Sequence[Operation]) -> Ch
     wrong = _unexplained(steps, touched, found.changed)
     rightly = len(found.changed) - len(wrong)
     return Check(
-        name=f"{touched.collection}: every {touched.field} is as the journal says",
+        name=f"{touched.collection}: every {touched.label} is as the journal says",
         passed=not wrong,
         expected=0,
         observed=len(wrong),
@@ -89,7 +89,7 @@ def _follows(
     """A sample of what was written is found anew, from the source that the document names."""
     wrong = found.wrong if touched.places else _unexplained(steps, touched, found.sample)
     return Check(
-        name=f"{touched.collection}: {touched.field} of a sample follows from its source",
+        name=f"{touched.collection}: {touched.label} of a sample follows from its source",
         passed=not wrong,
         expected=0,
         observed=len(wrong),

@@ -2,5 +2,6 @@
 
 from .images import Images
 from .step import Update
+from .whole_images import WholeImages
 
-__all__ = ["Images", "Update"]
+__all__ = ["Images", "Update", "WholeImages"]

@@ -100,7 +100,8 @@ def _is_packed(value: Any) -> bool:
     return True
 
 
-def _is_fields(value: Any) -> bool:
+def is_fields(value: Any) -> bool:
+    """Return whether *value* is a list of top-level fields, and of one at least."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -112,8 +113,10 @@ class Images(EntryKind):
     """Documents of one collection were updated."""
 
     kind = KIND
+    #: Whether fields that are there may have changed their places.
+    reorders: ClassVar[bool] = False
     shape: ClassVar[Shape] = {
-        "fields": _is_fields,
+        "fields": is_fields,
         "count": state_format.count,
         "images": _is_packed,
         "written": bytes,
@@ -201,7 +204,14 @@ class Images(EntryKind):
         def write(session: ClientSession | None) -> None:
             undone.reset()
             now = _now(collection, entry, session=session, comment=writer.comment)
-            found = _statements(undone, entry, now, on_conflict, guarded=session is None)
+            found = _statements(
+                undone,
+                entry,
+                now,
+                on_conflict,
+                guarded=session is None,
+                reorders=self.reorders,
+            )
             undone.refuse_if(on_conflict == "fail")
             if found:
                 collection.bulk_write(
@@ -226,8 +236,24 @@ def still_written(writer: Writer, entry: Entry) -> dict[str, Any]:
         if row is None or xxh3_64_digest(row.before) != written:
             continue
         names = tuple(orders[order_of[number]]) if orders and order_of else ()
+        if row.before == raw and row.names == names:
+            continue  # what was to change are the places of fields alone
         rows.append(Row(identity=identity, key=key, before=raw, after=row.before, names=names))
     return _images(entry["fields"], rows)
+
+
+def before_of(entry: Entry) -> list[tuple[Any, bytes, list[str]]]:
+    """Return each document with what its fields held, and the order of all its fields."""
+    orders, order_of = entry.get("orders") or [], entry.get("order_of") or []
+    return [
+        (identity, raw, orders[order_of[number]] if orders else [])
+        for number, (identity, _key, raw) in enumerate(_unpacked(entry))
+    ]
+
+
+def identity_of(raw: bytes) -> Any:
+    """Return the ``_id`` of a document."""
+    return bson.decode(raw, _OPTIONS)["_id"]
 
 
 def _pairs(entry: Entry) -> Iterable[tuple[tuple[Any, bytes, bytes], bytes]]:
@@ -255,7 +281,13 @@ def _now(
 
 
 def _statements(
-    undone: Revert, entry: Entry, now: Mapping[bytes, Row], on_conflict: str, *, guarded: bool
+    undone: Revert,
+    entry: Entry,
+    now: Mapping[bytes, Row],
+    on_conflict: str,
+    *,
+    guarded: bool,
+    reorders: bool,
 ) -> list[UpdateOne]:
     found = []
     orders, order_of = entry.get("orders"), entry.get("order_of")
@@ -275,7 +307,7 @@ def _statements(
             continue
         undone.count += 1
         selector = holding(identity, entry["fields"], row.before) if guarded else {"_id": identity}
-        found.append(UpdateOne(selector, put(row.before, raw, order, row.names)))
+        found.append(UpdateOne(selector, put(row.before, raw, order, row.names, reorders=reorders)))
     return found
 
 
@@ -287,7 +319,12 @@ def holding(identity: Any, fields: Sequence[str], raw: bytes) -> dict[str, Any]:
 
 
 def put(
-    now: bytes, wanted: bytes, order: Sequence[str] = (), names: Sequence[str] = ()
+    now: bytes,
+    wanted: bytes,
+    order: Sequence[str] = (),
+    names: Sequence[str] = (),
+    *,
+    reorders: bool = False,
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Return the change from the touched fields *now* to *wanted*.
 
@@ -296,12 +333,14 @@ def put(
         wanted: raw, as it is to have them.
         order: all names of the document in the order that it is to have; none: new ones go last.
         names: all names that the document has now.
+        reorders: whether those that stay may have other places by now than in *order*.
     """
     have = [one.name.decode() for one in elements(now)]
     want = [one.name.decode() for one in elements(wanted)]
     gone = [name for name in have if name not in want]
     new = [name for name in want if name not in have]
-    if not new or (len(new) == 1 and not order):
+    moved = reorders and [n for n in names if n in order] != [n for n in order if n in names]
+    if not moved and (not new or (len(new) == 1 and not order)):
         change: dict[str, Any] = {}
         if want:
             change["$set"] = RawBSONDocument(wanted)

@@ -84,7 +84,7 @@ class Reader:
             try:
                 return [self._row(raw) for raw in self._along(position, limit, self._wanted({}))]
             except OperationFailure as error:
-                if not _is_about_a_document(error):
+                if not is_about_a_document(error):
                     raise
         ids = [self._decoded(raw)["_id"] for raw in self._along(position, limit, {"_id": 1})]
         return self.of(ids)
@@ -96,7 +96,7 @@ class Reader:
         try:
             return self._some(ids, session)
         except OperationFailure as error:
-            if session is not None or not _is_about_a_document(error):
+            if session is not None or not is_about_a_document(error):
                 raise
             if len(ids) == 1:
                 said = str(error).split(", full error:")[0]
@@ -296,7 +296,8 @@ def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
     return wanted
 
 
-def _is_about_a_document(error: OperationFailure) -> bool:
+def is_about_a_document(error: OperationFailure) -> bool:
+    """Return whether *error* is of an expression that fails for some document."""
     return not (
         error.code in _NO_EXPRESSION
         or retry.is_retryable(error)
@@ -304,4 +305,4 @@ def _is_about_a_document(error: OperationFailure) -> bool:
     )
 
 
-__all__ = ["Reader", "Row", "Trouble", "held_by"]
+__all__ = ["Reader", "Row", "Trouble", "held_by", "is_about_a_document"]

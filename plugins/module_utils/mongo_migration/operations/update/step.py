@@ -8,6 +8,7 @@ from typing import Any
 
 import bson
 from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
 
 from ...document import update_sources
 from ...document.collections import OURS, Collections
@@ -20,21 +21,17 @@ from ...support.tables import aligned, number, place
 from ...values import ejson
 from ...values.compare import bind_now, hashable
 from ..base import Check, Operation, Plan, Row, Touched, amounts, problem
-from . import expressions
+from . import expressions, whole
 from .expressions import COMPUTED
-from .images import KIND, Images
+from .images import KIND, Images, before_of
+from .numbering import numbered
 from .reader import Reader
-from .reader import Row as Document
-from .walk import Walk
+from .tally import Tally
+from .walk import FieldWriting, Walk, Writing
+from .whole import WholeReader
+from .whole_images import WholeWriting
 
-_SAMPLES = 5
-_PREVIEWS = 2
 _PAGE = 1000
-# A preview is kept in the run: of larger documents, it shows a part.
-_SHOWN_BYTES = 4096
-_OPTIONS = ejson.CODEC.with_options(
-    datetime_conversion=bson.codec_options.DatetimeConversion.DATETIME_AUTO
-)
 
 
 class Update(Operation):
@@ -59,7 +56,9 @@ class Update(Operation):
         self._compiled = expressions.compile_update(
             step.options, now=scope.now, variables=self._variables, where=self._place
         )
-        for spec in self._looked_up.values():
+        # From a whole document to a whole document.
+        self._document: dict[str, Any] | None = step.options.get("document")
+        for spec in [*self._looked_up.values(), *([self._document] if self._document else [])]:
             ((kind, body),) = spec.items()
             if kind in ("reference", "aggregate"):
                 names.target(body["from"])
@@ -75,6 +74,11 @@ class Update(Operation):
     def reach(step: Step, names: Collections) -> list[Touched]:
         """Return each touched top-level field of each collection."""
         reals = [names.real_name(name) for name in _named(step.options) if not names.absent(name)]
+        if "document" in step.options:
+            return [
+                Touched(collection=real, any_field=True, places=True)
+                for real in reals or _matching(step.options, names)
+            ]
         fields = dict.fromkeys(path.split(".")[0] for path in expressions.paths(step.options))
         return [
             Touched(collection=real, field=field, places=True)
@@ -146,10 +150,16 @@ class Update(Operation):
             reader = self._reader(name, journal=writer)
             Walk(
                 reader,
+                self._writing(reader, writer),
                 step=self._step.index,
                 writer=writer,
                 again=settled.get(collection.name, False),
             ).run(start)
+
+    def _writing(self, reader: Reader, writer: Writer) -> Writing:
+        if isinstance(reader, WholeReader):
+            return WholeWriting(reader=reader, writer=writer, step=self._step.index)
+        return FieldWriting(reader=reader, writer=writer, step=self._step.index)
 
     def check(self) -> Iterator[Check]:
         """Count what should be gone; the values are proved from the journal."""
@@ -182,6 +192,8 @@ class Update(Operation):
         if self._looked_up or self._compiled.varies:
             return []  # what they were taken from may rightly have changed, or was made once
         wanted = set(map(hashable, ids))
+        if self._document is not None:
+            return list(self._unexplained_documents(entry, wanted))
         images = {
             token: (identity, raw)
             for identity, raw in Images().before(dict(entry))
@@ -205,11 +217,25 @@ class Update(Operation):
                 wrong.append(identity)
         return wrong
 
+    def _unexplained_documents(self, entry: Mapping[str, Any], wanted: set[bytes]) -> Iterator[Any]:
+        """Yield the documents that don't follow from what they were as a whole."""
+        reader = self._whole_reader(self._scope.collections.database[entry["collection"]])
+        fields = entry["fields"]
+        before = {
+            hashable(row[0]): row for row in before_of(dict(entry)) if hashable(row[0]) in wanted
+        }
+        ids = [identity for identity, _raw, _order in before.values()]
+        for token, row in reader.held(ids).items():
+            identity, raw, order = before[token]
+            made = reader.made_of(whole.rebuilt(row.before, raw, order, fields))
+            if made is None or whole.only(made, fields) != whole.only(row.before, fields):
+                yield identity
+
     # -- planning ----------------------------------------------------------------------------
 
     def _plan_one(self, plan: Plan, name: str) -> None:
         reader = self._reader(name)
-        tally = _Tally()
+        tally = Tally(whole=self._document is not None)
         position: dict[str, Any] = {}
         while rows := reader.page(position, _PAGE):
             position = {"last": rows[-1].identity}
@@ -251,7 +277,7 @@ class Update(Operation):
                 "kind": KIND,
                 "collection": name,
                 "real_name": real,
-                "paths": expressions.paths(self._options),
+                "paths": [whole.PATH] if self._document else expressions.paths(self._options),
                 "documents": reader.collection.count_documents({}, comment=comment),
                 "candidates": tally.matched,
                 "to_change": tally.changed,
@@ -262,11 +288,13 @@ class Update(Operation):
                 "settles": settles,
             }
         )
-        for field in self._compiled.fields:
+        for field in [None] if self._document else self._compiled.fields:
             plan.change(real, self._where, field)
 
-    def _settles(self, reader: Reader, tally: _Tally) -> bool:
+    def _settles(self, reader: Reader, tally: Tally) -> bool:
         """Return whether a document that was updated isn't updated again, by some of them."""
+        if isinstance(reader, WholeReader):
+            return all(self._settles_whole(reader, row.after) for row in tally.rows)
         for row in tally.rows:
             (now,) = reader.collection.find({"_id": row.identity}) or [None]
             if now is None:
@@ -285,8 +313,40 @@ class Update(Operation):
                 return False
         return True
 
+    def _settles_whole(self, reader: WholeReader, after: bytes) -> bool:
+        stages: list[dict[str, Any]] = [
+            {"$documents": [{}]},
+            {"$replaceWith": {"$literal": RawBSONDocument(after)}},
+            {"$match": self._where},
+        ]
+        database = reader.collection.database
+        if not list(database.aggregate(stages, comment=self._scope.comment)):
+            return True
+        return reader.made_of(after) == after
+
+    def _whole_reader(self, collection: Collection[dict[str, Any]]) -> WholeReader:
+        assert self._document is not None
+        ((kind, body),) = self._document.items()
+        function = None
+        if kind == "python":
+            function = update_sources.Python(body, self._step.files)
+        policy = "keep" if self._options.get("when_unfit") == "keep" else "fail"
+        return WholeReader(
+            collection=collection,
+            where=self._where,
+            compiled=whole.COMPILED,
+            sources={},
+            labels={whole.PATH: (whole.PATH, policy)},
+            comment=self._scope.comment or "migration-playbooks",
+            expression=bind_now(body, self._scope.now),
+            function=function,
+            policy=policy,
+        )
+
     def _reader(self, name: str, journal: Writer | None = None) -> Reader:
         (collection,) = [found for known, found in self._targets if known == name]
+        if self._document is not None:
+            return self._whole_reader(collection)
 
         def numbers(spec: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
             mine: set[bytes] = set()
@@ -294,7 +354,7 @@ class Update(Operation):
                 told = {"step": self._step.index, "collection": collection.name}
                 for entry in journal.journal.entries(**told):
                     mine.update(map(hashable, Images().ids(entry)))
-            return _numbered(collection, self._where, spec, self._number_path(), mine)
+            return numbered(collection, self._where, spec, self._number_path(), mine)
 
         sources: dict[str, Source] = {
             variable: update_sources.build(spec, self._scope, files=self._step.files, rows=numbers)
@@ -317,57 +377,6 @@ class Update(Operation):
 
     def _number_path(self) -> str:
         return next(str(path) for path, spec in self._options["set"].items() if "number" in spec)
-
-
-class _Tally:
-    """What a plan counts of one collection."""
-
-    def __init__(self) -> None:
-        self.matched = 0
-        self.changed = 0
-        self.troubles: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.samples: list[Any] = []
-        self.previews: list[dict[str, Any]] = []
-        self.rows: list[Document] = []
-        self._shown: dict[str, int] = {}
-
-    def add(self, row: Document) -> None:
-        self.matched += 1
-        note = ""
-        for trouble in row.troubles:
-            note = f"{trouble.path}: {trouble.why}"
-            key = (trouble.path, trouble.policy, trouble.why)
-            known = {"path": trouble.path, "policy": trouble.policy, "why": trouble.why}
-            found = self.troubles.setdefault(key, {**known, "count": 0, "samples": []})
-            found["count"] += 1
-            if len(found["samples"]) < _SAMPLES:
-                found["samples"].append(row.identity)
-        if row.changes:
-            self.changed += 1
-            if len(self.rows) < _SAMPLES:
-                self.samples.append(row.identity)
-                self.rows.append(row)
-        if not row.changes and not note:
-            return
-        kind = note or _kind(row)
-        if self._shown.get(kind, 0) < _PREVIEWS:
-            self._shown[kind] = self._shown.get(kind, 0) + 1
-            before, after = _decoded(row.before), _decoded(row.after)
-            shown = {"_id": row.identity, "before": before, "after": after, "note": note}
-            self.previews.append(shown)
-
-
-def _kind(row: Document) -> str:
-    """Return what tells one kind of change from another: the types that become others."""
-    types = [
-        sorted((name, type(value).__name__) for name, value in _decoded(raw).items())
-        for raw in (row.before, row.after)
-    ]
-    return str(types)
-
-
-def _decoded(raw: bytes) -> dict[str, Any]:
-    return bson.decode(raw, _OPTIONS)
 
 
 def _named(options: Mapping[str, Any]) -> list[str]:
@@ -407,30 +416,3 @@ def _variables(
                     "and map; look it up in `let`, and use it in an expression"
                 )
     return paths, found
-
-
-def _numbered(
-    collection: Any, where: Mapping[str, Any], spec: Mapping[str, Any], path: str, mine: set[bytes]
-) -> Iterator[tuple[Any, Any]]:
-    """Yield the number of each document, as if none of *mine* had one."""
-    order = spec.get("order", ["_id"])
-    keys = order if isinstance(order, dict) else dict.fromkeys(order, 1)
-    rows = collection.aggregate(
-        [
-            {"$match": {"$or": [where, {path: {"$type": "number"}}]}},
-            {"$sort": {**keys, "_id": keys.get("_id", 1)}},
-            {"$project": {"g": [f"${name}" for name in spec.get("by", [])], "n": f"${path}"}},
-        ],
-        allowDiskUse=True,
-    )
-    largest: dict[bytes, int] = {}
-    pending: list[tuple[Any, bytes]] = []
-    for row in rows:
-        group, taken = hashable(row["g"]), row.get("n")
-        if taken is None or hashable(row["_id"]) in mine:
-            pending.append((row["_id"], group))
-        elif isinstance(taken, (int, float)):
-            largest[group] = max(largest.get(group, int(taken)), int(taken))
-    for identity, group in pending:
-        largest[group] = largest.get(group, spec.get("start", 1) - 1) + 1
-        yield identity, largest[group]

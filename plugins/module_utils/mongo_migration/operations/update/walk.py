@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 
 from ...errors import MigrationError, PlanBlockedError
 from ...ledger.batches import StaleBatchError, Writer
-from ...ledger.journal import MOST_BYTES
+from ...ledger.journal import MOST_BYTES, Entry
 from ...support import commands
 from ...values import ejson
 from ...values.compare import hashable
@@ -34,18 +34,45 @@ class Batch:
     after: dict[str, Any]
 
 
+class Writing(Protocol):
+    """How documents are journalled and written."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its journal entries."""
+
+    def entry(self, rows: Sequence[Row]) -> Entry:
+        """Return the journal entry of *rows*, which are about to be written."""
+
+    def update(self, rows: Sequence[Row], session: ClientSession | None) -> int:
+        """Write *rows* as long as they are as they were read; return how many were."""
+
+    def expected(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
+        """Return, before they are written, what must be observed afterwards."""
+
+    def observed(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
+        """Return what proves that nothing else was changed."""
+
+    def still_written(self, entry: Entry) -> dict[str, Any]:
+        """Return what *entry* says of those alone that hold what was written."""
+
+
 class Walk:
     """Goes along one collection.
 
     Args:
         reader: of the collection.
+        writing: how its documents are written.
         step: its index.
         writer: writes the batches.
         again: whether it may look anew for what writers brought in meanwhile.
     """
 
-    def __init__(self, reader: Reader, *, step: int, writer: Writer, again: bool) -> None:
+    def __init__(
+        self, reader: Reader, writing: Writing, *, step: int, writer: Writer, again: bool
+    ) -> None:
         self._reader = reader
+        self._writing = writing
         self._step = step
         self._writer = writer
         self._again = again and not writer.settings.writers_stopped
@@ -53,9 +80,6 @@ class Walk:
         self._proves = writer.server.transactions and not compared
         # Where nobody else writes, what was read is what is written.
         self._trusts = writer.settings.writers_stopped
-        self._by_server = (
-            writer.server.transactions and not reader.sources and not reader.compiled.varies
-        )
         self._skip: set[bytes] = set()
 
     def run(self, position: dict[str, Any]) -> None:
@@ -96,7 +120,8 @@ class Walk:
 
     def _journalled(self, **more: Any) -> set[bytes]:
         """Return the documents that the journal says this step wrote."""
-        told = {"step": self._step, "collection": self._reader.collection.name, "kind": KIND}
+        told = {"step": self._step, "collection": self._reader.collection.name}
+        told["kind"] = self._writing.kind
         return {
             hashable(identity)
             for entry in self._writer.journal.entries(**told, **more)
@@ -142,38 +167,35 @@ class Walk:
         if not batch.rows:
             writer.move({**batch.after, "seq": writer.seq})
             return 0
-        rows = batch.rows
+        rows, writing = batch.rows, self._writing
         ids = [row.identity for row in rows]
         position = {**batch.after, "seq": writer.seq + 1}
-        reader = self._reader
-        fields = list(reader.compiled.fields)
-        name = reader.collection.name
 
-        def entry(session: ClientSession | None) -> Mapping[str, Any]:
+        def entry(session: ClientSession | None) -> Entry:
             nonlocal rows
             if session is not None and not self._trusts:
                 # In the snapshot of the transaction: nobody can come between this and the write.
-                rows = [row for row in reader.of(ids, session) if row.changes]
+                rows = [row for row in self._reader.of(ids, session) if row.changes]
                 self._wanted(rows)
-            return entry_of(self._step, name, fields, rows)
+            return writing.entry(rows)
 
         def write(session: ClientSession | None) -> dict[str, int]:
-            before = self._rest(rows, session) if self._proves else None
-            count = self._update(rows, session)
+            expected = writing.expected(rows, session) if self._proves else None
+            count = writing.update(rows, session)
             if count != len(rows):
                 if session is not None:
                     raise StaleBatchError
                 seq = writer.seq + 1
                 (told,) = writer.journal.entries(seq=seq)
-                kept = still_written(writer, told)
+                kept = writing.still_written(told)
                 writer.journal.amend(seq, **kept)
                 count = kept["count"]
-            if before is None:
+            if expected is None:
                 return {"modified": count}
-            if self._rest(rows, session) != before:
+            if writing.observed(rows, session) != expected:
                 raise MigrationError(
-                    f"{name}: a batch changed more than {', '.join(fields)}. It was not "
-                    "committed. This should be impossible; keep the evidence and tell the "
+                    f"{self._reader.collection.name}: a batch changed more than it says. It was "
+                    "not committed. This should be impossible; keep the evidence and tell the "
                     "database admin."
                 )
             return {"modified": count, "proved": count}
@@ -181,19 +203,40 @@ class Walk:
         writer.commit(entry, write, position=position)
         return len(rows)
 
-    def _update(self, rows: Sequence[Row], session: ClientSession | None) -> int:
-        collection, comment = self._reader.collection, self._writer.comment
-        fields = self._reader.compiled.fields
+
+@dataclass(frozen=True, kw_only=True)
+class FieldWriting:
+    """Writes the touched fields of documents, where it can by one statement of the server."""
+
+    reader: Reader
+    writer: Writer
+    step: int
+    kind: str = KIND
+
+    def entry(self, rows: Sequence[Row]) -> Entry:
+        """Return an entry with what the fields held."""
+        fields = list(self.reader.compiled.fields)
+        return entry_of(self.step, self.reader.collection.name, fields, rows)
+
+    def still_written(self, entry: Entry) -> dict[str, Any]:
+        """Return what *entry* says of those alone that hold what was written."""
+        return still_written(self.writer, entry)
+
+    def update(self, rows: Sequence[Row], session: ClientSession | None) -> int:
+        """Write *rows*; return how many documents were as they were read."""
+        collection, comment = self.reader.collection, self.writer.comment
+        compiled = self.reader.compiled
         if not rows:
             return 0
-        if self._by_server:
+        by_server = not self.reader.sources and not compiled.varies
+        if self.writer.server.transactions and by_server:
             return collection.update_many(
                 {"_id": {"$in": [row.identity for row in rows]}},
-                [{"$set": fields}],
+                [{"$set": compiled.fields}],
                 session=session,
                 comment=comment,
             ).matched_count
-        names = list(fields)
+        names = list(compiled.fields)
         return collection.bulk_write(
             [
                 UpdateOne(
@@ -209,20 +252,22 @@ class Walk:
             comment=comment,
         ).matched_count
 
-    def _rest(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
+    def expected(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
         """Return the digest of all but the touched fields."""
-        collection = self._reader.collection
+        collection = self.reader.collection
         return Digest.of(
             raw_documents(
                 collection.database,
                 collection.name,
                 filter={"_id": {"$in": [row.identity for row in rows]}},
-                projection=dict.fromkeys(self._reader.compiled.fields, 0),
+                projection=dict.fromkeys(self.reader.compiled.fields, 0),
                 batch_size=len(rows) + 1,
                 session=session,
-                comment=self._writer.comment,
+                comment=self.writer.comment,
             )
         )
+
+    observed = expected
 
 
 def _fitting(rows: Sequence[Row]) -> list[Row]:
