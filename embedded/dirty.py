@@ -22,7 +22,7 @@ from pymongo.database import Database
 from . import company as made
 from . import fiscal
 from .company import Document
-from .seed import Case, Company, Identifiers
+from .seeded import Case, Company, Identifiers
 
 # Stands for "the document doesn't have the field at all".
 ABSENT = object()

@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count, islice
 from typing import Any
 
-from bson import ObjectId
 from pymongo import IndexModel
 from pymongo.database import Database
 
 from . import company as made
+from . import dirty as dirty_cases
 from .company import Document
+from .seeded import TODAY, Company, Identifiers
 
 BATCH = 1000
-
-# A day that never changes, so that tests see the same data every year.
-TODAY = datetime(2026, 10, 31, tzinfo=UTC)
 
 # (fiscalYearStart, timezone) in turn; None is a setting that the organization doesn't have.
 SETTINGS: tuple[tuple[int | None, str | None], ...] = (
@@ -43,48 +40,6 @@ WITHOUT_CREATOR = 2
 
 
 Maker = Callable[["Company", random.Random, "Identifiers", int], Iterator[Document]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """The documents of one dirty case."""
-
-    collection: str
-    ids: list[Any]
-
-
-@dataclass
-class Company:
-    """What was made."""
-
-    organizations: list[ObjectId]
-    users: dict[ObjectId, list[ObjectId]]  # by organization
-    counts: dict[str, int] = field(default_factory=dict)  # documents by collection
-    cases: dict[str, Case] = field(default_factory=dict)  # by name, see dirty.py
-    today: datetime = TODAY
-
-    @property
-    def total(self) -> int:
-        """All documents."""
-        return sum(self.counts.values())
-
-
-class Identifiers:
-    """ObjectIds that are the same in every run and ascend as real ones do."""
-
-    def __init__(self, dice: random.Random, since: datetime):
-        self._second = int(since.timestamp())
-        self._process = dice.randbytes(5)
-        self._next = count()
-
-    def __call__(self) -> ObjectId:
-        """Return the next one."""
-        number = next(self._next)
-        return ObjectId(
-            (self._second + number // 50).to_bytes(4, "big")
-            + self._process
-            + (number % 2**24).to_bytes(3, "big")
-        )
 
 
 def seed(
@@ -122,9 +77,7 @@ def seed(
         maker: Maker = _entries if name == "journalentries" else _models(name)
         _insert(database, name, maker(company, dice, new_id, number), company)
     if dirty:
-        from .dirty import add
-
-        add(database, company, dice, new_id, None if dirty is True else set(dirty))
+        dirty_cases.add(database, company, dice, new_id, None if dirty is True else set(dirty))
     return company
 
 

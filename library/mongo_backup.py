@@ -495,9 +495,9 @@ def list_backups(module: AnsibleModule) -> None:
 
 
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.backup import create, crypt, drill, store
+    from ansible.module_utils.mongo_migration.backup import create
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
-    from ansible.module_utils.mongo_migration.ledger import lease, partial_restore
+    from ansible.module_utils.mongo_migration.ledger import partial_restore
     from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
@@ -505,17 +505,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         return call(module)
     if p["state"] == "relied_on":
         return rely_on(client, module)
-    settings = create.Settings(
-        folder=Path(p["dest"]),
-        retention=store.Retention(count=p["keep_count"], days=p["keep_days"]),
-        note=p["change"],
-        fsync_lock=p["fsync_lock"],
-        snapshot_window=p["snapshot_window"],
-        retry_seconds=p["retry_seconds"],
-        lock=crypt.Lock(
-            recipients=tuple(p["encrypt_recipients"]), passphrase=p["encrypt_passphrase"] or None
-        ),
-    )
+    settings = settings_of(p)
     if module.check_mode:
         plan = create.plan(client, p["database"], settings)
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
@@ -526,6 +516,46 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     def sink(event: dict[str, Any]) -> None:
         report(event)
         asked.check()
+
+    try:
+        result = create.back_up(
+            client,
+            p["database"],
+            settings,
+            progress=sink,
+            stop=asked,
+            examine=drilling(client, p, sink, asked) if p["verification"] == "drill" else None,
+        )
+    except InterruptedRunError as error:
+        raise InterruptedRunError(
+            f"Stopped: {asked.reason}. No archive was made; older ones and the link to the latest "
+            "are as they were. Run the same command again."
+        ) from error
+    if "examined" in result:
+        result["drill"] = result.pop("examined")
+    return {"changed": True, **result}
+
+
+def settings_of(p: dict[str, Any]) -> Any:
+    from ansible.module_utils.mongo_migration.backup import create, crypt, store
+
+    return create.Settings(
+        folder=Path(p["dest"]),
+        retention=store.Retention(count=p["keep_count"], days=p["keep_days"]),
+        note=p["change"],
+        fsync_lock=p["fsync_lock"],
+        snapshot_window=p["snapshot_window"],
+        retry_seconds=p["retry_seconds"],
+        lock=crypt.Lock(
+            recipients=tuple(p["encrypt_recipients"]), passphrase=p["encrypt_passphrase"] or None
+        ),
+    )
+
+
+def drilling(client: Any, p: dict[str, Any], sink: Any, asked: Any) -> Any:
+    """Return what restores an archive into a scratch database."""
+    from ansible.module_utils.mongo_migration.backup import drill
+    from ansible.module_utils.mongo_migration.ledger import lease
 
     scratch = p["drill_database"] or drill.scratch_name(p["database"])
 
@@ -544,23 +574,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
             stop=asked,
         )
 
-    try:
-        result = create.back_up(
-            client,
-            p["database"],
-            settings,
-            progress=sink,
-            stop=asked,
-            examine=restore if p["verification"] == "drill" else None,
-        )
-    except InterruptedRunError as error:
-        raise InterruptedRunError(
-            f"Stopped: {asked.reason}. No archive was made; older ones and the link to the latest "
-            "are as they were. Run the same command again."
-        ) from error
-    if "examined" in result:
-        result["drill"] = result.pop("examined")
-    return {"changed": True, **result}
+    return restore
 
 
 def rely_on(client: Any, module: AnsibleModule) -> dict[str, Any]:

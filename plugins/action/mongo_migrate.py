@@ -85,25 +85,25 @@ class ActionModule(NormalAction):
         given = self._task.args.get(self._watched)
         file = Path(given) if given else folder / "progress.json"
         self._task.args = {**self._task.args, self._watched: str(file)}
-        self._relay = Relay(self._tell, self._stopping)
+        relay = self._relay = Relay(self._tell, self._stopping)
         view = View(file, self._screen())
         try:
-            with self._relay, Watch(view, self._relay):
+            with relay, Watch(view, relay):
                 result = _pasteable(self._run_module(tmp, task_vars), task_vars)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if self._relay.asked:
+        if relay.asked:
             self._end(result, task_vars)
         return result
 
     def _screen(self) -> Any:
-        return _terminal() if _INTERACTIVE else _lines()
+        return _terminal(_TERMINAL) if _INTERACTIVE and _TERMINAL is not None else _lines()
 
     def _run_module(self, tmp: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
             return super().run(tmp, task_vars)
         except AnsibleError as error:
-            if not self._relay.asked:
+            if self._relay is None or not self._relay.asked:
                 raise
             return {"failed": True, "msg": str(error)}
 
@@ -423,11 +423,11 @@ def _fit(parts: list[str], width: int, block: str) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"[: max(0, width)]
 
 
-def _terminal() -> Screen:
+def _terminal(descriptor: int) -> Screen:
     def columns() -> int:
         try:
             # Some terminals, of containers above all, have no size: 0 columns.
-            return os.get_terminal_size(_TERMINAL).columns or 80
+            return os.get_terminal_size(descriptor).columns or 80
         except OSError:
             return 80
 

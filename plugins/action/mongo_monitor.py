@@ -17,7 +17,7 @@ from ansible.plugins.loader import action_loader
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
 
-Watching = action_loader.get("mongo_migrate", class_only=True)
+Watching: Any = action_loader.get("mongo_migrate", class_only=True)
 _progress = sys.modules[Watching.__module__]
 neutral = _progress.neutral
 

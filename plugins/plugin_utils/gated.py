@@ -27,7 +27,7 @@ def _always(_arguments: Mapping[str, Any]) -> bool:
 
 
 def _backs_up(arguments: Mapping[str, Any]) -> bool:
-    return arguments.get("state", "present") != "list"
+    return bool(arguments.get("state", "present") != "list")
 
 
 def _writes(arguments: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -248,31 +249,40 @@ def test_a_file_that_cant_be_written_is_named(deployment: Deployment, tmp_path: 
         look(deployment.client, deployment.data.name, output=str(wrong))
 
 
-def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployment) -> None:
+@contextmanager
+def slowly_migrating(deployment: Deployment) -> Iterator[None]:
+    """Migrate in a thread of its own, and stop it in the end."""
     deployment.data["items"].insert_many([{"number": number} for number in range(2000)])
     ended: list[Exception] = []
     stop = StopSignal()
+    job = Job(
+        client=deployment.client,
+        database=deployment.data.name,
+        settings=runner.Settings(batch_size=10, limits=Limits(pause_seconds=0.5)),
+        change={},
+        # Its lease counts only as long as its process lives.
+        operator={**ANNA, "pid": os.getpid()},
+        progress=lambda event: None,
+        stop=stop,
+    )
 
     def migrate() -> None:
         try:
-            runner.migrate(
-                Job(
-                    client=deployment.client,
-                    database=deployment.data.name,
-                    settings=runner.Settings(
-                        writers_stopped=False, batch_size=10, limits=Limits(pause_seconds=0.5)
-                    ),
-                    change={},
-                    # Its lease counts only as long as its process lives.
-                    operator={**ANNA, "pid": os.getpid()},
-                    progress=lambda event: None,
-                    stop=stop,
-                ),
-                deployment.load((DOCUMENT, "001-colour-items.yml")),
-            )
+            runner.migrate(job, deployment.load((DOCUMENT, "001-colour-items.yml")))
         except InterruptedRunError as error:
             ended.append(error)
 
+    thread = threading.Thread(target=migrate)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.ask("the test is over")
+        thread.join(60)
+    assert ended
+
+
+def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployment) -> None:
     def asked() -> dict[str, Any] | None:
         run = deployment.data["_migrations"].find_one({"kind": "run"}) or {}
         return run.get("control")
@@ -286,9 +296,7 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
     early = Trip(deployment.client, deployment.data.name, action="pause")
     for _look in range(3):
         early.see(critical)  # before there is a run
-    thread = threading.Thread(target=migrate)
-    thread.start()
-    try:
+    with slowly_migrating(deployment):
         assert wait_until(at_work, 60)
         early.see(critical)
         assert asked() is not None, "critical from the start"
@@ -312,10 +320,6 @@ def test_a_critical_server_pauses_the_run_and_lets_it_go_on(deployment: Deployme
             trip.see([])
         assert asked() is None
         assert [line.partition(":")[0].split()[0] for line in trip.taken] == ["paused", "resumed"]
-    finally:
-        stop.ask("the test is over")
-        thread.join(60)
-    assert ended
 
 
 def test_without_a_run_there_is_nothing_to_trip(deployment: Deployment) -> None:

@@ -46,14 +46,14 @@ def writes_blocked(client: MongoClient[dict[str, Any]]) -> bool:
     """Return whether the server refuses ordinary users' writes."""
     repl = client.admin.command("serverStatus").get("repl", {})
     # 1 is off, 2 is on; a standalone server says nothing.
-    return repl.get("userWriteBlockMode", 1) == 2
+    return bool(repl.get("userWriteBlockMode", 1) == 2)
 
 
 def unblock_writes(client: MongoClient[dict[str, Any]]) -> None:
     """Turn the write block off where there is one."""
     try:
         if writes_blocked(client):
-            client.admin.command("setUserWriteBlockMode", 1, **{"global": False})
+            client.admin.command({"setUserWriteBlockMode": 1, "global": False})
     except OperationFailure as error:
         if error.code != _NO_SUCH_COMMAND:
             raise

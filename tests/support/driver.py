@@ -119,7 +119,10 @@ def run(job: Job) -> dict[str, Any]:
     if "FAKETIME_TIMESTAMP_FILE" in os.environ:
         # libfaketime takes the deadline of this sleep, which is one of the monotonic clock, for
         # one of the clock that it changes; a wrong clock doesn't do that.
-        time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+        def sleep(seconds: Any) -> None:
+            select.select([], [], [], seconds)
+
+        time.sleep = sleep
     commands = Commands(job)
     client: MongoClient[dict[str, Any]] = MongoClient(
         job.uri,
@@ -162,7 +165,7 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
         "progress": announce,
         "stop": stop.listen(),
     }
-    beside = {"files": job.files} if job.files else {}
+    beside: dict[str, Any] = {"files": job.files} if job.files else {}
     what = definition.load(job.text, "torture.yml", **beside)
     _announce({"phase": "ready"})
     if job.action == "verify":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from asyncio.base_events import Server
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,8 +70,9 @@ class _Controller(Controller):
 
     def _trigger_server(self) -> None:
         """Learn the port that the system chose before anybody connects to it."""
+        assert isinstance(self.server, Server)
         self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]  # as aiosmtpd has it
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 from bson import ObjectId
 from bson.codec_options import DatetimeConversion
 from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 Snapshot = dict[str, dict[Any, bytes]]
@@ -25,14 +26,11 @@ def snapshot(database: Database[dict[str, Any]], *, own: bool = False) -> Snapsh
     for name in sorted(database.list_collection_names()):
         if name.startswith("system.") or (name.startswith("_migrations") and not own):
             continue
-        collection = database.get_collection(
-            name,
-            codec_options=database.codec_options.with_options(
-                document_class=RawBSONDocument,
-                datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-            ),
+        options = database.codec_options.with_options(
+            document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_AUTO
         )
-        found[name] = {_hashable(document["_id"]): document.raw for document in collection.find()}
+        raw: Collection[Any] = database.get_collection(name, codec_options=options)
+        found[name] = {_hashable(document["_id"]): bytes(document.raw) for document in raw.find()}
     return found
 
 

@@ -48,11 +48,12 @@ class Tenants:
 
     def user(self, tenant: Any) -> ObjectId:
         """Store a user; return their _id."""
-        person = {"_id": ObjectId(), "name": "Asha"}
+        user = ObjectId()
+        person = {"_id": user, "name": "Asha"}
         if tenant is not ABSENT:
             person["organizationId"] = tenant
         self.site.data["users"].insert_one(person)
-        return person["_id"]
+        return user
 
     def add(self, model: str, owner: Any, organization: Any = ABSENT, **fields: Any) -> Any:
         """Store a document of a core model; return its _id."""

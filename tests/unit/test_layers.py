@@ -1,13 +1,15 @@
-"""Arrows point down: a room of the engine imports only from those below it, never in a circle."""
+"""Arrows point down: a room of the engine imports only from those below it; nothing in a circle."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
 
-ENGINE = Path(__file__).parents[2] / "plugins" / "module_utils" / "mongo_migration"
+ROOT = Path(__file__).parents[2]
+ENGINE = ROOT / "plugins" / "module_utils" / "mongo_migration"
 
 # From the top down. What stands in one line may not import from each other.
 FLOORS = [
@@ -60,3 +62,70 @@ def test_every_room_has_a_floor() -> None:
     }
     assert rooms == set().union(*FLOORS)
     assert len(rooms) <= 15
+
+
+# Where the modules of the project are found; what stands in `plugins` is loaded by its path.
+PACKAGES = {
+    **{name: ROOT / name for name in ("authoring", "bench", "embedded", "library", "tests")},
+    **{path.name: path for path in (ROOT / "plugins" / "module_utils").iterdir() if path.is_dir()},
+    **{path.stem: path for path in (ROOT / "plugins" / "plugin_utils").glob("*.py")},
+    **{f"plugins.{name}": ROOT / "plugins" / name for name in ("action", "callback", "lookup")},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name."""
+    found = {}
+    for package, place in PACKAGES.items():
+        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
+            parts = path.relative_to(place).with_suffix("").parts if place.is_dir() else ()
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return found
+
+
+def imported_by(name: str, path: Path, known: Container[str]) -> set[str]:
+    """The modules that a module imports, wherever in it: also what only a function needs."""
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            start = ".".join([*(base if node.level else []), *filter(None, [node.module])])
+            start = start.removeprefix("ansible.module_utils.")
+            each = (f"{start}.{alias.name}" for alias in node.names)
+            found |= {one if one in known else start for one in each}
+    return {one for one in found if one in known and one != name}
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """The names along a circle, or nothing."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(arrows[name]):
+            if found := walk(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := walk(name, []))), [])
+
+
+def test_nothing_is_imported_in_a_circle() -> None:
+    known = modules()
+    arrows = {name: imported_by(name, path, known) for name, path in known.items()}
+    assert circle(arrows) == []
+    assert arrows["mongo_migration.procedures.migrate"] >= {"mongo_migration.procedures.work"}
+    assert arrows["library.mongo_migrate"] >= {"mongo_migration.procedures.migrate"}
+    assert arrows["tests.support.driver"] >= {"mongo_migration.procedures.migrate"}
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []

@@ -129,14 +129,8 @@ def back_up(
         ArchiveError: no space, nothing to back up, or the archive isn't what was written.
     """
     began = clock()
-    expected = plan(client, database, settings)
-    _require_room(expected)
-    members.await_majority(
-        client,
-        seconds=settings.retry_seconds,
-        stop=stop,
-        waiting=lambda words: progress({"phase": "back up", "waiting": words}),
-    )
+    _require_room(plan(client, database, settings))
+    _await_majority(client, settings, progress, stop)
     store = Store(settings.folder)
     cleaned = store.prepare()
     with switching_often(), ExitStack() as stack:
@@ -160,6 +154,20 @@ def back_up(
             made.reader.path = made.archive
             result["examined"] = examine(made.reader)
         return result
+
+
+def _await_majority(
+    client: MongoClient[dict[str, Any]],
+    settings: Settings,
+    progress: Sink,
+    stop: StopSignal | None,
+) -> None:
+    members.await_majority(
+        client,
+        seconds=settings.retry_seconds,
+        stop=stop,
+        waiting=lambda words: progress({"phase": "back up", "waiting": words}),
+    )
 
 
 def _require_room(expected: dict[str, Any]) -> None:

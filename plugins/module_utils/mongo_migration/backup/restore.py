@@ -136,10 +136,7 @@ def restore(
     asked = stop or StopSignal()
     deployment = _deployment(client)
     database = client[settings.database]
-    expected = plan(client, source, settings)
-    _check_confirmation(expected, settings)
-    if settings.check_space:
-        check_space(expected)
+    expected = _allowed(client, source, settings)
     # All of it is loaded, and compared then, before anything is replaced.
     source.check(progress, loading=frozenset(one.name for one in source.manifest.collections))
 
@@ -167,6 +164,17 @@ def restore(
         "warnings": [*source.notes, *loader.warnings],
         "elapsed": round(clock() - began, 3),
     }
+
+
+def _allowed(
+    client: MongoClient[dict[str, Any]], source: Source, settings: Settings
+) -> dict[str, Any]:
+    """Return the plan, if it was confirmed and there is room for it."""
+    expected = plan(client, source, settings)
+    _check_confirmation(expected, settings)
+    if settings.check_space:
+        check_space(expected)
+    return expected
 
 
 def _deployment(client: MongoClient[dict[str, Any]]) -> Server:

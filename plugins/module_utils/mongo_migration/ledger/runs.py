@@ -113,6 +113,37 @@ def written(run: Mapping[str, Any]) -> int:
     return int(counts["modified"] + counts["inserted"] + more)
 
 
+def _planned(definition: Definition, token: int, now: datetime.datetime) -> dict[str, Any]:
+    """Return the document of a run that is planned."""
+    return {
+        "_id": f"{definition.id}-{now:%Y%m%d%H%M%S}-{secrets.token_hex(2)}",
+        "kind": "run",
+        "format": state_format.FORMAT,
+        "engine": state_format.ENGINE,
+        "revision": 0,
+        "number": token,
+        "migration": definition.id,
+        "name": definition.name,
+        "digest": definition.digest,
+        "after": list(definition.after),
+        # For people, and to find the revision again. Nothing is ever run by it.
+        "definition": {"source": definition.source, "text": definition.text},
+        "variables": definition.variables,
+        "collections": [
+            {"name": name, "real": real} for name, real in definition.collections.items()
+        ],
+        "assume_applied": list(definition.assume_applied),
+        "now": now,
+        "started": now,
+        "phase": "planned",
+        "history": [{"phase": "planned", "at": now}],
+        "token": token,
+        "position": {"step": 0},
+        "seq": 0,
+        "counts": {"modified": 0, "inserted": 0, "skipped": 0, "batches": 0},
+    }
+
+
 class Run:
     """One run, owned by this process as long as its token is the newest."""
 
@@ -155,34 +186,7 @@ class Run:
         )
         if newest is not None and newest["number"] >= token:
             raise _lost(str(newest["_id"]), token)
-        document = {
-            "_id": f"{definition.id}-{now:%Y%m%d%H%M%S}-{secrets.token_hex(2)}",
-            "kind": "run",
-            "format": state_format.FORMAT,
-            "engine": state_format.ENGINE,
-            "revision": 0,
-            "number": token,
-            "migration": definition.id,
-            "name": definition.name,
-            "digest": definition.digest,
-            "after": list(definition.after),
-            # For people, and to find the revision again. Nothing is ever run by it.
-            "definition": {"source": definition.source, "text": definition.text},
-            "variables": definition.variables,
-            "collections": [
-                {"name": name, "real": real} for name, real in definition.collections.items()
-            ],
-            "assume_applied": list(definition.assume_applied),
-            "now": now,
-            "started": now,
-            "phase": "planned",
-            "history": [{"phase": "planned", "at": now}],
-            "token": token,
-            "position": {"step": 0},
-            "seq": 0,
-            "counts": {"modified": 0, "inserted": 0, "skipped": 0, "batches": 0},
-            **facts,
-        }
+        document = {**_planned(definition, token, now), **facts}
         run = cls(database, document, token)
         concern = MAJORITY if session is None else WriteConcern()
         try:

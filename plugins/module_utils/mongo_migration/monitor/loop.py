@@ -79,7 +79,7 @@ class Observer:
         settings: Settings,
     ) -> None:
         self._client = client
-        self._database = database
+        self.database = database
         self._collections = collections
         self._apps = applications
         self._given = given
@@ -92,7 +92,7 @@ class Observer:
 
     def begin(self) -> None:
         """Take the look that the first rates refer to."""
-        self._before = snapshot.take(self._client, self._database, lag=self._lag)
+        self._before = snapshot.take(self._client, self.database, lag=self._lag)
 
     def observe(self) -> Document:
         """Return what there is to see now.
@@ -103,7 +103,7 @@ class Observer:
         before = self._before
         now = snapshot.take(
             self._client,
-            self._database,
+            self.database,
             slow_since=before.time if before else None,
             lag=self._lag,
         )
@@ -125,7 +125,7 @@ class Observer:
         self.findings = judge.judge(values, self._limits)
         observation = {
             "time": now.time,
-            "database": self._database,
+            "database": self.database,
             "server": {
                 "host": now.status.get("host"),
                 "version": now.status.get("version"),
@@ -139,7 +139,7 @@ class Observer:
             "operations": long,
             "slow_queries": measure.slow_queries(now),
             "index_builds_at_work": builds,
-            "busiest": measure.busiest(now, before, self._database),
+            "busiest": measure.busiest(now, before, self.database),
             "collections": rows,
             "applications": [dict(row) for row in instances],
             "migration": measure.migration(now),
@@ -149,7 +149,7 @@ class Observer:
 
     def _integrity(self, now: float) -> tuple[list[Document], list[str]]:
         due = self._validated is None or now - self._validated[0] >= _VALIDATE_EVERY_SECONDS
-        rows, gaps = integrity.read(self._client, self._database, self._collections, validate=due)
+        rows, gaps = integrity.read(self._client, self.database, self._collections, validate=due)
         if due:
             seen = {row["collection"]: row["invalid"] for row in rows if "invalid" in row}
             self._validated = (now, seen)
@@ -203,45 +203,57 @@ def run(
         given=given,
         settings=settings,
     )
-    trip = Trip(client, database, action=settings.on_critical)
-    taken: list[Document] = []
-    worst: dict[str, Document] = {}
-    count = 0
-
-    def once() -> None:
-        nonlocal count
-        observation = _attempt(observer, database, alone=settings.samples == 1)
-        count += 1
-        taken[:] = [observation]
-        for finding in observation["findings"]:
-            known = worst.get(finding["metric"])
-            if known is None or _level(finding) > _level(known):
-                worst[finding["metric"]] = finding
-        trip.see(observer.findings)
-        _keep(observation, settings)
-
+    watch = _Watch(observer, Trip(client, database, action=settings.on_critical), settings)
     try:
-        _begin(observer, alone=settings.samples == 1)
-        if settings.samples is None and settings.metrics_file:
-            once()  # the baseline: before anything changes
-        while (settings.samples is None or count < settings.samples) and life.wait(
-            settings.interval
-        ):
-            once()
-        if settings.samples is None or not taken:
-            once()  # how it looks at the end
+        watch.until_the_end(life)
     finally:
         life.close()
-    last = taken[0]
-    return {
-        **last,
-        "changed": False,
-        "text": table.lines(last),
-        "samples": count,
-        "worst": sorted(worst.values(), key=_level, reverse=True),
-        "actions": trip.taken,
-        "ended": life.over() or "all samples taken",
-    }
+    return {**watch.result(), "ended": life.over() or "all samples taken"}
+
+
+class _Watch:
+    """One look after another, each judged and kept, and what came of all."""
+
+    def __init__(self, observer: Observer, trip: Trip, settings: Settings) -> None:
+        self._observer = observer
+        self._trip = trip
+        self._settings = settings
+        self._alone = settings.samples == 1
+        self._last: Document = {}
+        self._worst: dict[str, Document] = {}
+        self._count = 0
+
+    def until_the_end(self, life: Life) -> None:
+        """Look as often as the settings say, or as long as *life* lasts."""
+        samples = self._settings.samples
+        _begin(self._observer, alone=self._alone)
+        if samples is None and self._settings.metrics_file:
+            self._once()  # the baseline: before anything changes
+        while (samples is None or self._count < samples) and life.wait(self._settings.interval):
+            self._once()
+        if samples is None or not self._count:
+            self._once()  # how it looks at the end
+
+    def result(self) -> Document:
+        """Return the last observation with what was done meanwhile."""
+        return {
+            **self._last,
+            "changed": False,
+            "text": table.lines(self._last),
+            "samples": self._count,
+            "worst": sorted(self._worst.values(), key=_level, reverse=True),
+            "actions": self._trip.taken,
+        }
+
+    def _once(self) -> None:
+        self._last = _attempt(self._observer, alone=self._alone)
+        self._count += 1
+        for finding in self._last["findings"]:
+            known = self._worst.get(finding["metric"])
+            if known is None or _level(finding) > _level(known):
+                self._worst[finding["metric"]] = finding
+        self._trip.see(self._observer.findings)
+        _keep(self._last, self._settings)
 
 
 def _begin(observer: Observer, *, alone: bool) -> None:
@@ -252,7 +264,7 @@ def _begin(observer: Observer, *, alone: bool) -> None:
             raise
 
 
-def _attempt(observer: Observer, database: str, *, alone: bool) -> Document:
+def _attempt(observer: Observer, *, alone: bool) -> Document:
     try:
         return observer.observe()
     except PyMongoError as error:
@@ -260,7 +272,7 @@ def _attempt(observer: Observer, database: str, *, alone: bool) -> Document:
             raise
         # A failover: the next look finds the new primary.
         observer.findings = []
-        return _blind(database, f"server: {snapshot.reachable(error)}")
+        return _blind(observer.database, f"server: {snapshot.reachable(error)}")
 
 
 def _blind(database: str, gap: str) -> Document:

@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pymongo import DESCENDING, MongoClient
@@ -27,6 +28,14 @@ _UNKNOWN_COMMAND = 59
 _NO_REPLICATION = 76
 # Answers that mean "this deployment has no such thing", which is no gap.
 _NOT_HERE = frozenset({_UNKNOWN_COMMAND, _NO_REPLICATION})
+_MONITOR = "the role clusterMonitor on admin"
+_STATUS = {
+    "serverStatus": 1,
+    "oplog": 1,
+    "opLatencies": {"histograms": True},
+    "tcmalloc": 0,
+    "mirroredReads": 0,
+}
 # Long values of a foreign command stay out of screens and files.
 _TEXT = 120
 
@@ -80,38 +89,10 @@ def take(
     since = slow_since or seen.time - datetime.timedelta(minutes=1)
     admin, db = client.admin, client[database]
 
-    def ask(what: str, grant: str, read: Callable[[], Any], default: Any) -> Any:
-        try:
-            return read()
-        except OperationFailure as error:
-            if error.code == UNAUTHORIZED:
-                seen.gaps.append(f"{what}: this user lacks {grant}")
-            elif error.code not in _NOT_HERE:
-                seen.gaps.append(f"{what}: the server says {str(error).partition(', full')[0]}")
-            return default
-
-    monitor = "the role clusterMonitor on admin"
-    wanted = {
-        "serverStatus": 1,
-        "oplog": 1,
-        "opLatencies": {"histograms": True},
-        "tcmalloc": 0,
-        "mirroredReads": 0,
-    }
-    seen.status = ask("server status", monitor, lambda: admin.command(wanted), {})
+    ask = partial(_ask, seen.gaps)
+    seen.status = ask("server status", _MONITOR, lambda: admin.command(_STATUS), {})
     if seen.status.get("repl"):
-        seen.members, seen.majority_lag_seconds = ask(
-            "replication", monitor, lambda: _members(admin, lag or MajorityLag()), ({}, None)
-        )
-        seen.configuration = ask(
-            "the members' roles",
-            monitor,
-            lambda: admin.command("replSetGetConfig").get("config", {}),
-            {},
-        )
-        seen.oplog = ask(
-            "oplog", monitor, lambda: client.local.command("collStats", "oplog.rs"), {}
-        )
+        _look_at_replication(client, seen, lag or MajorityLag())
     operations = ask(
         "current operations",
         "the privilege inprog on the cluster",
@@ -121,15 +102,42 @@ def take(
     seen.operations, seen.operations_seen = operations or [], operations is not None
     if seen.operations_seen:
         seen.transactions = transactions.look(client)
-    seen.pool = ask("connection pools", monitor, lambda: admin.command("connPoolStats"), {})
+    seen.pool = ask("connection pools", _MONITOR, lambda: admin.command("connPoolStats"), {})
     seen.totals = ask(
-        "time per collection", monitor, lambda: admin.command("top").get("totals", {}), {}
+        "time per collection", _MONITOR, lambda: admin.command("top").get("totals", {}), {}
     )
     grant = f"the role dbAdmin on {database}"
     seen.disk = ask("disk", grant, lambda: db.command("dbStats"), {})
     seen.profiler = ask("profiler", grant, lambda: _profiler(db, since), {})
     seen.run = ask("run", f"the role read on {database}", lambda: _run(db), {})
     return seen
+
+
+def _ask(gaps: list[str], what: str, grant: str, read: Callable[[], Any], default: Any) -> Any:
+    """Return what *read* gives; what this user may not see is a gap, and *default*."""
+    try:
+        return read()
+    except OperationFailure as error:
+        if error.code == UNAUTHORIZED:
+            gaps.append(f"{what}: this user lacks {grant}")
+        elif error.code not in _NOT_HERE:
+            gaps.append(f"{what}: the server says {str(error).partition(', full')[0]}")
+        return default
+
+
+def _look_at_replication(client: MongoClient[Document], seen: Look, lag: MajorityLag) -> None:
+    ask, admin = partial(_ask, seen.gaps, grant=_MONITOR), client.admin
+    seen.members, seen.majority_lag_seconds = ask(
+        "replication", read=lambda: _members(admin, lag), default=({}, None)
+    )
+    seen.configuration = ask(
+        "the members' roles",
+        read=lambda: admin.command("replSetGetConfig").get("config", {}),
+        default={},
+    )
+    seen.oplog = ask(
+        "oplog", read=lambda: client.local.command("collStats", "oplog.rs"), default={}
+    )
 
 
 def _members(admin: Any, lag: MajorityLag) -> tuple[Document, float | None]:

@@ -64,7 +64,7 @@ def read(
         field: the one that is to be set.
         where: a filter for candidates.
         position: of the walk: what comes after its ``last``.
-        limit: at most so many.
+        limit: documents at most.
         rest: whether to read all else, too.
         settled: tokens whose meaning isn't asked for.
         comment: for the server's operations.
@@ -94,12 +94,20 @@ def read(
             )
         )
 
-    found = along_id(position, find, limit)
+    return _page(along_id(position, find, limit), collection.codec_options, rest, settled)
+
+
+def _page(
+    found: list[bytes],
+    options: CodecOptions[dict[str, Any]],
+    rest: bool,
+    settled: Container[Token],
+) -> Page:
+    """Return *found* in columns."""
     rests: list[bytes] = []
     if rest:
         parts = list(map(embedded, found))
         found, rests = [part["wanted"] for part in parts], [part["rest"] for part in parts]
-    options = collection.codec_options
     apart = [take_id(document, options) for document in found]
     tokens = [token for _, token in apart]
     return Page(

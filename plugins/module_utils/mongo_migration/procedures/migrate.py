@@ -165,7 +165,7 @@ def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str,
         return None
     if run["phase"] == "verified" and definition.is_repair:
         # Done once, it is done again for what has gone wrong since.
-        return run if plans.is_idle(plans.survey(db, definition, now=None).facts) else None
+        return run if plans.is_idle(plans.survey(db, definition, now=None)) else None
     if run["phase"] == runs.ROLLING_BACK:
         raise MigrationError(
             f"Migration {definition.id} is half rolled back (run {run['_id']}). Finish that first: "
@@ -186,7 +186,7 @@ def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str,
 
 
 def _plan_or_refuse(db: Database[dict[str, Any]], definition: Definition) -> dict[str, Any]:
-    facts = plans.survey(db, definition, now=None).facts
+    facts = plans.survey(db, definition, now=None)
     if facts["problems"]:
         lines = "".join(
             f"\n  - {item['collection']}: {item['what']} ({item['count']:,}). {item['fix']}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,15 +35,6 @@ _OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the jo
 HUNG_SECONDS = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Survey:
-    """A plan and the operations that were planned."""
-
-    scope: Scope
-    operations: list[tuple[Step, Operation]]
-    facts: dict[str, Any]
-
-
 def make(
     client: MongoClient[dict[str, Any]], database: str, definition: Definition
 ) -> dict[str, Any]:
@@ -57,7 +47,7 @@ def make(
         MigrationError: the database is a mixture, since a restore ended halfway.
     """
     partial_restore.refuse(client[database])
-    return survey(client[database], definition, now=None).facts
+    return survey(client[database], definition, now=None)
 
 
 def survey(
@@ -66,7 +56,7 @@ def survey(
     *,
     now: datetime.datetime | None,
     comment: str = "migration-playbooks plan",
-) -> Survey:
+) -> dict[str, Any]:
     """Plan each step, seeing what the steps before it will have inserted.
 
     Args:
@@ -85,26 +75,10 @@ def survey(
     )
     _check_names(definition, scope)
     before = count(collections, definition)
-    rows: list[dict[str, Any]] = []
     problems = _changelog_problems(database, definition)
-    warnings: list[str] = []
+    unmet, warnings = _preconditions(definition, scope, before)
+    rows: list[dict[str, Any]] = []
     operations = []
-    for spec, check in conditions.evaluate(
-        definition.preconditions,
-        scope,
-        variables=definition.variables,
-        before=before,
-        where=f"{definition.source}: preconditions",
-        to_come=set().union(
-            *(OPERATIONS[step.kind].creates(step.options) for step in definition.steps)
-        ),
-    ):
-        if isinstance(check, str) or check.passed:
-            continue
-        if check.severity == "warning":
-            warnings.append(f"{check.name}: found {check.observed} ({check.detail})")
-            continue
-        problems.append(_failed(spec, check))
     future = foresight.Future()
     for step, operation in active(definition, scope, before):
         told = {name: len(known) for name, known in scope.rewrites.items()}
@@ -113,16 +87,12 @@ def survey(
         _note_unknown(scope, operation, told)
         operations.append((step, operation))
         rows += made.rows
-        problems += made.problems
+        unmet += made.problems
         warnings += made.warnings
     foreseen, more = foresight.judge(definition, scope, future, before=before)
-    problems = [remedies.explain(item, definition) for item in (*problems, *foreseen)]
+    problems = [remedies.explain(item, definition) for item in (*problems, *unmet, *foreseen)]
     warnings += more + expiring.warnings(scope, _touched(operations))
-    warnings += [
-        f"{one}: an index build and writes to its documents would wait for it{one.ending}"
-        for one in transactions.look(database.client)
-        if one.idle_seconds >= HUNG_SECONDS
-    ]
+    warnings += _hung_transactions(database)
     facts = {
         "migration": definition.id,
         "name": definition.name,
@@ -139,8 +109,39 @@ def survey(
         "next": remedies.commands(problems, definition),
         "warnings": warnings,
     }
-    facts["estimate"] = _estimate(facts)
-    return Survey(scope=scope, operations=operations, facts=facts)
+    return {**facts, "estimate": _estimate(facts)}
+
+
+def _preconditions(
+    definition: Definition, scope: Scope, before: Mapping[str, int]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the preconditions that don't hold: problems, and warnings."""
+    problems, warnings = [], []
+    for spec, check in conditions.evaluate(
+        definition.preconditions,
+        scope,
+        variables=definition.variables,
+        before=before,
+        where=f"{definition.source}: preconditions",
+        to_come=set().union(
+            *(OPERATIONS[step.kind].creates(step.options) for step in definition.steps)
+        ),
+    ):
+        if isinstance(check, str) or check.passed:
+            continue
+        if check.severity == "warning":
+            warnings.append(f"{check.name}: found {check.observed} ({check.detail})")
+        else:
+            problems.append(_failed(spec, check))
+    return problems, warnings
+
+
+def _hung_transactions(database: Database[dict[str, Any]]) -> list[str]:
+    return [
+        f"{one}: an index build and writes to its documents would wait for it{one.ending}"
+        for one in transactions.look(database.client)
+        if one.idle_seconds >= HUNG_SECONDS
+    ]
 
 
 def _failed(spec: dict[str, Any], check: Check) -> dict[str, Any]:

@@ -7,7 +7,7 @@ as it came and cut into documents by their length prefixes, which costs half the
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -87,7 +87,8 @@ def raw_batches(
         SnapshotMissedError: a reply isn't of the time *at*.
         pymongo.errors.PyMongoError: as from any command.
     """
-    find: dict[str, Any] = {"find": collection, "filter": filter or {}}
+    if at is not None:
+        read_concern = {"level": "snapshot", "atClusterTime": at}
     optional = {
         "projection": projection,
         "sort": sort,
@@ -96,14 +97,32 @@ def raw_batches(
         "min": minimum,
         "collation": collation,
         "comment": comment,
+        "readConcern": read_concern,
     }
-    find |= {key: value for key, value in optional.items() if value is not None}
-    find["batchSize"] = batch_size or _FIRST_BATCH
-    if at is not None:
-        find["readConcern"] = {"level": "snapshot", "atClusterTime": at}
-    elif read_concern is not None:
-        find["readConcern"] = dict(read_concern)
+    find = {
+        "find": collection,
+        "filter": filter or {},
+        "batchSize": batch_size or _FIRST_BATCH,
+        **{key: value for key, value in optional.items() if value is not None},
+    }
 
+    def following(cursor: int, documents: list[bytes]) -> dict[str, Any]:
+        size = batch_size or _size_for(documents, batch_bytes)
+        more = {"getMore": cursor, "collection": collection, "batchSize": size}
+        return more if comment is None else {**more, "comment": comment}
+
+    yield from _batches(database, find, following, session=session, at=at)
+
+
+def _batches(
+    database: Database[Any],
+    find: Mapping[str, Any],
+    following: Callable[[int, list[bytes]], dict[str, Any]],
+    *,
+    session: ClientSession | None,
+    at: Timestamp | None,
+) -> Generator[list[bytes], None, None]:
+    """Yield what *find* gives, and what the commands *following* a reply give."""
     # A cursor belongs to the session that opened it, and an implicit one ends with its command.
     own = session or database.client.start_session(causal_consistency=False)
     with nullcontext() if session else own:
@@ -115,18 +134,11 @@ def raw_batches(
                     yield documents
                 if not cursor:
                     return
-                more: dict[str, Any] = {
-                    "getMore": cursor,
-                    "collection": collection,
-                    "batchSize": batch_size or _size_for(documents, batch_bytes),
-                }
-                if comment is not None:
-                    more["comment"] = comment
-                cursor, documents = _reply(database, more, own, at)
+                cursor, documents = _reply(database, following(cursor, documents), own, at)
         finally:
             if cursor:  # the caller stopped early
                 with suppress(PyMongoError):
-                    database.command("killCursors", collection, cursors=[cursor], session=own)
+                    database.command("killCursors", find["find"], cursors=[cursor], session=own)
 
 
 def split(raw: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
@@ -178,11 +190,14 @@ def whole(fields: bytes) -> bytes:
 
 
 def _reply(
-    database: Database[Any], command: dict[str, Any], session: ClientSession, at: Timestamp | None
+    database: Database[Any],
+    command: Mapping[str, Any],
+    session: ClientSession,
+    at: Timestamp | None,
 ) -> tuple[int, list[bytes]]:
     """Send a cursor command and return the cursor's id (0 at its end) and the documents."""
     reply = database.command(
-        command,
+        dict(command),
         codec_options=RAW_CODEC,
         session=session,
         # getMore must reach the member that has the cursor.
