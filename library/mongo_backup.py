@@ -471,8 +471,6 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_RULES,
 )
 
-_DRILL_LEASE_SECONDS = 30
-
 
 def list_backups(module: AnsibleModule) -> None:
     """End here with the list: it must work when no server does."""
@@ -495,7 +493,7 @@ def list_backups(module: AnsibleModule) -> None:
 
 
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.backup import create
+    from ansible.module_utils.mongo_migration.backup import create, drill
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
     from ansible.module_utils.mongo_migration.ledger import partial_restore
     from ansible.module_utils.mongo_migration.support import progress, stop
@@ -517,6 +515,13 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         report(event)
         asked.check()
 
+    drilled = drill.examiner(
+        client,
+        scratch=p["drill_database"] or drill.scratch_name(p["database"]),
+        holder=module_runner.operator(),
+        progress=sink,
+        stop=asked,
+    )
     try:
         result = create.back_up(
             client,
@@ -524,7 +529,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
             settings,
             progress=sink,
             stop=asked,
-            examine=drilling(client, p, sink, asked) if p["verification"] == "drill" else None,
+            examine=drilled if p["verification"] == "drill" else None,
         )
     except InterruptedRunError as error:
         raise InterruptedRunError(
@@ -550,31 +555,6 @@ def settings_of(p: dict[str, Any]) -> Any:
             recipients=tuple(p["encrypt_recipients"]), passphrase=p["encrypt_passphrase"] or None
         ),
     )
-
-
-def drilling(client: Any, p: dict[str, Any], sink: Any, asked: Any) -> Any:
-    """Return what restores an archive into a scratch database."""
-    from ansible.module_utils.mongo_migration.backup import drill
-    from ansible.module_utils.mongo_migration.ledger import lease
-
-    scratch = p["drill_database"] or drill.scratch_name(p["database"])
-
-    def restore(archive: Any) -> dict[str, Any]:
-        return drill.drill(
-            client,
-            archive,
-            scratch=scratch,
-            hold=lambda database: lease.hold(
-                database,
-                purpose=f"{drill.PURPOSE} of {archive.path.name}",
-                holder=module_runner.operator(),
-                seconds=_DRILL_LEASE_SECONDS,
-            ),
-            progress=sink,
-            stop=asked,
-        )
-
-    return restore
 
 
 def rely_on(client: Any, module: AnsibleModule) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,6 +14,7 @@ from pymongo.errors import OperationFailure
 from .. import connection
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..ledger import lease as leases
 from ..ledger.lease import LEASE_ID, Lease
 from ..support.progress import Sink
 from ..support.stop import StopSignal
@@ -21,6 +22,7 @@ from . import catalog, compare, load, restore, specs
 from .source import Source
 
 _SUFFIX = "_drill"
+_LEASE_SECONDS = 30
 
 
 def scratch_name(database: str) -> str:
@@ -88,6 +90,34 @@ def drill(
         "passed": True,
         "elapsed": round(clock() - began, 3),
     }
+
+
+def examiner(
+    client: MongoClient[dict[str, Any]],
+    *,
+    scratch: str,
+    holder: Mapping[str, Any],
+    progress: Sink,
+    stop: StopSignal,
+) -> Callable[[Source], dict[str, Any]]:
+    """Return what drills a backup that was just taken, under the scratch database's lease."""
+
+    def examine(source: Source) -> dict[str, Any]:
+        return drill(
+            client,
+            source,
+            scratch=scratch,
+            hold=lambda database: leases.hold(
+                database,
+                purpose=f"{PURPOSE} of {source.path.name}",
+                holder=dict(holder),
+                seconds=_LEASE_SECONDS,
+            ),
+            progress=progress,
+            stop=stop,
+        )
+
+    return examine
 
 
 #: How the purpose of a drill's lease begins; it tells a drill's leftover from what somebody needs.
