@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import schema_shapes, schema_update
+from . import schema_shapes, schema_transfer, schema_update
 
 _NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
 # A touched field is a top-level one: undoing `$set: {"a.b": …}` where `a` was absent
@@ -239,6 +239,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "merge_duplicates": _MERGE_DUPLICATES,
     "command": _COMMAND,
     "update": schema_update.UPDATE,
+    **schema_transfer.OPERATIONS,
     **schema_shapes.OPERATIONS,
 }
 

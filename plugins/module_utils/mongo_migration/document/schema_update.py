@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-_NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
+NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
 # Of fields, none of which begins with a dollar sign; _id is another document's business.
 _PART = r"[^.$\x00][^.\x00]*"
-_PATH = {
+PATH = {
     "type": "string",
     "pattern": rf"^(?!_id(\.|$)){_PART}(\.{_PART})*$",
     "description": "a path of names with dots, not of _id",
 }
-_VARIABLE = {"pattern": "^[a-z][A-Za-z0-9_]*$"}
+VARIABLE = {"pattern": "^[a-z][A-Za-z0-9_]*$"}
 _EXPRESSION: dict[str, Any] = {}
+SOURCE_REF = {"$ref": "#/$defs/update_source"}
 _FILE = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.py$"}
 
 _LOOKUP: dict[str, Any] = {
-    "from": _NAME,
+    "from": NAME,
     "match": {"type": "object", "minProperties": 1, "maxProperties": 1},
     "where": {"type": "object"},
-    "take": {"oneOf": [_NAME, {"type": "array", "minItems": 1, "items": _NAME}]},
+    "take": {"oneOf": [NAME, {"type": "array", "minItems": 1, "items": NAME}]},
     "many": {"type": "boolean"},
     "otherwise": {},
 }
@@ -72,7 +73,7 @@ SOURCE: dict[str, Any] = {
             "properties": {
                 **_LOOKUP,
                 "pipeline": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-                "key": _NAME,
+                "key": NAME,
             },
         },
         "generate": {"enum": ["uuid", "objectId", "token", "now"]},
@@ -80,10 +81,10 @@ SOURCE: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "by": {"type": "array", "items": _NAME},
+                "by": {"type": "array", "items": NAME},
                 "order": {
                     "oneOf": [
-                        {"type": "array", "minItems": 1, "items": _NAME},
+                        {"type": "array", "minItems": 1, "items": NAME},
                         {"type": "object", "additionalProperties": {"enum": [1, -1]}},
                     ]
                 },
@@ -103,20 +104,20 @@ SOURCE: dict[str, Any] = {
     },
 }
 
-_CHANGES: dict[str, Any] = {
+CHANGES: dict[str, Any] = {
     "rename": {
         "type": "object",
         "minProperties": 1,
-        "propertyNames": _PATH,
-        "additionalProperties": _PATH,
+        "propertyNames": PATH,
+        "additionalProperties": PATH,
     },
     "set": {
         "type": "object",
         "minProperties": 1,
-        "propertyNames": _PATH,
-        "additionalProperties": {"$ref": "#/$defs/update_source"},
+        "propertyNames": PATH,
+        "additionalProperties": SOURCE_REF,
     },
-    "unset": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _PATH},
+    "unset": {"type": "array", "minItems": 1, "uniqueItems": True, "items": PATH},
 }
 
 UPDATE: dict[str, Any] = {
@@ -132,7 +133,7 @@ UPDATE: dict[str, Any] = {
     "properties": {
         "collections": {
             "oneOf": [
-                {"type": "array", "minItems": 1, "uniqueItems": True, "items": _NAME},
+                {"type": "array", "minItems": 1, "uniqueItems": True, "items": NAME},
                 {
                     "type": "object",
                     "additionalProperties": False,
@@ -145,10 +146,10 @@ UPDATE: dict[str, Any] = {
         "where": {"type": "object"},
         "let": {
             "type": "object",
-            "propertyNames": _VARIABLE,
-            "additionalProperties": {"$ref": "#/$defs/update_source"},
+            "propertyNames": VARIABLE,
+            "additionalProperties": SOURCE_REF,
         },
-        **_CHANGES,
+        **CHANGES,
         "document": {
             "type": "object",
             "minProperties": 1,
@@ -170,12 +171,12 @@ UPDATE: dict[str, Any] = {
         "each": {
             "type": "object",
             "minProperties": 1,
-            "propertyNames": _PATH,
+            "propertyNames": PATH,
             "additionalProperties": {
                 "type": "object",
                 "additionalProperties": False,
                 "minProperties": 1,
-                "properties": {"remove": _EXPRESSION, **_CHANGES},
+                "properties": {"remove": _EXPRESSION, **CHANGES},
             },
         },
         "when_unfit": {

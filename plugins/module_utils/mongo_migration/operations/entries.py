@@ -8,7 +8,7 @@ takes more than data, such as a command, takes that from the document's step alo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,7 +25,8 @@ from ..values import ejson
 from ..values.digest import Digest
 from .base import Touched
 
-Document = Mapping[str, Any]
+# A document, or its bytes.
+Document = Mapping[str, Any] | bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ class Effect:
     """
 
     collection: str
-    inserted: list[Document] = field(default_factory=list)
-    removed: list[Document] = field(default_factory=list)
+    inserted: Sequence[Document] = field(default_factory=list)
+    removed: Sequence[Document] = field(default_factory=list)
     #: The name under which the whole collection is found from then on.
     becomes: str | None = None
     fields: dict[str, tuple[Digest, Digest]] = field(default_factory=dict)
@@ -71,6 +72,8 @@ class EntryKind(ABC):
     shape: ClassVar[Shape]
     #: Whether undoing takes more than the entry holds, namely the document's step.
     needs_document: ClassVar[bool] = False
+    #: Whether whole documents come or go by it.
+    holds_documents: ClassVar[bool] = False
 
     @abstractmethod
     def touched(self, entry: Entry) -> Touched:
@@ -162,10 +165,12 @@ class Revert:
         self.conflicts = []
         self._bytes = 0
 
-    def conflict(self, identity: Any, expected: Any, observed: Any, reason: str) -> None:
-        """Note a document that doesn't hold what we wrote."""
+    def conflict(
+        self, identity: Any, expected: Any, observed: Any, reason: str, *, collection: str = ""
+    ) -> None:
+        """Note a document, of the entry's collection or another, that isn't as we wrote it."""
         told = {
-            "collection": self._entry["collection"],
+            "collection": collection or self._entry["collection"],
             "_id": identity,
             "expected": expected,
             "observed": observed,

@@ -21,6 +21,7 @@ from .entries import Effect, EntryKind, Remaining, Revert
 class InsertedDocuments(EntryKind):
     """Documents were inserted into one collection."""
 
+    holds_documents = True
     shape: ClassVar[Shape] = {
         "documents": state_format.documents,
         "referenced_by": state_format.each({"collection": str, "field": str}),

@@ -13,6 +13,7 @@ from ..document.value_sources import Scope
 from ..ledger import state_format
 from ..ledger.journal import Entry, Journal
 from .base import Operation, Touched
+from .change_id import ChangeId
 from .command import Command, RanCommand
 from .create_collection import CreateCollection, MadeCollection
 from .create_index import BuiltIndex, CreateIndex
@@ -20,18 +21,21 @@ from .delete import Delete
 from .drop_collection import DropCollection, SetAside
 from .drop_index import DropIndex, DroppedIndex
 from .entries import EntryKind, Void
+from .extract import Extract
 from .field_groups import FieldGroups
 from .hide_index import HiddenIndex, HideIndex
 from .insert import Insert
 from .insert_for_each import InsertForEach
 from .inserted_documents import InsertedDocuments
 from .merge import FIELDS_KIND, REPOINT_KIND, MergeDuplicates
+from .move import Move
 from .rebuild_collection import RebuildCollection
 from .rebuilt import Rebuilt
 from .removed_documents import RemovedDocuments
 from .rename_collection import RenameCollection, Renamed
 from .replace_index import ReplacedIndex, ReplaceIndex
 from .set_field import SetField
+from .transfer.kind import Transferred
 from .update import Images, Update, WholeImages
 from .validate import ChangedRule, Validate
 
@@ -47,6 +51,9 @@ OPERATIONS: dict[str, type[Operation]] = {
         Insert,
         InsertForEach,
         MergeDuplicates,
+        Extract,
+        Move,
+        ChangeId,
         Delete,
         Command,
         Validate,
@@ -72,6 +79,9 @@ ENTRY_KINDS: dict[str, EntryKind] = {
         BuiltIndex(),
         InsertedDocuments(Insert.KIND),
         RemovedDocuments(Delete.KIND),
+        Transferred(Extract.KIND),
+        Transferred(Move.KIND),
+        Transferred(ChangeId.KIND),
         MadeCollection(),
         Renamed(),
         Rebuilt(),

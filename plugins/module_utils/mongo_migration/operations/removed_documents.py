@@ -22,6 +22,7 @@ from .entries import Effect, EntryKind, Remaining, Revert
 class RemovedDocuments(EntryKind):
     """Documents were removed from one collection."""
 
+    holds_documents = True
     shape: ClassVar[Shape] = {"removed": state_format.documents}
 
     def __init__(self, kind: str) -> None:

@@ -20,9 +20,10 @@ from pymongo.database import Database
 
 from ..document.collections import is_ours
 from ..operations.base import Touched
-from ..operations.entries import Effect
+from ..operations.entries import Document, Effect
 from ..support.prefetch import ahead
 from ..support.progress import Meter
+from ..values import edits, elements
 from ..values.digest import Digest
 from ..values.raw import raw_batches, raw_documents
 from .expiring import due
@@ -143,19 +144,20 @@ def _by_field(taken: Mapping[str, Any] | None) -> dict[str, Any]:
     return {without[0]: fields} if len(without) == 1 else {}
 
 
-def _rests(documents: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Digest:
+def _rests(documents: Iterable[Document], fields: Sequence[str]) -> Digest:
+    return Digest.of(edits.without(raw, fields) for raw in map(_raw, documents))
+
+
+def _of(documents: Iterable[Document], name: str) -> Digest:
     return Digest.of(
-        bson.encode({key: value for key, value in document.items() if key not in fields})
-        for document in documents
+        edits.only(raw, ("_id", name))
+        for raw in map(_raw, documents)
+        if elements.field(raw, name.encode())
     )
 
 
-def _of(documents: Iterable[Mapping[str, Any]], name: str) -> Digest:
-    return Digest.of(
-        bson.encode({"_id": document["_id"], name: document[name]})
-        for document in documents
-        if name in document
-    )
+def _raw(document: Document) -> bytes:
+    return document if isinstance(document, bytes) else bson.encode(document)
 
 
 def _fields(

@@ -171,7 +171,8 @@ def _drop_emptied(writer: Writer, authority: Authority) -> None:
     """Drop the collections that came with our first document and lost their last one with ours."""
     for entry in writer.journal.entries(created_collection=True):
         authority.step(entry)
-        collection, aside = writer.database[entry["collection"]], writer.database[EMPTIED]
+        name = entry.get("target", entry["collection"])
+        collection, aside = writer.database[name], writer.database[EMPTIED]
         _bring_back(aside, collection)  # what a killed rollback may have left there
         own_indexes = set(collection.index_information()) - {"_id_"}
         if own_indexes or collection.find_one({}, {"_id": 1}) is not None:

@@ -459,9 +459,8 @@ def _removed(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[
     """Return how many documents less the run left, by collection."""
     removed: dict[str, int] = {}
     for entry in open_journal(db, document["_id"]).entries():
-        if "removed" not in entry and "documents" not in entry:
-            continue
-        for effect in kind_of(entry).effects(entry):
+        kind = kind_of(entry)
+        for effect in kind.effects(entry) if kind.holds_documents else ():
             less = len(effect.removed) - len(effect.inserted)
             removed[effect.collection] = removed.get(effect.collection, 0) + less
     return removed

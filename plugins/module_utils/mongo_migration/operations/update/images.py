@@ -43,11 +43,12 @@ def entry_of(step: int, collection: str, fields: Sequence[str], rows: Sequence[R
         "step": step,
         "collection": collection,
         "fields": list(fields),
-        **_images(fields, rows),
+        **packed(fields, rows),
     }
 
 
-def _images(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+def packed(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what an entry keeps of *rows*: what they held, and digests of what is written."""
     orders: dict[tuple[str, ...], int] = {}
     order_of = [orders.setdefault(row.names, len(orders)) for row in rows]
     packed = zlib.compress(b"".join(row.key + row.before for row in rows), 1)
@@ -57,7 +58,7 @@ def _images(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
         "written": Binary(b"".join(xxh3_64_digest(row.after) for row in rows)),
         "after": [
             {"field": name, **digest.as_dict()}
-            for name, digest in _by_field(fields, ((row.key, row.after) for row in rows)).items()
+            for name, digest in by_field(fields, ((row.key, row.after) for row in rows)).items()
         ],
         **(
             {"orders": [list(names) for names in orders], "order_of": order_of}
@@ -67,7 +68,7 @@ def _images(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _by_field(fields: Sequence[str], documents: Iterable[tuple[bytes, bytes]]) -> dict[str, Digest]:
+def by_field(fields: Sequence[str], documents: Iterable[tuple[bytes, bytes]]) -> dict[str, Digest]:
     """Return the digest over ``{_id, field}`` of each field that documents hold."""
     parts: dict[str, list[bytes]] = {name: [] for name in fields}
     for key, raw in documents:
@@ -78,7 +79,7 @@ def _by_field(fields: Sequence[str], documents: Iterable[tuple[bytes, bytes]]) -
     return {name: Digest.of(found) for name, found in parts.items()}
 
 
-def _unpacked(entry: Mapping[str, Any]) -> list[tuple[Any, bytes, bytes]]:
+def unpacked(entry: Mapping[str, Any]) -> list[tuple[Any, bytes, bytes]]:
     """Return the id, the raw key and the raw fields of each document."""
     whole = split(zlib.decompressobj().decompress(entry["images"], _MOST_UNPACKED))
     keys, before = whole[::2], whole[1::2]
@@ -109,21 +110,25 @@ def is_fields(value: Any) -> bool:
     )
 
 
+#: What is kept of the documents of one collection that were changed; see :func:`packed`.
+SHAPE: Shape = {
+    "fields": is_fields,
+    "count": state_format.count,
+    "images": _is_packed,
+    "written": bytes,
+    "after": state_format.each({"field": str, "digest": str, "count": state_format.count}),
+    "orders": state_format.optional(list),
+    "order_of": state_format.optional(list),
+}
+
+
 class Images(EntryKind):
     """Documents of one collection were updated."""
 
     kind = KIND
     #: Whether fields that are there may have changed their places.
     reorders: ClassVar[bool] = False
-    shape: ClassVar[Shape] = {
-        "fields": is_fields,
-        "count": state_format.count,
-        "images": _is_packed,
-        "written": bytes,
-        "after": state_format.each({"field": str, "digest": str, "count": state_format.count}),
-        "orders": state_format.optional(list),
-        "order_of": state_format.optional(list),
-    }
+    shape: ClassVar[Shape] = SHAPE
 
     def touched(self, entry: Entry) -> Touched:
         """Return the first of the fields; see :meth:`touches`."""
@@ -138,11 +143,11 @@ class Images(EntryKind):
 
     def ids(self, entry: Entry) -> list[Any]:
         """Return the documents that were written."""
-        return [identity for identity, _key, _raw in _unpacked(entry)]
+        return [identity for identity, _key, _raw in unpacked(entry)]
 
     def before(self, entry: Entry) -> list[tuple[Any, bytes]]:
         """Return the documents, with what their fields held, as raw BSON."""
-        return [(identity, raw) for identity, _key, raw in _unpacked(entry)]
+        return [(identity, raw) for identity, _key, raw in unpacked(entry)]
 
     def size(self, entry: Entry) -> int:
         """Return how many there are."""
@@ -160,13 +165,13 @@ class Images(EntryKind):
 
     def remaining(self, database: Database[dict[str, Any]], entry: Entry) -> Remaining:
         """Return those that hold what was written, where they held something else before."""
-        now = _now(database[entry["collection"]], entry, comment=_COMMENT)
+        now = now_of(database[entry["collection"]], entry, comment=_COMMENT)
         return Remaining(
             what=f"{entry['collection']}: nothing is left of {entry['kind']}",
             examined=self.size(entry),
             left=[
                 identity
-                for (identity, _key, raw), written in _pairs(entry)
+                for (identity, _key, raw), written in pairs(entry)
                 if (row := now.get(hashable(identity))) is not None
                 and xxh3_64_digest(row.before) == written
                 and row.before != raw
@@ -175,25 +180,17 @@ class Images(EntryKind):
 
     def changed_since(self, database: Database[dict[str, Any]], entry: Entry) -> list[Any]:
         """Return those that hold something else by now."""
-        now = _now(database[entry["collection"]], entry, comment=_COMMENT)
+        now = now_of(database[entry["collection"]], entry, comment=_COMMENT)
         return [
             identity
-            for (identity, _key, _raw), written in _pairs(entry)
+            for (identity, _key, _raw), written in pairs(entry)
             if (row := now.get(hashable(identity))) is not None
             and xxh3_64_digest(row.before) != written
         ]
 
     def effect(self, entry: Entry) -> Effect:
         """Return the digests of each field before and after."""
-        names = entry["fields"]
-        before = _by_field(names, ((key, raw) for _id, key, raw in _unpacked(entry)))
-        after = {
-            item["field"]: Digest.parse(item["digest"], item["count"]) for item in entry["after"]
-        }
-        return Effect(
-            collection=entry["collection"],
-            fields={name: (before[name], after.get(name, Digest())) for name in names},
-        )
+        return Effect(collection=entry["collection"], fields=digests(entry))
 
     def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
         """Give each document back what it held, at its place, if it holds what was written."""
@@ -203,7 +200,7 @@ class Images(EntryKind):
 
         def write(session: ClientSession | None) -> None:
             undone.reset()
-            now = _now(collection, entry, session=session, comment=writer.comment)
+            now = now_of(collection, entry, session=session, comment=writer.comment)
             found = _statements(
                 undone,
                 entry,
@@ -225,13 +222,21 @@ class Images(EntryKind):
         undone.commit(write if entry["count"] else lambda _session: None)
 
 
+def digests(entry: Mapping[str, Any]) -> dict[str, tuple[Digest, Digest]]:
+    """Return the digests of each field of an entry, before and after."""
+    names = entry["fields"]
+    before = by_field(names, ((key, raw) for _id, key, raw in unpacked(entry)))
+    after = {item["field"]: Digest.parse(item["digest"], item["count"]) for item in entry["after"]}
+    return {name: (before[name], after.get(name, Digest())) for name in names}
+
+
 def still_written(writer: Writer, entry: Entry) -> dict[str, Any]:
     """Return what an entry says when only those documents are left that hold what was written."""
     collection = writer.database[entry["collection"]]
-    now = _now(collection, entry, comment=writer.comment)
+    now = now_of(collection, entry, comment=writer.comment)
     orders, order_of = entry.get("orders"), entry.get("order_of")
     rows = []
-    for number, ((identity, key, raw), written) in enumerate(_pairs(entry)):
+    for number, ((identity, key, raw), written) in enumerate(pairs(entry)):
         row = now.get(hashable(identity))
         if row is None or xxh3_64_digest(row.before) != written:
             continue
@@ -239,7 +244,7 @@ def still_written(writer: Writer, entry: Entry) -> dict[str, Any]:
         if row.before == raw and row.names == names:
             continue  # what was to change are the places of fields alone
         rows.append(Row(identity=identity, key=key, before=raw, after=row.before, names=names))
-    return _images(entry["fields"], rows)
+    return packed(entry["fields"], rows)
 
 
 def before_of(entry: Entry) -> list[tuple[Any, bytes, list[str]]]:
@@ -247,7 +252,7 @@ def before_of(entry: Entry) -> list[tuple[Any, bytes, list[str]]]:
     orders, order_of = entry.get("orders") or [], entry.get("order_of") or []
     return [
         (identity, raw, orders[order_of[number]] if orders else [])
-        for number, (identity, _key, raw) in enumerate(_unpacked(entry))
+        for number, (identity, _key, raw) in enumerate(unpacked(entry))
     ]
 
 
@@ -256,20 +261,22 @@ def identity_of(raw: bytes) -> Any:
     return bson.decode(raw, _OPTIONS)["_id"]
 
 
-def _pairs(entry: Entry) -> Iterable[tuple[tuple[Any, bytes, bytes], bytes]]:
+def pairs(entry: Mapping[str, Any]) -> Iterable[tuple[tuple[Any, bytes, bytes], bytes]]:
+    """Return for each document its id, its raw key and what it held, and what was written."""
     written = entry["written"]
     digests = [written[at : at + _DIGEST] for at in range(0, len(written), _DIGEST)]
-    return zip(_unpacked(entry), digests, strict=True)
+    return zip(unpacked(entry), digests, strict=True)
 
 
-def _now(
+def now_of(
     collection: Collection[dict[str, Any]],
-    entry: Entry,
+    entry: Mapping[str, Any],
     *,
     comment: str,
     session: ClientSession | None = None,
 ) -> dict[bytes, Row]:
-    ids = [identity for identity, _key, _raw in _unpacked(entry)]
+    """Return what the documents of an entry hold now, by their hashable ids."""
+    ids = [identity for identity, _key, _raw in unpacked(entry)]
     return held_by(
         collection,
         entry["fields"],
@@ -291,7 +298,7 @@ def _statements(
 ) -> list[UpdateOne]:
     found = []
     orders, order_of = entry.get("orders"), entry.get("order_of")
-    for number, ((identity, _key, raw), written) in enumerate(_pairs(entry)):
+    for number, ((identity, _key, raw), written) in enumerate(pairs(entry)):
         row = now.get(hashable(identity))
         told = "what the migration wrote"
         if row is None:

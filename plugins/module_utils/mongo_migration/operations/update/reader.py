@@ -45,6 +45,8 @@ class Row:
     troubles: tuple[Trouble, ...] = ()
     names: tuple[str, ...] = ()  # of all its fields, where their places matter
     skipped: bool = False
+    document: bytes = b""  # all of it, where that was asked for
+    extra: bytes = b""  # what else was asked for
 
     @property
     def changes(self) -> bool:
@@ -64,6 +66,9 @@ class Reader:
         labels: by variable, the path or name to tell, and its policy.
         comment: for the server's operations.
         on_error: the policy for a document for which the server can't compute an expression.
+        constants: variables that are the same for all documents.
+        whole: whether to read all of each document, too.
+        extra: an expression for a document that is read beside what they become.
     """
 
     collection: Collection[dict[str, Any]]
@@ -73,6 +78,9 @@ class Reader:
     labels: Mapping[str, tuple[str, str]]
     comment: str
     on_error: str = "fail"
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+    extra: Any = None
     _names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -158,7 +166,8 @@ class Reader:
         skipped: set[bytes],
     ) -> tuple[list[Any], dict[str, Any]]:
         """Find the values of all variables; return the ids in order, and a table for each."""
-        wanted = {name: source.inputs for name, source in self.sources.items()}
+        inputs = {name: source.inputs for name, source in self.sources.items()}
+        wanted = _with(self.constants, inputs)
         selector = {"$and": [{"_id": {"$in": list(ids)}}, self.where]}
         rows = [
             self._decoded(raw)
@@ -187,15 +196,15 @@ class Reader:
 
     def _wanted(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return the projection that gives before, after, and what is wrong."""
-        made: Any = dict(self.compiled.fields)
-        why: Any = [fault.why for fault in self.compiled.faults]
-        if variables:
-            made = {"$let": {"vars": variables, "in": made}}
-            why = {"$let": {"vars": variables, "in": why}}
+        known = {**self.constants, **variables}
         wanted = _plain(self._names, names=self.compiled.loses_fields)
-        wanted["a"] = made
+        wanted["a"] = _with(known, dict(self.compiled.fields) or {"$literal": {}})
         if self.compiled.faults:
-            wanted["u"] = why
+            wanted["u"] = _with(known, [fault.why for fault in self.compiled.faults])
+        if self.whole:
+            wanted["d"] = "$$ROOT"
+        if self.extra is not None:
+            wanted["e"] = _with(known, self.extra)
         return wanted
 
     def _row(
@@ -226,6 +235,8 @@ class Reader:
             troubles=tuple(told),
             names=tuple(names),
             skipped=bool(skipped) and token in (skipped or ()),
+            document=parts.get("d", b""),
+            extra=parts.get("e", b""),
         )
 
     def _decoded(self, raw: bytes) -> dict[str, Any]:
@@ -288,12 +299,16 @@ def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "_id": 0,
         "i": {"_id": "$_id"},
-        "b": {name: f"${name}" for name in fields},
+        "b": {name: f"${name}" for name in fields} or {"$literal": {}},
     }
     if names:
         pairs = {"$objectToArray": "$$ROOT"}
         wanted["n"] = {"$map": {"input": pairs, "as": "pair", "in": "$$pair.k"}}
     return wanted
+
+
+def _with(variables: Mapping[str, Any], expression: Any) -> Any:
+    return {"$let": {"vars": dict(variables), "in": expression}} if variables else expression
 
 
 def is_about_a_document(error: OperationFailure) -> bool:

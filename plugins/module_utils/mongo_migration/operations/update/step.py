@@ -50,9 +50,9 @@ class Update(Operation):
             raise DefinitionError(f"{self._place}: the inventory maps every collection to null")
         self._targets = [
             (name, names.get(name, write=True)) for name in named if not names.absent(name)
-        ] or [(real, names.database[real]) for real in _matching(step.options, names)]
+        ] or [(real, names.database[real]) for real in matching(step.options, names)]
         self._where = bind_now(step.options.get("where", {}), scope.now)
-        self._variables, self._looked_up = _variables(step.options, self._place)
+        self._variables, self._looked_up = looked_up(step.options, self._place)
         self._compiled = expressions.compile_update(
             step.options, now=scope.now, variables=self._variables, where=self._place
         )
@@ -77,12 +77,12 @@ class Update(Operation):
         if "document" in step.options:
             return [
                 Touched(collection=real, any_field=True, places=True)
-                for real in reals or _matching(step.options, names)
+                for real in reals or matching(step.options, names)
             ]
         fields = dict.fromkeys(path.split(".")[0] for path in expressions.paths(step.options))
         return [
             Touched(collection=real, field=field, places=True)
-            for real in reals or _matching(step.options, names)
+            for real in reals or matching(step.options, names)
             for field in fields
         ]
 
@@ -384,7 +384,7 @@ def _named(options: Mapping[str, Any]) -> list[str]:
     return [] if isinstance(named, dict) else list(named)
 
 
-def _matching(options: Mapping[str, Any], names: Collections) -> list[str]:
+def matching(options: Mapping[str, Any], names: Collections) -> list[str]:
     """Return the real collections whose name fits the pattern."""
     named = options["collections"]
     if not isinstance(named, dict):
@@ -398,7 +398,7 @@ def _matching(options: Mapping[str, Any], names: Collections) -> list[str]:
     )
 
 
-def _variables(
+def looked_up(
     options: Mapping[str, Any], where: str
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Return the variable of each path whose source is looked up, and the sources of all."""
