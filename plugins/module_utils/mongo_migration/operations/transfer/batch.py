@@ -191,33 +191,28 @@ class Batch:
 
     # -- proof -------------------------------------------------------------------------------
 
-    def _rests(self, session: ClientSession | None) -> list[Digest]:
+    def _rests(self, session: ClientSession | None) -> dict[str, Digest]:
         """Return digests of all but what is touched, of each document that stays."""
-        found = [self._rest(self._source, self._load.owners, self._load.fields, session)]
-        return found + [
-            self._rest(reference.collection, told.rows, [told.field], session)
-            for told, reference in self._following()
-        ]
-
-    def _rest(
-        self,
-        collection: Collection[dict[str, Any]],
-        rows: Sequence[Row],
-        fields: Sequence[str],
-        session: ClientSession | None,
-    ) -> Digest:
-        if not rows:
-            return Digest()
-        return Digest.of(
-            raw_documents(
-                collection.database,
-                collection.name,
-                filter={"_id": {"$in": [row.identity for row in rows]}},
-                projection=dict.fromkeys(fields, 0),
-                session=session,
-                comment=self._writer.comment,
+        rows = {self._source.name: list(self._load.owners)}
+        fields = {self._source.name: set(self._load.fields)}
+        for told, _reference in self._following():
+            rows.setdefault(told.collection, []).extend(told.rows)
+            fields.setdefault(told.collection, set()).add(told.field)
+        database = self._source.database
+        return {
+            name: Digest.of(
+                raw_documents(
+                    database,
+                    name,
+                    filter={"_id": {"$in": [row.identity for row in some]}},
+                    projection=dict.fromkeys(fields[name], 0),
+                    session=session,
+                    comment=self._writer.comment,
+                )
             )
-        )
+            for name, some in rows.items()
+            if some
+        }
 
     def _planned(self) -> Digest:
         return Digest.of(raw_items(self._load.items))
