@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import bson
 import pytest
 from bson import Int64, ObjectId
+from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
 from mongo_migration.document import definition
+from mongo_migration.errors import (
+    DefinitionError,
+    InterruptedRunError,
+    MigrationError,
+    PlanBlockedError,
+)
+from mongo_migration.operations.transfer import batch, walk
 from mongo_migration.procedures import migrate, plan, plan_text, rollback, verify
+from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -318,3 +330,329 @@ def test_all_of_it_is_planned_done_verified_and_undone(db: Db, stopped: bool):
     assert failed(db, expect="rolled_back") == []
     assert_back(before, db)
     assert "addresses" not in db.list_collection_names()
+
+
+MOVE = one("  - move: {from: [old], into: new, set: {moved: {value: true}}}\n")
+NEW_ID = one(
+    "  - change_id:\n      in: teams\n      where: {_id: {$type: string}}\n"
+    "      id: {expression: {$toObjectId: $_id}}\n      referenced_by: {users: team}\n"
+)
+HEX = "64b00000000000000000000{}"
+
+
+def teams(db: Db) -> list[ObjectId]:
+    db.teams.insert_many([{"_id": HEX.format(n), "name": n} for n in range(4)])
+    db.users.insert_many([{"_id": n, "team": HEX.format(n % 4), "n": n} for n in range(8)])
+    return [ObjectId(HEX.format(n)) for n in range(4)]
+
+
+def reasons(done: dict[str, Any]) -> set[tuple[Any, str]]:
+    return {(item["_id"], item["reason"]) for item in done["conflicts"]}
+
+
+# -- what was done since -----------------------------------------------------------------------
+
+
+def test_what_was_moved_and_changed_since_stays_where_it_is(db: Db):
+    db.old.insert_many([{"_id": n, "n": n} for n in range(5)])
+    run(db, MOVE)
+    db.new.update_one({"_id": 1}, {"$set": {"n": 100}})
+    db.new.delete_one({"_id": 2})
+    db.old.insert_one({"_id": 3, "other": 1})
+    done = back(db, MOVE)
+    assert reasons(done) == {
+        (1, "changed since the migration"),
+        (2, "deleted since the migration"),
+        (3, "another one was made in its place since"),
+    }
+    assert list(db.old.find().sort("_id")) == [
+        {"_id": 0, "n": 0},
+        {"_id": 3, "other": 1},
+        {"_id": 4, "n": 4},
+    ]
+    assert list(db.new.find().sort("_id")) == [
+        {"_id": 1, "n": 100, "moved": True},
+        {"_id": 3, "n": 3, "moved": True},
+    ]
+    assert failed(db, MOVE, "rolled_back") == []
+
+
+def test_a_conflict_is_overwritten_or_stops_it_if_that_is_wanted(db: Db):
+    db.old.insert_many([{"_id": n, "n": n} for n in range(5)])
+    before = state(db)
+    run(db, MOVE)
+    db.new.update_one({"_id": 1}, {"$set": {"n": 100}})
+    db.new.delete_one({"_id": 2})
+    with pytest.raises(MigrationError, match="Nothing of this batch was undone"):
+        back(db, MOVE, on_conflict="fail")
+    assert [row["_id"] for row in db.new.find()] == [0, 1]  # a later batch was undone
+    back(db, MOVE, on_conflict="restore")
+    assert_back(before, db)
+
+
+def test_a_document_that_keeps_its_new_id_keeps_its_references(db: Db):
+    new = teams(db)
+    run(db, NEW_ID)
+    db.teams.update_one({"_id": new[1]}, {"$set": {"name": "one"}})
+    db.users.update_one({"_id": 2}, {"$set": {"n": 200}})  # another field: no conflict
+    db.users.update_one({"_id": 3}, {"$set": {"team": None}})
+    db.users.insert_one({"_id": 100, "team": new[0]})  # written since, and follows
+    done = back(db, NEW_ID)
+    assert reasons(done) == {
+        (HEX.format(1), "changed since the migration"),
+        (3, "changed since the migration"),
+    }
+    assert {row["_id"] for row in db.teams.find()} == {
+        *(HEX.format(n) for n in (0, 2, 3)),
+        new[1],
+    }
+    assert {row["_id"]: row["team"] for row in db.users.find()} == {
+        n: new[1] if n % 4 == 1 else HEX.format(n % 4) for n in range(8)
+    } | {3: None, 100: HEX.format(0)}
+
+
+def test_an_owner_whose_extracted_document_was_changed_stays_as_it_is(db: Db):
+    text = one(
+        "  - extract: {from: users, field: tags, into: tags, document: {of: $_id, tag: $$this}}\n"
+    )
+    db.users.insert_many([{"_id": n, "tags": ["a", n], "z": 1} for n in range(3)])
+    run(db, text)
+    assert [(row["of"], row["tag"]) for row in db.tags.find().sort("of")][2:4] == [
+        (1, "a"),
+        (1, 1),
+    ]
+    db.tags.update_one({"of": 1, "tag": "a"}, {"$set": {"tag": "b"}})
+    done = back(db, text)
+    assert reasons(done) == {(1, "changed since the migration")}
+    assert list(db.users.find().sort("_id")) == [
+        {"_id": 0, "tags": ["a", 0], "z": 1},
+        {"_id": 1, "z": 1},
+        {"_id": 2, "tags": ["a", 2], "z": 1},
+    ]
+    assert db.tags.count_documents({"of": 1}) == db.tags.count_documents({}) == 2
+
+
+# -- what can't be done is refused -------------------------------------------------------------
+
+
+def refused(db: Db, text: str) -> dict[str, Any]:
+    """Return the one problem of the plan, after the run refused, too, and wrote nothing."""
+    before = state(db)
+    found = plan.make(db.client, db.name, load(text))
+    (wrong,) = found["problems"]
+    with pytest.raises(PlanBlockedError):
+        run(db, text)
+    assert_back(before, db)
+    return dict(wrong)
+
+
+SAME_ID = """
+  - change_id: {in: items, id: {expression: {$toLower: $_id}}, referenced_by: {}}
+"""
+INTO_NEW = "  - move: {from: [old], into: new}\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "data", "samples", "words"),
+    [
+        (SAME_ID, {"items": [{"_id": "A"}, {"_id": "B"}, {"_id": "a"}]}, ["A"], "or would get it"),
+        (
+            "  - change_id: {in: items, id: {expression: {$mod: [$_id, 2]}}, where: {_id: {$gt: 1}}"
+            ", referenced_by: {}}\n",
+            {"items": [{"_id": 2}, {"_id": 4}]},
+            [4],
+            "would get it",
+        ),
+        (
+            SAME_ID.replace("toLower", "toObjectId"),
+            {"items": [{"_id": HEX.format(1)}, {"_id": "x"}]},
+            ["x"],
+            "no right value",
+        ),
+        (
+            INTO_NEW,
+            {"old": [{"_id": 1}, {"_id": 2.0}], "new": [{"_id": 2}]},
+            [2],
+            "or would get it",
+        ),
+        (
+            "  - move: {from: [old, older], into: new}\n",
+            {"old": [{"_id": 1}], "older": [{"_id": 1}]},
+            [1],
+            "would get it",
+        ),
+        (INTO_NEW, {"old": [{"_id": 1, "at": Timestamp(0, 0)}]}, [1], "timestamp"),
+        (
+            "  - extract: {from: users, field: a, into: b, "
+            "document: {$mergeObjects: [{of: $_id}, $$this]}}\n",
+            {"users": [{"_id": 1, "a": [{"x": 1}]}, {"_id": 2, "a": ["x"]}]},
+            [2],
+            "mergeObjects",
+        ),
+        (
+            "  - extract: {from: users, field: a, into: b, document: {of: $_id}}\n",
+            {"users": [{"_id": 1, "a": "x"}, {"_id": 2, "a": [1]}]},
+            [1],
+            "neither an array nor a document",
+        ),
+        (
+            "  - extract: {from: users, field: a, into: b, document: {$mergeObjects: [$$this]}}\n",
+            {"users": [{"_id": 1, "a": [{"_id": 7}]}, {"_id": 2, "a": [{"_id": 7}]}]},
+            [2],
+            "or would get it",
+        ),
+    ],
+)
+def test_what_can_t_be_carried_is_named_by_the_plan(
+    deployment: Any, step: str, data: dict[str, Any], samples: list[Any], words: str
+):
+    for name, rows in data.items():
+        for row in rows:  # in bulk, the driver would fill an empty timestamp in
+            deployment.data[name].insert_one(RawBSONDocument(bson.encode(row)))
+    if "timestamp" in words:
+        deployment.data["old"].update_one({"_id": 1}, [{"$set": {"at": Timestamp(0, 0)}}])
+    wrong = refused(deployment.data, one(step))
+    assert wrong["samples"] == samples
+    assert words in wrong["what"]
+
+
+def test_a_validator_and_a_unique_index_of_the_target_are_foreseen(deployment: Any):
+    db = deployment.data
+    db.old.insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": 2}])
+    db.new.insert_one({"_id": 3, "n": 2})
+    db.new.create_index("n", unique=True)
+    assert "unique index 'n_1'" in refused(db, one(INTO_NEW))["what"]
+    db.new.drop_index("n_1")
+    db.command("collMod", "new", validator={"n": {"$ne": 1}})
+    assert refused(db, one(INTO_NEW))["samples"] == [{"_id": 1}]
+
+
+def test_what_a_policy_leaves_stays_and_is_counted(db: Db):
+    db.old.insert_many([{"_id": n, "n": n} for n in range(4)])
+    db.new.insert_one({"_id": 1})
+    text = one("  - move: {from: [old], into: new, when_exists: skip, copy: true}\n")
+    (row, _into) = plan.make(db.client, db.name, load(text))["steps"]
+    assert (row["to_move"], row["left"], row["to_remove"]) == (3, 1, 0)
+    run(db, text)
+    assert failed(db, text) == []
+    assert sorted(row["_id"] for row in db.new.find()) == [0, 1, 2, 3]
+    assert db.old.count_documents({}) == 4
+    assert db.new.find_one({"_id": 1}) == {"_id": 1}
+    back(db, text)
+    assert list(db.new.find()) == [{"_id": 1}]
+
+
+def test_a_step_that_moves_a_collection_into_itself_is_refused(deployment: Any):
+    deployment.data["old"].insert_one({"_id": 1})
+    with pytest.raises(DefinitionError, match="use change_id"):
+        run(deployment.data, one("  - move: {from: [old], into: old}\n"))
+
+
+# -- exactly, once -----------------------------------------------------------------------------
+
+
+def test_types_that_no_driver_writes_come_through_untouched(db: Db):
+    # {_id: 1, u: undefined, s: symbol "x", n: 1, n: 2}
+    body = b"\x10_id\0\1\0\0\0" + b"\x06u\0" + b"\x0es\0\2\0\0\0x\0" + b"\x10m\0\1\0\0\0"
+    odd = (len(body) + 5).to_bytes(4, "little") + body + b"\0"
+    db.old.insert_one(RawBSONDocument(odd))
+    before = state(db)
+    run(db, one(INTO_NEW), writers_stopped=True)
+    assert snapshot(db)["new"] == before[0]["old"]
+    assert failed(db, one(INTO_NEW)) == []
+    back(db, one(INTO_NEW))
+    assert_back(before, db)
+
+
+def test_what_follows_one_document_may_be_more_than_a_batch(
+    db: Db, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(walk, "_MOST_FOLLOWERS", 2)
+    fill(db)
+    before = state(db)
+    for stop_at in (3, 5, 8, 13):
+        stop, left = StopSignal(), iter(range(stop_at))
+
+        def progress(event: dict[str, Any], stop: Any = stop, left: Any = left) -> None:
+            if "batch" in event and next(left, None) is None:
+                stop.ask("a test")
+
+        settings = migrate.Settings(**SETTINGS)
+        with pytest.raises(InterruptedRunError):
+            migrate.migrate(
+                definition=load(EVERYTHING),
+                settings=settings,
+                **torture.common(db, stop, progress),
+            )
+    run(db)
+    assert meaning(db) == wanted()
+    assert failed(db) == []
+    assert back(db)["conflict_count"] == 0
+    assert_back(before, db)
+
+
+@pytest.mark.parametrize("place", ["_id", "n"])
+def test_a_place_that_was_taken_after_the_plan_ends_the_run_and_costs_nothing(
+    db: Db, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    db.old.insert_many([{"_id": n, "n": n} for n in range(6)])
+    db.new.create_index("n", unique=True)
+    before = state(db)
+    whole = batch.Batch.commit
+
+    def first(self: Any, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(batch.Batch, "commit", whole)
+        db.new.insert_one({"_id": 1 if place == "_id" else 100, "n": 100 if place == "_id" else 1})
+        return whole(self, *args, **more)
+
+    monkeypatch.setattr(batch.Batch, "commit", first)
+    with pytest.raises(MigrationError, match=r"unique index|already"):
+        run(db, one(INTO_NEW))
+    there = [row["n"] for name in ("old", "new") for row in db[name].find()]
+    assert sorted(n for n in there if n != 100) == sorted([*range(6), *([1] * (place == "n"))])
+    assert back(db, one(INTO_NEW))["conflict_count"] == 0
+    db.new.delete_one({"_id": {"$in": [1, 100]}})
+    assert_back(before, db)
+
+
+# -- beside writers ----------------------------------------------------------------------------
+
+
+def test_what_writers_bring_in_is_carried_and_nothing_is_lost(deployment: Any):
+    db = deployment.data
+    db.old.insert_many([{"_id": n, "n": 0} for n in range(200)])
+    ended, written = threading.Event(), [*range(200)]
+
+    def write() -> None:
+        number = 1000
+        while not ended.is_set():
+            db.old.insert_one({"_id": number, "n": 0})
+            written.append(number)
+            for name in ("old", "new"):
+                db[name].update_one({"_id": number % 200}, {"$inc": {"n": 1}})
+            number += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        run_live(deployment, one(INTO_NEW), ended)
+    finally:
+        ended.set()
+        thread.join()
+    assert failed(db, one(INTO_NEW)) == []
+    assert db.old.count_documents({}) == 0
+    assert sorted(row["_id"] for row in db.new.find()) == sorted(written)
+
+
+def run_live(deployment: Any, text: str, ended: threading.Event) -> None:
+    """Run while others write, until what was there at the beginning is done."""
+
+    def progress(event: dict[str, Any]) -> None:
+        if deployment.data.new.count_documents({}) >= 200:
+            ended.set()
+
+    migrate.migrate(
+        definition=load(text),
+        settings=migrate.Settings(batch_size=20),
+        **torture.common(deployment.data, None, progress),
+    )

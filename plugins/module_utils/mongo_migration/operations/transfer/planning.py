@@ -25,20 +25,17 @@ _MOST_BYTES = 15 << 20
 # A command that compares what comes has room for so much.
 _MOST_LOOKED_AT = 4 << 20
 _FIXES = {
-    "taken": "move or rename the document that has it, or choose another _id",
-    "twice": "give them different new _ids",
+    "taken": "remove the one that has it, leave this one out with `where`, or give it another _id",
     "inexact": "correct these documents",
     "large": "make these documents smaller, or leave them out with `where`",
 }
 _POLICIES = {
     "taken": "no document is overwritten",
-    "twice": "no document is overwritten",
     "inexact": "a rollback is exact",
     "large": "a rollback is exact",
 }
 _WORDS = {
-    "taken": "another document has the new _id already",
-    "twice": "several documents would get the same new _id",
+    "taken": "another document has this _id there, or would get it",
     "inexact": "holds a timestamp of zero, in whose place the server would put its own time",
     "large": "is too large to be kept in the journal with what comes of it",
 }
@@ -82,7 +79,7 @@ def survey(transfer: Transfer, *, seen: set[bytes] | None) -> Survey:
                 else:
                     found.obstacles.setdefault("taken", []).append(row.identity)
             elif seen is not None and not _is_new(seen, transfer.new_ids(row)):
-                found.obstacles.setdefault("twice", []).append(row.identity)
+                found.obstacles.setdefault("taken", []).append(row.identity)
             else:
                 _add(found, transfer, row)
     return found

@@ -46,10 +46,13 @@ class Walk:
         # Where nobody else writes, what was read is what is written.
         self._trusts = writer.settings.writers_stopped
         self._done: set[bytes] = set()
+        # By the old _id, a new one to which something refers already: it stays what it is.
+        self._fixed: dict[bytes, bytes] = {}
 
     def run(self, position: dict[str, Any]) -> None:
         """Go from *position* to the end, and again while writers bring in more."""
         self._done = self._journalled()
+        self._fixed = dict(pairs_of({"pairs": position.get("pairs", b"")}))
         first = int(position.get("pass", 1))
         for number in range(first, _MOST_PASSES + 1):
             count = self._pass({**position, "pass": number})
@@ -111,7 +114,8 @@ class Walk:
             PlanBlockedError: one of them can't be, and came or changed after the plan.
         """
         wanted = []
-        for row in rows:
+        for read in rows:
+            row = replace(read, after=self._fixed.get(read.key, read.after))
             if hashable(row.identity) in self._done:
                 continue
             for trouble in row.troubles:
@@ -156,7 +160,7 @@ class Walk:
 
     def _carry(self, rows: list[Row], position: dict[str, Any], after: dict[str, Any]) -> None:
         if len(rows) == 1 and self._followers(rows) > _MOST_FOLLOWERS:
-            rows = [self._ahead(rows[0], position)]
+            self._ahead(rows[0], position)
         batch = Batch(self._transfer, self._writer, rows, again=self._again)
         load = batch.commit(after, created=self._created)
         self._created = False
@@ -167,21 +171,17 @@ class Walk:
         """Return *rows* as they are in the transaction's own snapshot."""
         if self._trusts:
             return list(rows)
-        fixed = {hashable(row.identity): row.after for row in rows if len(rows) == 1}
         found = self._transfer.reader.of([row.identity for row in rows], session)
-        if self._transfer.references:
-            found = [replace(r, after=fixed.get(hashable(r.identity), r.after)) for r in found]
         return self._wanted(found, session)
 
     def _followers(self, rows: Sequence[Row]) -> int:
         old = Renaming((row.key, row.key) for row in rows)
         return sum(one.count(old) for one in self._transfer.references)
 
-    def _ahead(self, row: Row, position: dict[str, Any]) -> Row:
+    def _ahead(self, row: Row, position: dict[str, Any]) -> None:
         """Let so much of what refers to one document follow that the rest fits its batch."""
-        known = pairs_of({"pairs": position.get("pairs", b"")})
-        row = next((replace(row, after=new) for old, new in known if old == row.key), row)
         pair = (row.key, row.after)
+        self._fixed[row.key] = row.after
         renaming = Renaming([pair])
         here = {**position, "pairs": Binary(b"".join(pair))}
         while self._followers([row]) > _MOST_FOLLOWERS:
@@ -192,7 +192,6 @@ class Walk:
                     load = Load(items=[], references=[told], pairs=[pair])
                     Batch(self._transfer, self._writer, [], load=load).commit(here, created=False)
                     self._advance(load)
-        return row
 
     def _advance(self, load: Load) -> None:
         count = len(load.items) + load.followers
