@@ -74,7 +74,17 @@ def verified(db: corpus.Db, case: Case, expect: str = "applied") -> list[str]:
 
 @EACH
 def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
-    db, wanted = pair
+    there_and_back(case, *pair)
+
+
+def there_and_back(case: Case, db: corpus.Db, wanted: corpus.Db) -> None:
+    """Migrate, verify, roll back and verify, behind maintenance mode; then migrate without it.
+
+    Args:
+        case: what is done.
+        db: an empty database.
+        wanted: another one, to hold what is wanted.
+    """
     corpus.fill(db, case, "before")
     corpus.fill(wanted, case, "after")
     before = snapshot(db), corpus.shape(db)

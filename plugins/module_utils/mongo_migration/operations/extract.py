@@ -190,6 +190,7 @@ class _Extract(Transfer):
             comment=scope.comment or "migration-playbooks",
             on_error=options.get("when_unfit", "fail"),
             extra={"documents": made},
+            computes=False,
         )
 
     def wanted(self, row: Document) -> bool:

@@ -115,7 +115,8 @@ class Walk:
         """
         wanted = []
         for read in rows:
-            row = replace(read, after=self._fixed.get(read.key, read.after))
+            fixed = self._fixed.get(read.key)
+            row = read if fixed is None else replace(read, after=fixed)
             if hashable(row.identity) in self._done:
                 continue
             for trouble in row.troubles:

@@ -69,6 +69,7 @@ class Reader:
         constants: variables that are the same for all documents.
         whole: whether to read all of each document, too.
         extra: an expression for a document that is read beside what they become.
+        computes: whether the server computes what they become.
     """
 
     collection: Collection[dict[str, Any]]
@@ -81,6 +82,7 @@ class Reader:
     constants: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
     extra: Any = None
+    computes: bool = True
     _names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -198,7 +200,8 @@ class Reader:
         """Return the projection that gives before, after, and what is wrong."""
         known = {**self.constants, **variables}
         wanted = _plain(self._names, names=self.compiled.loses_fields)
-        wanted["a"] = _with(known, dict(self.compiled.fields) or {"$literal": {}})
+        if self.computes:
+            wanted["a"] = _with(known, dict(self.compiled.fields) or {"$literal": {}})
         if self.compiled.faults:
             wanted["u"] = _with(known, [fault.why for fault in self.compiled.faults])
         if self.whole:
