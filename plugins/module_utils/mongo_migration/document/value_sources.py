@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,6 +84,17 @@ class Scope:
     # By the real name of a collection, what earlier steps of the plan set in its documents, as
     # operations.unique_indexes describes it; None for what can't be told.
     rewrites: dict[str, list[Any]] = field(default_factory=dict)
+    # By the real name, filters for the documents that earlier steps of the plan take away.
+    leaving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def leave(self, collection: str, selector: Mapping[str, Any]) -> None:
+        """Note that an earlier step of the plan takes the documents of *selector* away."""
+        self.leaving.setdefault(collection, []).append(dict(selector))
+
+    def staying(self, collection: str, selector: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *selector* without what earlier steps of the plan take away."""
+        gone = self.leaving.get(collection)
+        return {"$and": [selector, {"$nor": list(gone)}]} if gone else dict(selector)
 
 
 def build(spec: dict[str, Any], scope: Scope, *, owner: str | None) -> Source:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pymongo.collection import Collection
 
+from ..document import reads
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
@@ -85,6 +86,25 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Need:
+    """What the plan of a step rests on in a collection.
+
+    Args:
+        collection: its real name.
+        fields: the top-level ones that are read; None: any.
+        documents: whether it matters which documents there are.
+    """
+
+    collection: str
+    fields: frozenset[str] | None
+    documents: bool = True
+
+    def reads(self, field: str) -> bool:
+        """Return whether *field* matters."""
+        return self.fields is None or field in self.fields
+
+
+@dataclass(frozen=True, kw_only=True)
 class Touched:
     """A collection that a step writes to, and how: for the proof that nothing else changed."""
 
@@ -96,6 +116,7 @@ class Touched:
     index: str | None = None  # the index of this name
     command: bool = False  # whatever a foreign program does
     nothing: bool = False  # an entry of what was never begun
+    other_ids: bool = False  # the documents stay, under other ids
     places: bool = False  # fields may change their place in the document, too
     whole: bool = False  # the collection itself: its name, its options, whether it is there
     into: str | None = None  # where documents, or the collection itself, go
@@ -115,6 +136,8 @@ class Operation(ABC):
     """
 
     KIND: ClassVar[str]
+    #: Whether later plans know which documents it takes away; see ``Scope.leave``.
+    TELLS_LEAVING: ClassVar[bool] = False
 
     def __init__(self, step: Step, scope: Scope) -> None:
         """Bind *step* to a database.
@@ -165,6 +188,16 @@ class Operation(ABC):
     @abstractmethod
     def plan(self) -> Plan:
         """Say what would be done; read only."""
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what the plan rests on, where an earlier step may write it."""
+        yield from ()
+
+    def needs_of_sources(self, *trees: Any) -> Iterator[Need]:
+        """Yield what values that are looked up rest on, in other collections."""
+        names = self._scope.collections
+        for name in sorted(set(reads.collections(list(trees)))):
+            yield Need(collection=names.real_name(name), fields=None)
 
     def touches(self) -> list[Touched]:
         """Return what is written to in this database."""

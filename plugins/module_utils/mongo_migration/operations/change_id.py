@@ -7,6 +7,7 @@ from typing import Any
 
 from pymongo.client_session import ClientSession
 
+from ..document import reads
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
@@ -14,11 +15,11 @@ from ..ledger.batches import Writer
 from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
 from ..values import edits, ejson
-from .base import Check, Operation, Plan, Row, Touched, amounts
+from .base import Check, Need, Operation, Plan, Row, Touched, amounts
 from .transfer import planning
 from .transfer.contract import Transfer
 from .transfer.items import Item, Load, Repointed, id_of
-from .transfer.reading import reader_of
+from .transfer.reading import changes_of, reader_of
 from .transfer.references import Reference, Renaming, build, declared
 from .transfer.walk import Walk
 from .update.reader import Row as Document
@@ -49,8 +50,7 @@ class ChangeId(Operation):
         """Return the collection, and the fields that refer to it."""
         real = names.real_name(step.options["in"])
         return [
-            Touched(collection=real, inserts=True),
-            Touched(collection=real, removes=True),
+            Touched(collection=real, inserts=True, removes=True, other_ids=True),
             *(
                 Touched(collection=names.real_name(name), field=path.split(".")[0], places=True)
                 for name, path in declared(step.options)
@@ -83,6 +83,16 @@ class ChangeId(Operation):
             before.append(f"{row['real_name']} {ejson.short(shown['before'], 400)}")
             after += [f"{row['real_name']} {ejson.short(one, 400)}" for one in shown["comes"]]
         return before, after
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what goes, which is whole documents, and what refers to it."""
+        if self._transfer is None:
+            return
+        yield Need(collection=self._transfer.target.name, fields=None)
+        for reference in self._transfer.references:
+            name = reference.collection.name
+            yield Need(collection=name, fields=reads.fields(paths=[reference.path]))
+        yield from self.needs_of_sources(changes_of(self._step.options))
 
     def plan(self) -> Plan:
         """Compute each new ``_id``, and look for what is in its way and what refers to the old."""

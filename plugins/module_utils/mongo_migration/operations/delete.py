@@ -9,6 +9,7 @@ from pymongo import DeleteOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
+from ..document import reads
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
@@ -19,7 +20,7 @@ from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from ..values.compare import hashable
 from . import whole_documents
-from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 
 KIND = "delete"
 _SAMPLES = 5
@@ -33,6 +34,7 @@ class Delete(Operation):
     """See the module. Options are those of the schema's ``delete``."""
 
     KIND = KIND
+    TELLS_LEAVING = True
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
@@ -76,6 +78,12 @@ class Delete(Operation):
         gone = [f"{row['real_name']}: {ejson.short(one, 400)}" for one in row["samples"]]
         return [label.format(total), *gone], [label.format(total - row["to_remove"])]
 
+    def needs(self) -> Iterator[Need]:
+        """Yield what decides which documents go."""
+        read = reads.fields(filters=[self._where])
+        for _name, collection in self._targets:
+            yield Need(collection=collection.name, fields=read)
+
     def plan(self) -> Plan:
         """Count what would go, and show some of it."""
         plan = Plan()
@@ -92,6 +100,7 @@ class Delete(Operation):
             if lossy:
                 plan.problems.append(inexact(self._step.index, name, lossy))
             plan.change(collection.name, self._where)
+            self._scope.leave(collection.name, self._where)
             plan.rows.append(
                 {
                     "step": self._step.index,
@@ -138,7 +147,8 @@ class Delete(Operation):
     def _read(
         self, collection: Collection[dict[str, Any]]
     ) -> Iterator[tuple[dict[str, Any], int, bool]]:
-        return whole_documents.read(collection, where=self._where, comment=self._scope.comment)
+        where = self._scope.staying(collection.name, self._where)
+        return whole_documents.read(collection, where=where, comment=self._scope.comment)
 
     def _pass(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 from bson.objectid import ObjectId
 
+from ..document import reads
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
@@ -18,7 +19,7 @@ from ..values import edits, ejson
 from ..values.compare import bind_now
 from ..values.elements import ARRAY, DOCUMENT, elements, field
 from . import ddl
-from .base import Check, Operation, Plan, Row, Touched, amounts
+from .base import Check, Need, Operation, Plan, Row, Touched, amounts
 from .transfer import foresight, planning
 from .transfer.contract import Transfer
 from .transfer.items import Item, id_of
@@ -93,6 +94,18 @@ class Extract(Operation):
             after.append(f"{head} {ejson.short(shown['after'], 400)}")
             after += [f"{row['into']} {ejson.short(one, 400)}" for one in shown["comes"]]
         return before, after
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what decides what comes out of which documents."""
+        if self._transfer is None:
+            return
+        options = self._step.options
+        read = reads.fields(
+            filters=[options.get("where", {})],
+            expressions=[options["document"]],
+            paths=_fields(options),
+        )
+        yield Need(collection=self._transfer.reader.collection.name, fields=read)
 
     def plan(self) -> Plan:
         """Read each owner, and count what would come out of it."""
@@ -176,7 +189,10 @@ class _Extract(Transfer):
             where={
                 "$and": [
                     {options["field"]: {"$exists": True}},
-                    bind_now(options.get("where", {}), scope.now),
+                    scope.staying(
+                        scope.collections.real_name(self.name),
+                        bind_now(options.get("where", {}), scope.now),
+                    ),
                 ]
             },
             compiled=Compiled(

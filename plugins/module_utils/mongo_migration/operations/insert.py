@@ -9,6 +9,7 @@ from bson import ObjectId
 from pymongo import InsertOne
 from pymongo.client_session import ClientSession
 
+from ..document import reads
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
@@ -18,7 +19,7 @@ from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from . import ddl
-from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from .validators import Validator
 
 KIND = "insert"
@@ -76,6 +77,11 @@ class Insert(Operation):
         label, total = f"{row['real_name']}: {{:,}} documents", row["documents"]
         new = [f"{row['real_name']}: {ejson.short(one, 400)}" for one in row["samples"]]
         return [label.format(total)], [label.format(total + row["to_insert"]), *new]
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what decides which exist."""
+        read = reads.fields(paths=self._key)
+        yield Need(collection=self._into.name, fields=read, documents=False)
 
     def plan(self) -> Plan:
         """Say which exist, and what would be inserted."""
@@ -155,7 +161,8 @@ class Insert(Operation):
         planned = {self._token(one) for one in self._scope.planned.get(self._name, ())}
         for document in self._documents:
             exact = [{field: {"$eq": document[field]}} for field in self._key]
-            there = self._into.find_one({"$and": exact}, {"_id": 1}, comment=self._scope.comment)
+            wanted = self._scope.staying(self._into.name, {"$and": exact})
+            there = self._into.find_one(wanted, {"_id": 1}, comment=self._scope.comment)
             if there is None and self._token(document) not in planned:
                 new.append(document)
         return new

@@ -22,7 +22,7 @@ from ..support.chunks import bounded, chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from . import timezones, unique_indexes
-from .base import Check, Operation, Plan, Row, Touched, amounts, problem
+from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from .row_inputs import Inputs, is_zone
 from .spans import Spans
 from .validators import Validator
@@ -112,6 +112,13 @@ class InsertForEach(Operation):
         """Return how many documents the collection has."""
         label, total = f"{row['real_name']}: {{:,}} documents", row["documents"]
         return [label.format(total)], [label.format(total + row["to_insert"])]
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what the documents are made from, and what decides which exist."""
+        if self._from is not None:
+            yield Need(collection=self._from.name, fields=None)
+        yield Need(collection=self._into.name, fields=None, documents=False)
+        yield from self.needs_of_sources(self._options.get("pipeline", []))
 
     def plan(self) -> Plan:
         """Count what would be inserted and what exists, and find invalid inputs."""

@@ -16,11 +16,11 @@ from ..ledger.batches import Writer
 from ..support.tables import aligned, number, place
 from ..values import edits, ejson
 from . import ddl
-from .base import Check, Operation, Plan, Row, Touched, amounts
+from .base import Check, Need, Operation, Plan, Row, Touched, amounts
 from .transfer import foresight, planning
 from .transfer.contract import Transfer
 from .transfer.items import Item, id_of
-from .transfer.reading import reader_of
+from .transfer.reading import changes_of, reader_of
 from .transfer.walk import Walk
 from .update.reader import Reader
 from .update.reader import Row as Document
@@ -32,6 +32,7 @@ class Move(Operation):
     """See the module. Options are those of the schema's ``move``."""
 
     KIND = KIND
+    TELLS_LEAVING = True
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
@@ -101,6 +102,12 @@ class Move(Operation):
             after += [f"{row['into']} {ejson.short(one, 400)}" for one in shown["comes"]]
         return before, after
 
+    def needs(self) -> Iterator[Need]:
+        """Yield what goes, which is whole documents."""
+        for transfer in self._transfers:
+            yield Need(collection=transfer.reader.collection.name, fields=None)
+        yield from self.needs_of_sources(changes_of(self._step.options))
+
     def plan(self) -> Plan:
         """Read what would go, count it, and show some of it."""
         plan = Plan()
@@ -115,6 +122,8 @@ class Move(Operation):
             total += found.coming
             if transfer.removes:
                 plan.change(transfer.reader.collection.name, dict(transfer.reader.where))
+                if not found.left:
+                    self._scope.leave(transfer.reader.collection.name, transfer.reader.where)
             plan.rows.append(self._row(transfer, found))
         foresight.tell_coming(plan, self._scope, self._step, documents=documents, total=total)
         if not self._transfers:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pymongo.client_session import ClientSession
 
-from ..document import value_sources
+from ..document import reads, value_sources
 from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Found, Scope, Source, Unresolved
@@ -20,7 +20,7 @@ from ..support.tables import aligned, number, place
 from ..values import compare
 from ..values.compare import ABSENT
 from . import contradictions, unique_indexes
-from .base import Check, Operation, Plan, Row, Touched, about_how_many
+from .base import Check, Need, Operation, Plan, Row, Touched, about_how_many
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
 from .plan_rows import MOST_PAIRS, Tally
@@ -97,6 +97,20 @@ class SetField(Operation):
         fine = row["documents"] - row["candidates"]
         label = f"{row['real_name']}.{row['field']}: {{:,}} of {row['documents']:,} documents set"
         return [label.format(fine)], [label.format(fine + row["to_change"])]
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what the values are made from."""
+        options = self._step.options
+        named = options["collections"]
+        owners = named.values() if isinstance(named, dict) else ()
+        read = reads.fields(
+            filters=[options.get("where", {})],
+            sources=[options["value"]],
+            paths=[options["field"], *map(str, owners)],
+        )
+        for target in self._targets:
+            yield Need(collection=target.collection.name, fields=read)
+        yield from self.needs_of_sources(options["value"])
 
     def plan(self) -> Plan:
         """Count the candidates of each collection by why they are one and what they would get."""

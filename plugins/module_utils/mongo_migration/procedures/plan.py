@@ -16,6 +16,7 @@ from ..document.definition import Definition, Step
 from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import partial_restore, runs
+from ..operations import dependencies
 from ..operations.base import Check, Operation
 from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
@@ -80,7 +81,14 @@ def survey(
     rows: list[dict[str, Any]] = []
     operations = []
     future = foresight.Future()
+    earlier: list[dependencies.Earlier] = []
+    refused = Collector(DefinitionError)
     for step, operation in active(definition, scope, before):
+        for what in dependencies.conflicts(step, operation, collections, earlier):
+            refused.add(what)
+        earlier.append(dependencies.of(step, operation, collections))
+        if refused.problems:
+            continue  # planned on what is something else by then
         told = {name: len(known) for name, known in scope.rewrites.items()}
         made = operation.plan()
         future.add(made, operation.touches())
@@ -89,6 +97,10 @@ def survey(
         rows += made.rows
         unmet += made.problems
         warnings += made.warnings
+    refused.raise_if_any(
+        f"{definition.source}: no plan could tell what these steps will do. Make each a migration "
+        f'of its own, with after: ["{definition.id}"]:'
+    )
     foreseen, more = foresight.judge(definition, scope, future, before=before)
     problems = [remedies.explain(item, definition) for item in (*problems, *unmet, *foreseen)]
     warnings += more + expiring.warnings(scope, _touched(operations))

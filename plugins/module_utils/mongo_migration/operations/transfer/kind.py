@@ -66,9 +66,10 @@ class Transferred(EntryKind):
         """Return where documents came and went, and what followed."""
         name = entry["collection"]
         owned = (entry["owners"] or {}).get("fields", ())
+        within = name == entry["target"]
         return [
-            Touched(collection=entry["target"], inserts=True),
-            *([Touched(collection=name, removes=True)] if entry["removes"] else []),
+            Touched(collection=entry["target"], inserts=True, removes=within, other_ids=within),
+            *([Touched(collection=name, removes=True)] if entry["removes"] and not within else []),
             *(Touched(collection=name, field=one, places=True) for one in owned),
             *(
                 Touched(collection=told["collection"], field=one, places=True)

@@ -57,7 +57,7 @@ def reader_of(
     shown = {variable: path for path, variable in variables.items()}
     return Reader(
         collection=collection,
-        where=bind_now(step.options.get("where", {}), scope.now),
+        where=scope.staying(collection.name, bind_now(step.options.get("where", {}), scope.now)),
         compiled=compiled,
         sources={
             variable: update_sources.build(spec, scope, files=step.files, rows=numbers)

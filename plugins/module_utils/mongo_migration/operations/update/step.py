@@ -10,7 +10,7 @@ import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 
-from ...document import update_sources
+from ...document import reads, update_sources
 from ...document.collections import OURS, Collections
 from ...document.definition import Step
 from ...document.update_sources import Source
@@ -20,7 +20,7 @@ from ...ledger.batches import Writer
 from ...support.tables import aligned, number, place
 from ...values import ejson
 from ...values.compare import bind_now, hashable
-from ..base import Check, Operation, Plan, Row, Touched, amounts, problem
+from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from . import expressions, whole
 from .expressions import COMPUTED
 from .images import KIND, Images, before_of
@@ -115,6 +115,23 @@ class Update(Operation):
             note = f"  ({shown['note']})" if shown["note"] else ""
             after.append(f"{head} {ejson.short(shown['after'], 400)}{note}")
         return before, after
+
+    def needs(self) -> Iterator[Need]:
+        """Yield what the documents are made from."""
+        options = self._options
+        levels = [options, *options.get("each", {}).values()]
+        sources = [spec for level in levels for spec in level.get("set", {}).values()]
+        sources += options.get("let", {}).values()
+        read = reads.fields(
+            filters=[options.get("where", {})],
+            expressions=[level.get("remove") for level in levels],
+            sources=sources,
+            paths=expressions.paths(options),
+        )
+        for _name, collection in self._targets:
+            whole = self._document is not None
+            yield Need(collection=collection.name, fields=None if whole else read)
+        yield from self.needs_of_sources(sources)
 
     def plan(self) -> Plan:
         """Read each matching document as it is and as it would be, and count."""
@@ -333,7 +350,7 @@ class Update(Operation):
         policy = "keep" if self._options.get("when_unfit") == "keep" else "fail"
         return WholeReader(
             collection=collection,
-            where=self._where,
+            where=self._scope.staying(collection.name, self._where),
             compiled=whole.COMPILED,
             sources={},
             labels={whole.PATH: (whole.PATH, policy)},
@@ -367,7 +384,7 @@ class Update(Operation):
             labels[variable] = (label, expressions.policy_of(self._options, label))
         return Reader(
             collection=collection,
-            where=self._where,
+            where=self._scope.staying(collection.name, self._where),
             compiled=self._compiled,
             sources=sources,
             labels=labels,

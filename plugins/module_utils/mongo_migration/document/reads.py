@@ -1,0 +1,98 @@
+"""What filters, expressions and sources of values read: fields of a document, other collections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+# Stands for the whole document.
+ALL = ""
+_WHOLE = ("$$ROOT", "$$CURRENT")
+
+
+def fields(
+    *,
+    filters: Iterable[Any] = (),
+    expressions: Iterable[Any] = (),
+    sources: Iterable[Mapping[str, Any]] = (),
+    paths: Iterable[str] = (),
+) -> frozenset[str] | None:
+    """Return the top-level fields of a document that are read; None: any of them.
+
+    Args:
+        filters: as of a find.
+        expressions: of the aggregation language.
+        sources: where values come from, as of `set_field` and `update`.
+        paths: that are read themselves.
+    """
+    found = {path.split(".")[0] for path in paths}
+    for tree in filters:
+        found.update(_of_filter(tree))
+    for tree in expressions:
+        found.update(_of_expression(tree))
+    for source in sources:
+        found.update(_of_source(source))
+    return None if ALL in found else frozenset(found)
+
+
+def collections(tree: Any) -> Iterator[str]:
+    """Yield the collections that sources and pipelines read, by the document's names."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if isinstance(value, Mapping) and isinstance(value.get("from"), str):
+                yield value["from"]
+            if key == "$unionWith":
+                yield value if isinstance(value, str) else value.get("coll", "")
+            yield from collections(value)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from collections(item)
+
+
+def _of_filter(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if key == "$expr":
+                yield from _of_expression(value)
+            else:
+                if not key.startswith("$"):
+                    yield key.split(".")[0]
+                yield from _of_filter(value)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _of_filter(item)
+
+
+def _of_expression(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if key != "$literal":
+                yield from _of_expression(value)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _of_expression(item)
+    elif isinstance(tree, str):
+        if tree.startswith(_WHOLE):
+            yield ALL
+        elif tree.startswith("$") and not tree.startswith("$$"):
+            yield tree[1:].split(".")[0]
+
+
+def _of_source(source: Mapping[str, Any]) -> Iterator[str]:
+    for kind, body in source.items():
+        if kind == "expression":
+            yield from _of_expression(body)
+        elif kind == "first_of":
+            for item in body:
+                yield from _of_source(item)
+        elif kind in ("reference", "aggregate"):
+            yield from _of_expression(body["match"])
+            yield from _of_expression(body.get("within", {}).get("value"))
+        elif kind == "map":
+            yield from _of_expression([body.get("input"), body.get("otherwise")])
+        elif kind == "number":
+            yield from (
+                path.split(".")[0] for path in [*body.get("by", []), *body.get("order", [])]
+            )
+        elif kind == "python":
+            yield from _of_expression(body["inputs"]) if "inputs" in body else [ALL]
