@@ -13,7 +13,7 @@ import pytest
 from mongo_migration.errors import InterruptedRunError, MigrationError
 from mongo_migration.ledger import control, lease
 from mongo_migration.operations import building
-from mongo_migration.procedures import migrate, rollback
+from mongo_migration.procedures import migrate, rollback, watching
 from mongo_migration.procedures.work import Job
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
@@ -251,3 +251,53 @@ def test_an_index_build_shows_its_progress_and_ends_its_waiting_when_asked(
     migrating(deployment).end()
     assert run_document(deployment)["phase"] == "applied"
     assert "colour_1_number_1" in deployment.data["items"].index_information()
+
+
+def watched(
+    deployment: Deployment, stop: StopSignal | None = None, **more: Any
+) -> tuple[Any, list[Event]]:
+    events: list[Event] = []
+    found = watching.watch(
+        client=deployment.data.client,
+        database=deployment.data.name,
+        report=events.append,
+        stop=stop or StopSignal(),
+        **{"between_seconds": 0.5, **more},
+    )
+    return found, events
+
+
+def test_another_terminal_watches_a_run_to_its_end(items: Deployment):
+    run = migrating(items)
+    run.until(lambda event: event.get("done", 0) >= 100)
+    found, events = watched(items)
+    run.end()
+    assert (found["found"], found["at_work"], found["phase"]) == (True, False, "applied")
+    assert found["work"].startswith("migrate 001 colour-items, by anna@")
+    counted = [event["done"] for event in events if event.get("total") == ITEMS]
+    assert counted == sorted(counted)
+    assert counted
+    assert counted[0] >= 100
+
+
+def test_a_watch_shows_a_pause_and_ends_alone(items: Deployment):
+    run = migrating(items)
+    run.until(lambda event: event.get("done", 0) >= 100)
+    give(items, "pause")
+    run.until(lambda event: "paused" in event)
+    found, events = watched(items, at_most_seconds=0.1)
+    assert "paused by" in events[-1]["paused"]
+    assert (found["at_work"], found["phase"]) == (True, "running")
+    stop = StopSignal()
+    stop.ask("SIGINT received")
+    assert watched(items, stop)[0]["at_work"] is True
+    assert run.result is None  # it was not asked for anything
+    give(items, "abort")
+    run.end()
+    found, _events = watched(items)
+    assert (found["found"], found["phase"]) == (False, "interrupted")
+
+
+def test_where_nobody_is_at_work_a_watch_ends_at_once(deployment: Deployment):
+    found, events = watched(deployment, between_seconds=60)
+    assert (found["found"], found["run"], events) == (False, None, [])

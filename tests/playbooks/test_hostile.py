@@ -61,7 +61,12 @@ def _fill(database: Database[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status.yml"], ["maintenance.yml", "-e", "state=status"], ["preflight.yml"]],
+    [
+        ["status.yml"],
+        ["attach.yml", "-e", "seconds=1"],
+        ["maintenance.yml", "-e", "state=status"],
+        ["preflight.yml"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_what_the_database_holds_is_shown_and_never_obeyed(inventory: Path, arguments: list[str]):

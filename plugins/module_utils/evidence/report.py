@@ -21,7 +21,7 @@ METRICS = "metrics.jsonl"
 
 # How an outcome looks: as it should be, a way out that worked, or a case for a person.
 _GOOD = frozenset({"success"})
-_SAFE = frozenset({"rolled_back", "nothing_written", "running"})
+_SAFE = frozenset({"rolled_back", "nothing_written", "running", "at_work"})
 _CUT = frozenset({"interrupted", "killed"})
 _ORDER = {"failed": 0, "warning": 1, "passed": 2}
 # What takes less is listed by its number alone, unless it failed.

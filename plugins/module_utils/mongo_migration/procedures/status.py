@@ -35,7 +35,7 @@ def describe(
     found: dict[str, Any] = {
         "database": database,
         "server": {**server.as_dict(), "write_block": write_block_is_on(client)},
-        "changelog": [_entry(run) for run in runs.changelog(db)],
+        "changelog": [entry(run) for run in runs.changelog(db)],
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
         "restore": partial_restore.read(db),
@@ -58,13 +58,13 @@ def at_work(found: Mapping[str, Any]) -> str:
         f"{holder['user']}@{holder['host']} (process {holder['pid']}): {lease['purpose']}",
         *([f"since {since:%Y-%m-%d %H:%M:%S} UTC"] if since else []),
     ]
-    for entry in found["changelog"]:
-        work = entry["work"]
-        if entry["phase"] not in ("running", runs.ROLLING_BACK) or not work["total"]:
+    for run in found["changelog"]:
+        work = run["work"]
+        if run["phase"] not in ("running", runs.ROLLING_BACK) or not work["total"]:
             continue
         share = 100 * work["done"] / work["total"]
         words.append(f"{work['done']:,} of {work['total']:,} documents, {share:.1f} %")
-        if (control := entry["control"]) and control.get("action") == "pause":
+        if (control := run["control"]) and control.get("action") == "pause":
             words.append(f"paused by {control.get('by')}")
         elif work["eta_seconds"] is not None:
             words.append(f"about {work['eta_seconds']:,} s left")
@@ -82,13 +82,13 @@ def advise(found: Mapping[str, Any]) -> list[dict[str, str]]:
         why = f"the restore of {restore['archive']} ended halfway, the data are of two states"
         return [{"why": why, "command": restore["next"]}]
     advice = []
-    for entry in found["changelog"]:
-        id_, phase = entry["migration"], entry["phase"]
+    for run in found["changelog"]:
+        id_, phase = run["migration"], run["phase"]
         back = commands.roll_back(id_)
         if phase == runs.ROLLING_BACK:
             advice.append({"why": f"the rollback of {id_} stopped half-way", "command": back})
         elif phase in _UNFINISHED:
-            on = commands.carry_out(id_, entry["name"])
+            on = commands.carry_out(id_, run["name"])
             why = f"{id_} stopped half-way ({phase})"
             advice += [
                 {"why": f"{why}: go on", "command": on},
@@ -163,7 +163,8 @@ def _add_migration(
     ]
 
 
-def _entry(run: dict[str, Any]) -> dict[str, Any]:
+def entry(run: dict[str, Any]) -> dict[str, Any]:
+    """Return what the changelog shows of a run."""
     ended = {
         "applied": "applied_at",
         "verified": "verified_at",
