@@ -18,7 +18,11 @@ _BESIDE = Path(__file__).resolve().parents[1]
 sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
 import gated
+import screen
 from invocation import ansible_cli
+
+# What the callback puts before a line.
+_INDENT = 5
 
 
 class ActionModule(NormalAction):
@@ -29,6 +33,18 @@ class ActionModule(NormalAction):
     ) -> dict[str, Any]:
         """Run it; what changes something, for a command that passed the gate."""
         gated.require(self, task_vars or {})
-        result = super().run(tmp, task_vars)
+        result = _as_wide_as_the_screen(super().run(tmp, task_vars))
         completed: dict[str, Any] = ansible_cli.pasteable(result, task_vars or {})
         return completed
+
+
+def _as_wide_as_the_screen(result: dict[str, Any]) -> dict[str, Any]:
+    """Return *result* with its plan written for this screen, of which the module knows nothing."""
+    columns = screen.columns()
+    if columns is None or not result.get("plan") or not result.get("plan_text"):
+        return result
+    from mongo_migration.procedures import plan_text
+    from mongo_migration.support import tables
+
+    with tables.as_wide_as(columns - _INDENT):
+        return {**result, "plan_text": plan_text.table(result["plan"]).splitlines()}

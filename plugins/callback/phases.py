@@ -26,8 +26,10 @@ from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
 
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+_BESIDE = Path(__file__).resolve().parents[1]
+sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
+import screen
 from mongo_migration.support import neutral
 
 _SHOWING = frozenset({"debug", "ansible.builtin.debug"})
@@ -36,12 +38,16 @@ _INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
 _HOUSEKEEPING = frozenset(
     {"Open the evidence folder", "Compose the final message", "Write the evidence"}
 )
+# Below it, hosts stand behind their phase instead of below each other.
+_ALIGNED_FROM = 60
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DIFF_COLOURS = {
     "+": constants.COLOR_DIFF_ADD,
     "-": constants.COLOR_DIFF_REMOVE,
     "@": constants.COLOR_DIFF_LINES,
 }
+# Of two texts that have no names, they say nothing.
+_DIFF_HEADINGS = ("--- before", "+++ after", "@@ ")
 _ASSERTING = frozenset({"fail", "ansible.builtin.fail", "assert", "ansible.builtin.assert"})
 
 
@@ -86,7 +92,8 @@ class CallbackModule(Default):
         task = included_file._task
         if task.action in _INCLUDING and task._role is None:
             hosts = ", ".join(host.name for host in included_file._hosts)
-            self._phase = f"  {task.get_name():<34} {hosts}"
+            wide = (screen.columns() or screen.DEFAULT) >= _ALIGNED_FROM
+            self._phase = f"  {task.get_name():<{34 if wide else 0}} {hosts}"
             if task.get_name() not in _HOUSEKEEPING:
                 self._show_phase()
 
@@ -135,8 +142,9 @@ class CallbackModule(Default):
         shown = result.result
         for turn in shown.get("results", ()) if result.task.loop else [shown]:
             if turn.get("diff") and turn.get("changed"):
-                if self._last_task_banner != result.task._uuid:
+                if self._everything and self._last_task_banner != result.task._uuid:
                     self._print_task_banner(result.task)
+                self._show_phase()
                 self._diff(turn["diff"])
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
@@ -164,6 +172,26 @@ class CallbackModule(Default):
         tries = result.result.get("attempts"), result.result.get("retries")
         self._line(f"waiting  {self._task(result)} ({tries[0]} of {tries[1]})", None)
 
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Show the recap, on a narrow screen without the counters that are nought."""
+        width = screen.columns()
+        if self._everything or width is None or width >= screen.DEFAULT:
+            super().v2_playbook_on_stats(stats)
+            return
+        self._display.display("\nPLAY RECAP")
+        for host in sorted(stats.processed):
+            counts = stats.summarize(host)
+            bad = counts["failures"] or counts["unreachable"]
+            named = {"ok": counts["ok"], "changed": counts["changed"], "failed": counts["failures"]}
+            named["unreachable"] = counts["unreachable"]
+            told = " ".join(
+                f"{name}={count}" for name, count in named.items() if count or name == "ok"
+            )
+            color = constants.COLOR_ERROR if bad else constants.COLOR_OK
+            for line in screen.fold(f"{host} : {told}", width):
+                self._display.display(line, color=color)
+        self._display.display("")
+
     def _print_task_banner(self, task: Any) -> None:
         """Say which task it is, never its arguments: nobody can tell which of them are secret."""
         prefix = self._task_type_cache.get(task._uuid, "TASK")
@@ -176,8 +204,12 @@ class CallbackModule(Default):
         diffs = diff if isinstance(diff, list) else [diff]
         harmless = [{key: _harmless(value) for key, value in each.items()} for each in diffs]
         # What is left of control sequences is Ansible's own colouring, done anew line by line.
+        width = screen.columns()
         for line in _COLOUR.sub("", self._get_diff(harmless)).rstrip("\n").split("\n"):
-            self._display.display(line, color=_DIFF_COLOURS.get(line[:1]))
+            if line.startswith(_DIFF_HEADINGS) and not self._everything:
+                continue
+            for part in screen.fold(line, width, "    ", hang=2):
+                self._display.display(part.rstrip(), color=_DIFF_COLOURS.get(line[:1]))
 
     def _show_phase(self) -> None:
         phase, self._phase = self._phase, ""
@@ -186,8 +218,10 @@ class CallbackModule(Default):
 
     def _text(self, message: Any) -> None:
         self._show_phase()
+        width = screen.columns()
         for line in _lines(message):
-            self._display.display(f"    {line}".rstrip())
+            for part in screen.fold(line.rstrip(), width, "    "):
+                self._display.display(part.rstrip())
         self._display.display("")
 
     def _changed(self, result: Any, item: str | None = None) -> None:
@@ -212,7 +246,8 @@ class CallbackModule(Default):
 
     def _line(self, text: str, color: str | None) -> None:
         self._show_phase()
-        self._display.display(f"    {text}", color=color)
+        for part in screen.fold(text, screen.columns(), "    "):
+            self._display.display(part, color=color)
 
 
 def _lines(message: Any) -> list[str]:

@@ -24,6 +24,8 @@ _GOOD = frozenset({"success"})
 _SAFE = frozenset({"rolled_back", "nothing_written", "running", "at_work"})
 _CUT = frozenset({"interrupted", "killed"})
 _ORDER = {"failed": 0, "warning": 1, "passed": 2}
+# Documents before and after that the plan shows: of each step, and in all.
+_PREVIEWS, _MOST_PREVIEWS = 2, 12
 # What takes less is listed by its number alone, unless it failed.
 _SHORT_PHASE = 1.0
 # What Ansible adds to results, and what stands elsewhere in the report.
@@ -113,6 +115,7 @@ def collect(folder: Path) -> dict[str, Any]:
         "proofs": timeline.proofs(lines),
         "checks": _checks(files["verification"]),
         "collections": _collections(files["plan"], journal),
+        "previews": _previews(files["plan"]),
         "policies": of_run.get("variables") or {},
         "plots": plots.of_run(batches, read_lines(folder / METRICS), _axis(phases)),
         "backup_facts": _scalars(files["backup"]),
@@ -235,6 +238,16 @@ def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[di
             }
         )
     return rows
+
+
+def _previews(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return some documents of the plan as they were and as they would be, a few of each step."""
+    return [
+        {"collection": step.get("real_name"), **shown}
+        for step in plan.get("steps") or []
+        for shown in (step.get("preview") or [])[:_PREVIEWS]
+        if isinstance(shown, dict) and "before" in shown
+    ][:_MOST_PREVIEWS]
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import Shape
-from ..support.tables import WIDTH, place
+from ..support import tables
+from ..support.tables import place
 from ..values import ejson
 from . import ddl, index_specs, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, about_how_many, amounts, problem
@@ -75,7 +76,7 @@ class CreateIndex(Operation):
             count = f"{len(collections)} collections: " if len(collections) > 1 else ""
             lines += wrap(
                 f"{name} {said.get(state, state)} {count}{', '.join(collections)}",
-                width=WIDTH,
+                width=min(tables.width(), tables.WIDTH),
                 initial_indent="  ",
                 subsequent_indent="    ",
             )

@@ -31,6 +31,7 @@ KIND = "insert_for_each"
 
 _BATCH = 500
 _SAMPLES = 5
+_PREVIEWS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +110,10 @@ class InsertForEach(Operation):
 
     @staticmethod
     def diff(row: Row) -> tuple[list[str], list[str]]:
-        """Return how many documents the collection has."""
+        """Return how many documents the collection has, and some that come."""
         label, total = f"{row['real_name']}: {{:,}} documents", row["documents"]
-        return [label.format(total)], [label.format(total + row["to_insert"])]
+        new = [f"{row['real_name']}: {ejson.short(one, 400)}" for one in row.get("preview", ())]
+        return [label.format(total)], [label.format(total + row["to_insert"]), *new]
 
     def needs(self) -> Iterator[Need]:
         """Yield what the documents are made from, and what decides which exist."""
@@ -155,6 +157,11 @@ class InsertForEach(Operation):
                 "overlapping": len(found.overlapping),
                 "gaps": len(found.gaps),
                 "samples": [{key: item[key] for key in self._key} for item in found.new[:_SAMPLES]],
+                # Its _id is made anew by each plan, and by the run.
+                "preview": [
+                    {key: value for key, value in item.items() if key != "_id"}
+                    for item in found.new[:_PREVIEWS]
+                ],
             }
         )
         return plan

@@ -10,6 +10,8 @@ from ..values import compare
 from .base import Plan, amounts, problem
 
 _SAMPLES = 5
+# Of each kind of change, real documents before and after.
+_PREVIEWS = 2
 # There can be as many values as there are documents: beyond so many, they aren't kept.
 MOST_PAIRS = 10_000
 # A reason to be a candidate only where a policy says so.
@@ -55,6 +57,7 @@ class Tally:
         self._samples: list[Any] = []
         self.pairs: dict[bytes, tuple[Key, Any]] = {}  # what candidates get, by their key
         self.example: Any = compare.ABSENT  # a value that some candidate gets
+        self.shown: dict[tuple[str, str], list[tuple[Any, Any]]] = {}  # some, by why and source
 
     @property
     def candidates(self) -> int:
@@ -65,8 +68,11 @@ class Tally:
         """Count candidates by why they are one."""
         self._categories[why] += count
 
-    def found(self, answer: Found, key: Key, count: int, sample: Any) -> None:
+    def found(self, answer: Found, key: Key, count: int, sample: Any, *, why: str) -> None:
         """Count candidates for which there is a value, by the key of their source."""
+        of_a_kind = self.shown.setdefault((why, answer.source), [])
+        if len(of_a_kind) < _PREVIEWS:
+            of_a_kind.append((sample, answer.value))
         if len(self.pairs) <= MOST_PAIRS:
             self.pairs[compare.hashable(list(key))] = (key, answer.value)
         self._resolved[answer.source] = self._resolved.get(answer.source, 0) + count
@@ -134,7 +140,14 @@ class Tally:
                 )
             )
 
-    def finish(self, *, documents: int, real: str, policies: dict[str, str]) -> None:
+    def finish(
+        self,
+        *,
+        documents: int,
+        real: str,
+        policies: dict[str, str],
+        preview: list[dict[str, Any]],
+    ) -> None:
         """Add the collection's row, problems and warnings to the plan."""
         skipped = 0
         for item in self._problems.values():
@@ -181,5 +194,6 @@ class Tally:
                 "outside": self._outside,
                 "skipped": skipped,
                 "samples": self._samples,
+                "preview": preview,
             }
         )

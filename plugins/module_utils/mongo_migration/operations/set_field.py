@@ -17,7 +17,7 @@ from ..errors import DefinitionError
 from ..ledger.batches import Writer
 from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
-from ..values import compare
+from ..values import compare, ejson
 from ..values.compare import ABSENT
 from . import contradictions, unique_indexes
 from .base import Check, Need, Operation, Plan, Row, Touched, about_how_many
@@ -30,6 +30,7 @@ from .validators import Validator, too_large
 __all__ = ["KIND", "SetField"]
 
 _SAMPLES = 5
+_MOST_PREVIEWS = 8
 
 
 class SetField(Operation):
@@ -93,10 +94,15 @@ class SetField(Operation):
 
     @staticmethod
     def diff(row: Row) -> tuple[list[str], list[str]]:
-        """Return how many documents have the field."""
+        """Return how many documents have the field, and some before and after."""
         fine = row["documents"] - row["candidates"]
         label = f"{row['real_name']}.{row['field']}: {{:,}} of {row['documents']:,} documents set"
-        return [label.format(fine)], [label.format(fine + row["to_change"])]
+        before, after = [label.format(fine)], [label.format(fine + row["to_change"])]
+        for shown in row.get("preview", ()):
+            head = f"{row['real_name']} {ejson.short(shown['_id'])}"
+            before.append(f"{head} {ejson.short(shown['before'], 400)}")
+            after.append(f"{head} {ejson.short(shown['after'], 400)}  (by {shown['note']})")
+        return before, after
 
     def needs(self) -> Iterator[Need]:
         """Yield what the values are made from."""
@@ -297,6 +303,7 @@ class SetField(Operation):
             documents=target.collection.count_documents({}, comment=self._scope.comment),
             real=target.collection.name,
             policies=policies,
+            preview=self._preview(tally, target),
         )
         # Some that a policy leaves alone are known: nothing mends what is wrong with them.
         plan.change(
@@ -304,6 +311,30 @@ class SetField(Operation):
             {"$and": [mine, {"_id": {"$nin": tally.left(policies)}}]},
             self._rules.field,
         )
+
+    def _preview(self, tally: Tally, target: Target) -> list[dict[str, Any]]:
+        """Return a few real documents of each kind, in the field, before and after."""
+        chosen = [
+            {"_id": identity, "value": value, "note": source}
+            for (_why, source), some in tally.shown.items()
+            for identity, value in some
+        ][:_MOST_PREVIEWS]
+        found = target.collection.find(
+            {"_id": {"$in": [one["_id"] for one in chosen]}},
+            {self._rules.field: 1},
+            comment=self._scope.comment,
+        )
+        held = {compare.hashable([row.pop("_id")]): row for row in found} if chosen else {}
+        return [
+            {
+                "_id": one["_id"],
+                "before": held[key],
+                "after": {self._rules.field: one["value"]},
+                "note": one["note"],
+            }
+            for one in chosen
+            if (key := compare.hashable([one["_id"]])) in held
+        ]
 
     def _plan_contradicted(self, tally: Tally, target: Target, referents: Referents) -> list[Any]:
         """Find documents whose value exists, but isn't what belongs to them.
@@ -327,7 +358,7 @@ class SetField(Operation):
                 continue
             answer = self._rules.answer(target.source, key, referents)
             if isinstance(answer, Found):
-                tally.found(answer, key, count, sample)
+                tally.found(answer, key, count, sample, why="contradicting")
             else:
                 self._unresolved(tally, answer, count, sample)
                 tally.excused += count
@@ -429,7 +460,7 @@ class SetField(Operation):
             )
             tally.problem("contradicted", what, count, sample)
         else:
-            tally.found(answer, row["_id"].get("key", []), count, sample)
+            tally.found(answer, row["_id"].get("key", []), count, sample, why=why)
 
 
 _WORDS: dict[str, str] = {
