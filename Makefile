@@ -58,8 +58,9 @@ lint-migrations: $(VENV)/.ready ## what is dangerous in migration documents, wit
 	@$(BIN)/python -m authoring.lint
 
 .PHONY: schema
-schema: $(VENV)/.ready ## docs/migration-document.schema.json for editors, and docs/options.md
+schema: $(VENV)/.ready ## what is made of the schema and the documents: for editors, options.md, catalogue.md
 	@$(BIN)/python -m authoring.schema_file
+	@$(BIN)/python -m authoring.catalogue_page
 
 .PHONY: init
 init: $(VENV)/.ready ## an inventory for your MongoDB; asks, and looks only (NAME= DATABASE= MIGRATIONS=)

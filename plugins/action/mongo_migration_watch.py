@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.plugins.loader import action_loader
 
-Watching = action_loader.get("mongo_migrate", class_only=True)
+Watching: Any = action_loader.get("mongo_migrate", class_only=True)
 
 
 class ActionModule(Watching):
