@@ -13,6 +13,10 @@ from . import command_line
 
 # plugins/module_utils/invocation → the folder of the playbooks.
 PROJECT = Path(__file__).resolve().parents[3]
+# …/ansible_collections/NAMESPACE/NAME, where they are installed as a collection.
+COLLECTION = (
+    ".".join(PROJECT.parts[-2:]) if PROJECT.parts[-3:-2] == ("ansible_collections",) else ""
+)
 _GATE = ("ticket", "approver")
 
 
@@ -38,6 +42,7 @@ def pasteable(value: Any, variables: Mapping[str, Any], *, group: str = "mongodb
         value,
         line=read(),
         project=PROJECT,
+        collection=COLLECTION,
         host=_host(variables, group),
         shown={name: str(variables[name]) for name in _GATE if variables.get(name)},
     )

@@ -141,7 +141,13 @@ def target(line: CommandLine, *, host: str = "") -> str:
 
 
 def complete(
-    text: str, line: CommandLine, *, project: Path, host: str = "", shown: Mapping[str, str] = {}
+    text: str,
+    line: CommandLine,
+    *,
+    project: Path,
+    collection: str = "",
+    host: str = "",
+    shown: Mapping[str, str] = {},
 ) -> str:
     """Return *text* with each suggested command made fit to be pasted.
 
@@ -149,6 +155,7 @@ def complete(
         text: any text; commands stand in it as ``ansible-playbook status.yml …``.
         line: the command line whose inventory and limit they get.
         project: the folder of the playbooks.
+        collection: the one that they are installed as; empty for files in *project*.
         host: the deployment that they are about, where there are several.
         shown: what the gate was shown, such as the ticket; for commands that pass it again.
     """
@@ -158,12 +165,16 @@ def complete(
     def completed(match: re.Match[str]) -> str:
         playbook, rest = match["playbook"], text[match.end() :].partition("\n")[0]
         numbered = _NUMBERED.fullmatch(playbook)
-        if numbered and not (project / playbook).exists():
-            # One of a team's own folder need not have a playbook of its own.
-            playbook = "playbooks/migrate.yml"
-        words = ["ansible-playbook", shlex.quote(f"{folder}{playbook}")]
+        # One of a team's own folder need not have a playbook of its own.
+        shared = numbered and (collection or not (project / playbook).exists())
+        if collection:
+            stem = "migrate" if numbered else playbook.removesuffix(".yml").replace("-", "_")
+            named = f"{collection}.{stem}"
+        else:
+            named = f"{folder}{'playbooks/migrate.yml' if shared else playbook}"
+        words = ["ansible-playbook", shlex.quote(named)]
         words += [] if match["done"] else [where]
-        if numbered and "/" in playbook:
+        if numbered and shared:
             words.append(f"-e migration={numbered['id']}")
         if _GATED.fullmatch(match["playbook"]):
             missing = {name: value for name, value in shown.items() if not _names(rest, name)}
