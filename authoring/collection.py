@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -109,7 +110,8 @@ def _write_full_names(folder: Path) -> None:
             _rewrite(file, names.in_python)
     for part in ("roles", "playbooks"):
         for file in (*(folder / part).rglob("*.yml"), *(folder / part).rglob("*.j2")):
-            _rewrite(file, names.in_yaml)
+            if file.name != "argument_specs.yml":  # its keys are variables
+                _rewrite(file, names.in_yaml)
 
 
 def _rewrite(file: Path, by: Callable[[str], str]) -> None:
@@ -135,7 +137,8 @@ class Names:
 
     def in_yaml(self, text: str) -> str:
         """Return the text of a playbook, of a role's file or of a template in full names."""
-        text = re.sub(rf"^(\s*(?:- )?){self._modules}:", rf"\1{FULL}.\2:", text, flags=re.M)
+        # Indented, as in a task: at the margin stands a variable, which may be called alike.
+        text = re.sub(rf"^(\s+(?:- )?){self._modules}:", rf"\1{FULL}.\2:", text, flags=re.M)
         text = re.sub(rf"\b(lookup|query)\('{self._lookups}'", rf"\1('{FULL}.\2'", text)
         text = re.sub(rf"\|(\s*){self._filters}\b", rf"|\1{FULL}.\2", text)
         text = re.sub(rf"map\('{self._filters}'", rf"map('{FULL}.\1'", text)
@@ -155,6 +158,7 @@ class Names:
             text,
             flags=re.M,
         )
+        text = re.sub(rf'(_loader\.get\("){self._modules}"', rf'\1{FULL}.\2"', text)
         text = re.sub(rf"\b([MOR])\({self._modules}\)", rf"\1({FULL}.\2)", text)
         return re.sub(
             rf"^(extends_documentation_fragment:.*|\s+- ){self._fragments}$",
@@ -173,9 +177,8 @@ def _stems(folder: Path) -> set[str]:
 
 
 def _filters(folder: Path) -> set[str]:
-    found = (
-        re.findall(r'^\s+"([a-z_]+)":', file.read_text(), re.M) for file in folder.glob("*.py")
-    )
+    """Return the names of the filters, which a file may have several of."""
+    found = (runpy.run_path(str(file))["FilterModule"]().filters() for file in folder.glob("*.py"))
     return {name for names in found for name in names}
 
 

@@ -202,4 +202,5 @@ def _names(text: str, variable: str) -> bool:
 def _shown(source: str) -> str:
     """Return a path as a person in the current folder would type it."""
     path, here = Path(source), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else source
+    below = here != Path(here.anchor) and path.is_relative_to(here)
+    return str(path.relative_to(here)) if below else source
