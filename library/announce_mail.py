@@ -68,7 +68,7 @@ requirements:
   - a mail server
 notes:
   - The user needs nothing but to reach O(host).
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -27,7 +27,7 @@ options:
     description: Headers of the request. They are kept out of all output.
     type: dict
     default: {}
-  message:
+  body:
     description: What is sent, as JSON.
     type: raw
     required: true
@@ -57,14 +57,14 @@ requirements:
   - a webhook
 notes:
   - The user needs nothing but to reach O(url).
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""
 - name: Tell the team
   announce_webhook:
     url: "{{ vault_slack_webhook }}"
-    message:
+    body:
       text: Migration 004 begins
   delegate_to: localhost
 """
@@ -97,7 +97,7 @@ def main() -> None:
             "url": {"type": "str", "required": True, "no_log": True},
             "method": {"type": "str", "default": "POST"},
             "headers": {"type": "dict", "default": {}, "no_log": True},
-            "message": {"type": "raw", "required": True},
+            "body": {"type": "raw", "required": True, "aliases": ["message"]},
             "ca_certs": {"type": "path"},
             "timeout": {"type": "float", "default": 10},
             "patience": {"type": "float", "default": 30},
@@ -110,7 +110,7 @@ def main() -> None:
     posted = webhook.post(
         webhook.Message(
             url=p["url"],
-            body=p["message"],
+            body=p["body"],
             method=p["method"].upper(),
             headers={name: str(value) for name, value in p["headers"].items()},
             ca_certs=p["ca_certs"] or "",

@@ -215,7 +215,7 @@ requirements:
   - git, for the revision
 notes:
   - The user needs to read O(project), O(evidence) and O(rehearsal_evidence).
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

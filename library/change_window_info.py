@@ -50,7 +50,7 @@ requirements:
   - timezone data, as in the package tzdata
 notes:
   - The user needs no rights.
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -133,7 +133,7 @@ attributes:
     support: full
 notes:
   - The user needs no right but to send these requests from that host.
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

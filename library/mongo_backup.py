@@ -158,7 +158,7 @@ notes:
     time series, it needs the role C(backup) on C(admin).
 seealso:
   - module: mongo_restore
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

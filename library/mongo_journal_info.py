@@ -41,7 +41,7 @@ notes:
   - The user needs the role C(read) on O(database).
 seealso:
   - module: mongo_migration_info
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

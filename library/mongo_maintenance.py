@@ -120,7 +120,7 @@ seealso:
   - name: setUserWriteBlockMode
     description: The server's command.
     link: https://www.mongodb.com/docs/manual/reference/command/setUserWriteBlockMode/
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

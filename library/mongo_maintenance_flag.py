@@ -47,7 +47,7 @@ notes:
   - The user needs C(readWrite) on O(database).
 seealso:
   - module: mongo_maintenance
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

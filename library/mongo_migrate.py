@@ -56,7 +56,7 @@ seealso:
   - module: mongo_verify
   - module: mongo_rollback
   - module: mongo_backup
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

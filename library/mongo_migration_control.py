@@ -72,7 +72,7 @@ seealso:
   - module: mongo_migrate
   - module: mongo_rollback
   - module: mongo_migration_info
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -36,7 +36,7 @@ notes:
     block and the estimate.
 seealso:
   - module: mongo_migrate
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

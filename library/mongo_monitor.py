@@ -131,7 +131,7 @@ notes:
 seealso:
   - module: mongo_monitor_app
   - module: mongo_migration_control
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

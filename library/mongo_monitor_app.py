@@ -59,7 +59,7 @@ notes:
   - The user needs to be able to read the log.
 seealso:
   - module: mongo_monitor
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

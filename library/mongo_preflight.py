@@ -59,7 +59,7 @@ notes:
   - The user needs to be the one that will migrate, since its privileges are checked.
 seealso:
   - module: mongo_migration_info
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -125,7 +125,7 @@ notes:
 seealso:
   - module: mongo_backup
   - module: mongo_rollback
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

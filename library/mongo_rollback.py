@@ -70,7 +70,7 @@ seealso:
   - module: mongo_migrate
   - module: mongo_verify
   - module: mongo_restore
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

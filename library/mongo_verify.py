@@ -51,7 +51,7 @@ notes:
 seealso:
   - module: mongo_migrate
   - module: mongo_rollback
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -12,7 +12,7 @@ description:
     interrupted execution", with an application that may be read-only.
   - The long modules say it themselves, since they end at a batch of their own (see the action
     plugin C(mongo_migrate)); here it is said for every other moment.
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 import atexit

@@ -25,7 +25,7 @@ description:
     belongs to a command that was killed; the next command finishes it.
   - When the command ends without sealing its evidence, as after a failure that no rescue caught, it
     is sealed here, without a signature.
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 import atexit
@@ -52,7 +52,8 @@ LEFT_OUT = frozenset(
 # Longer texts are cut: the evidence holds the whole results in files of their own.
 LONGEST_TEXT = 2000
 INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
-OPENING, SEALING = "evidence_open", "evidence_seal"
+OPENING = "evidence_open"
+SEALING = "evidence_seal"
 
 
 class CallbackModule(CallbackBase):

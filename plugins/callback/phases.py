@@ -14,7 +14,7 @@ description:
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 import re
