@@ -31,6 +31,7 @@ options:
     description: What is sent, as JSON.
     type: raw
     required: true
+    aliases: [message]
   ca_certs:
     description: File with the certificates to trust instead of the system's.
     type: path
