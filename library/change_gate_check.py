@@ -294,10 +294,7 @@ record:
 
 from datetime import UTC, datetime
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.evidence import proof
-from ansible.module_utils.mongo_migration.document import definition
-from ansible.module_utils.mongo_migration.errors import DefinitionError
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.release import asking
 from ansible.module_utils.release.errors import SettingError
 
@@ -305,6 +302,12 @@ from ansible.module_utils.release.errors import SettingError
 def main() -> None:
     module = AnsibleModule(argument_spec=asking.ARGUMENTS, supports_check_mode=True)
     now = datetime.now(UTC)
+    try:
+        from ansible.module_utils.evidence import proof
+        from ansible.module_utils.mongo_migration.document import definition
+        from ansible.module_utils.mongo_migration.errors import DefinitionError
+    except ImportError as error:
+        module.fail_json(msg=missing_required_lib(str(error.name)))
     try:
         operator = module.params["operator"] or module.params["login"]
         settings = {**module.params, "operator": operator}

@@ -74,7 +74,7 @@ def _sign(data: bytes, private_key: str) -> str:
     except (ValueError, TypeError) as error:
         raise ValueError(_WRONG_PRIVATE) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(_WRONG_PRIVATE)  # noqa: TRY004 - another kind of key is a wrong value
+        raise ValueError(_WRONG_PRIVATE)
     return base64.b64encode(key.sign(data)).decode()
 
 
@@ -84,7 +84,7 @@ def _public(public_key: str) -> Ed25519PublicKey:
     except ValueError as error:
         raise ValueError(_WRONG_PUBLIC) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ValueError(_WRONG_PUBLIC)  # noqa: TRY004 - another kind of key is a wrong value
+        raise ValueError(_WRONG_PUBLIC)
     return key
 
 

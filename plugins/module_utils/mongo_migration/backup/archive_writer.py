@@ -51,14 +51,16 @@ class Writer:
 
     def append(self, member: members.Member) -> None:
         """Add a member's content to the open file."""
-        assert self._entry is not None
+        if self._entry is None:
+            raise AssertionError("an entry is open while it is written")
         self._entry.size += member.size
         self._write(member)
 
     def end(self) -> Entry:
         """Close the open file: pad it to whole blocks and write its true length."""
         entry, self._entry = self._entry, None
-        assert entry is not None
+        if entry is None:
+            raise AssertionError("an entry is open while it is written")
         entry.end = self.position
         padding = -entry.size % _BLOCK
         if padding:

@@ -246,7 +246,8 @@ def _read_all(
     database: Database[Any], source: _Source, time: Timestamp | None
 ) -> Iterator[list[bytes]]:
     stored_in = source.found.stored_in
-    assert stored_in is not None
+    if stored_in is None:
+        raise AssertionError("a collection with data has a place")
     return raw_batches(
         database,
         stored_in,

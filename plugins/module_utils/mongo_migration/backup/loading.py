@@ -59,7 +59,8 @@ class Part:
         stored = catalog.Found(
             name=name, type=self.entry.type, uuid=None, definition=self.expected.definition
         ).stored_in
-        assert stored is not None
+        if stored is None:
+            raise AssertionError("it was stored before it is asked for")
         return stored
 
 

@@ -380,7 +380,8 @@ class Reference:
         return f" {' and '.join(parts)}" if parts else ""
 
     def _contains(self, document: dict[str, Any], instant: Any) -> bool:
-        assert self._within is not None
+        if self._within is None:
+            raise AssertionError("only a source with a span asks where a date lies")
         start, end = document.get(self._within["from"]), document.get(self._within["to"])
         try:
             return bool(start <= instant <= end)

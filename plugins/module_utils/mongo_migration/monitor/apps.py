@@ -19,6 +19,7 @@ from typing import Any
 _TAIL_BYTES = 1_000_000
 _MOST_BYTES = 16_000_000
 _LARGEST_ANSWER = 1_000_000
+_OPENER = urllib.request.build_opener()
 
 
 class AppError(ValueError):
@@ -104,7 +105,7 @@ class App:
         status, error = None, ""
         try:
             request = urllib.request.Request(self._url, headers={"User-Agent": "monitor"})
-            with urllib.request.urlopen(request, timeout=self._timeout) as reply:
+            with _OPENER.open(request, timeout=self._timeout) as reply:
                 reply.read(_LARGEST_ANSWER)
                 status = reply.status
         except urllib.error.HTTPError as failure:

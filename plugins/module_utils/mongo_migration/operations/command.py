@@ -303,7 +303,8 @@ class RanCommand(EntryKind):
 
     def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
         """Run the command that undoes this one, if there is one; say what else is to be done."""
-        assert step is not None  # needs_document
+        if step is None:
+            raise AssertionError("an entry of a command is undone by its step")
         options = step.options
         line = processes.line(options["argv"])
         backup = writer.run.document.get("backup") or "…"

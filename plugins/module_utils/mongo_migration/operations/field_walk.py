@@ -226,7 +226,8 @@ class Walk:
         if that is true no more, the batch is read again, and once more in the transaction itself.
         """
         target, page = self._target, batch.page
-        assert page is not None
+        if page is None:
+            raise AssertionError("every batch is of a page")
         ahead = batch.rest if batch.count == len(page.ids) else None
         proof = BatchProof(
             collection=target.collection,
@@ -236,7 +237,8 @@ class Walk:
         )
 
         def proved(session: ClientSession | None) -> dict[str, int]:
-            assert session is not None  # without transactions, nothing is proved
+            if session is None:
+                raise AssertionError("only what is in a transaction is proved")
             refuse_if_found_otherwise(page, batch.groups, target.anew(session))
             if (before := ahead) is None:
                 proof.refuse_if_moved(page, target.source.inputs, session)

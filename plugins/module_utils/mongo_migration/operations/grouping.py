@@ -150,7 +150,8 @@ class Grouping:
         if (
             why := self._rules.objection(before, answer, self._referents, contradicts=contradicts)
         ) is None:
-            assert isinstance(answer, Found)
+            if not isinstance(answer, Found):
+                raise AssertionError("what isn't found has a policy")
             return _Shape.of(answer.value, before)
         policy, reason = why
         if policy == "fail":

@@ -346,7 +346,8 @@ class InsertForEach(Operation):
     ) -> None:
         """Sort out a document that would contain *instants*, which none of *others* does."""
         spans, document = self._spans, one.document
-        assert spans is not None
+        if spans is None:
+            raise AssertionError("only periods are judged by their spans")
         longest = max(map(spans.length, others))
         if whole and (not longest or longest * 2 > spans.length(document)):
             # Nothing is in its way, and what is there isn't of another kind, such as months.

@@ -57,7 +57,8 @@ def differences(
     found = []
     for row in rows:
         offset = row["at"].astimezone(known).utcoffset()
-        assert offset is not None
+        if offset is None:
+            raise AssertionError("a date with a zone has an offset")
         minutes = int(row["offset"]) - int(offset.total_seconds() // 60)
         if minutes:
             found.append((row["at"], minutes))

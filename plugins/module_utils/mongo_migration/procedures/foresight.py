@@ -215,7 +215,8 @@ class _Question:
         found = self._counted(self._body)
         if other:
             expected = self._counted(other)
-        assert isinstance(expected, int)
+        if not isinstance(expected, int):
+            raise AssertionError("a count is compared with a number")
         passed = found >= expected if "at_least" in self._body else found == expected
         least = "at least " if "at_least" in self._body else ""
         if passed:

@@ -78,7 +78,8 @@ def _find(
     if since is None:
         return found
     touched = found.get("updated") or found["started"]
-    assert isinstance(touched, datetime.datetime)
+    if not isinstance(touched, datetime.datetime):
+        raise AssertionError("an entry has a time")
     return found if touched >= since else None
 
 

@@ -65,7 +65,8 @@ def verify(
     partial_restore.refuse(db)
     document = runs.latest(db, definition.id, run)
     _refuse_other_phase(document, definition, expect)
-    assert document is not None
+    if document is None:
+        raise AssertionError("an applied run has a document")
     done = list(
         _applied(db, document, authority.bind(document, definition))
         if expect == "applied"

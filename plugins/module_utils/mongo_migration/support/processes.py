@@ -147,7 +147,8 @@ class _Output:
 
     def read(self, process: subprocess.Popen[bytes]) -> None:
         """Read until the pipe is closed."""
-        assert process.stdout is not None
+        if process.stdout is None:
+            raise AssertionError("a process is started with a pipe")
         for raw in process.stdout:
             self.add(raw.decode("utf-8", "replace"))
 

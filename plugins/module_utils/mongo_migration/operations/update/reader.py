@@ -185,7 +185,8 @@ class Reader:
                 if isinstance(answer, Found):
                     values.append(answer.value)
                     continue
-                assert isinstance(answer, Unresolved)
+                if not isinstance(answer, Unresolved):
+                    raise AssertionError("what was found is no trouble")
                 token = hashable(identity)
                 trouble = Trouble(path=label, policy=policy, why=answer.reason)
                 troubles.setdefault(token, []).append(trouble)
