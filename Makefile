@@ -67,6 +67,14 @@ init: $(VENV)/.ready ## an inventory for your MongoDB; asks, and looks only (NAM
 	@$(BIN)/python -m authoring.init $(if $(NAME),--name "$(NAME)") $(if $(DATABASE),--database "$(DATABASE)") \
 	  $(if $(MIGRATIONS),--migrations "$(MIGRATIONS)")
 
+.PHONY: collection
+collection: $(VENV)/.ready ## an installable Ansible collection of the same files, into build/collection
+	@$(BIN)/python -m authoring.collection
+
+.PHONY: sanity
+sanity: $(VENV)/.ready ## Ansible's own checks of that collection (TESTS=validate-modules …)
+	@$(BIN)/python -m authoring.sanity $(TESTS)
+
 .PHONY: new-migration
 new-migration: $(VENV)/.ready ## a document with the next number (NAME=add-currency DIR= COLLECTION= FIELD= VALUE=)
 	@$(BIN)/python -m authoring.new_migration "$(NAME)" $(if $(DIR),--dir "$(DIR)") \

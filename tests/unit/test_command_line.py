@@ -166,3 +166,15 @@ def test_tags_that_no_task_has_leave_nothing_out() -> None:
     """Molecule gives them to every command."""
     given = {**OPTIONS, "skip_tags": ("molecule-idempotence-notest", "notest")}
     assert command_line.refusals(command_line.read(given, [], [])) == []
+
+
+def test_commands_of_an_installed_collection_go_by_its_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir("/")
+    line = CommandLine(inventory=("/srv/production",))
+    text = "Next: ansible-playbook migrate-004.yml -C, or ansible-playbook emergency-rollback.yml"
+    assert command_line.complete(text, line, project=ROOT, collection="ours.mongodb") == (
+        "Next: ansible-playbook ours.mongodb.migrate -i /srv/production -e migration=004 -C, "
+        "or ansible-playbook ours.mongodb.emergency_rollback -i /srv/production"
+    )
