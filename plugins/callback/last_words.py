@@ -26,8 +26,10 @@ from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+_BESIDE = Path(__file__).resolve().parents[1]
+sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
+import outcome
 from invocation import interruption
 
 _INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
@@ -66,7 +68,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Remember what a task recorded."""
-        self._story.learns(result.result.get("ansible_facts") or {})
+        self._story.learns(outcome.values(result).get("ansible_facts") or {})
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """It came to its end; the playbook has said how."""

@@ -39,8 +39,10 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+_BESIDE = Path(__file__).resolve().parents[1]
+sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
+import outcome
 from evidence import bundle, log_writer, record
 from invocation import masking
 from mongo_migration.support import neutral, secrets
@@ -104,12 +106,12 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Log a success, and learn where the evidence is."""
-        self._log(result, "changed" if result.result.get("changed") else "ok")
+        self._log(result, "changed" if outcome.values(result).get("changed") else "ok")
         # The role `evidence` tells where its folder is; a later play may open another one.
-        if _name(result.task) == OPENING and result.result.get("path"):
+        if _name(outcome.task(result)) == OPENING and outcome.values(result).get("path"):
             # After a failure there is no next play.
             self._finish(bundle.INCOMPLETE)
-            self._folder = Path(str(result.result["path"]))
+            self._folder = Path(str(outcome.values(result)["path"]))
         self._flush()
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
@@ -128,7 +130,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Log one turn of a loop."""
-        self._log(result, "changed" if result.result.get("changed") else "ok")
+        self._log(result, "changed" if outcome.values(result).get("changed") else "ok")
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """Log a failed turn of a loop."""
@@ -142,8 +144,8 @@ class CallbackModule(CallbackBase):
         self._finish("failed" if stats.failures or stats.dark else bundle.INCOMPLETE)
 
     def _log(self, result: Any, status: str) -> None:
-        task = result.task
-        values = result.result
+        task = outcome.task(result)
+        values = outcome.values(result)
         if task.no_log or values.get("_ansible_no_log") or "censored" in values:
             values = {}
         delegated = values.get("_ansible_delegated_vars", {}).get("ansible_delegated_host")
@@ -154,7 +156,7 @@ class CallbackModule(CallbackBase):
                 "play": self._play,
                 "task": task.get_name(),
                 "action": task.action,
-                "host": result.host.get_name(),
+                "host": outcome.host(result).get_name(),
                 "delegated": delegated,
                 "item": self._masker.value(values.get("_ansible_item_label")),
                 "status": status,

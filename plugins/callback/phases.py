@@ -29,6 +29,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 _BESIDE = Path(__file__).resolve().parents[1]
 sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
+import outcome
 import screen
 from mongo_migration.support import neutral
 
@@ -107,18 +108,18 @@ class CallbackModule(Default):
         if self._everything:
             super().v2_runner_on_ok(result)
             return
-        self._handle_warnings(result.result)
-        if result.task.action in _SHOWING:
-            self._text(result.result.get("msg", ""))
-        elif result.result.get("changed") and not result.task.loop:
+        self._handle_warnings(outcome.values(result))
+        if outcome.task(result).action in _SHOWING:
+            self._text(outcome.values(result).get("msg", ""))
+        elif outcome.values(result).get("changed") and not outcome.task(result).loop:
             self._changed(result)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Show changes of single items."""
         if self._everything:
             super().v2_runner_item_on_ok(result)
-        elif result.result.get("changed"):
-            self._changed(result, item=self._get_item_label(result.result))
+        elif outcome.values(result).get("changed"):
+            self._changed(result, item=self._get_item_label(outcome.values(result)))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Show a failure in full, but for what a person can't read."""
@@ -127,7 +128,7 @@ class CallbackModule(Default):
             return
         if ignore_errors:
             return
-        self._handle_warnings(result.result)
+        self._handle_warnings(outcome.values(result))
         self._failed(result)
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
@@ -135,15 +136,15 @@ class CallbackModule(Default):
         if self._everything:
             super().v2_runner_item_on_failed(result)
             return
-        self._failed(result, item=self._get_item_label(result.result))
+        self._failed(result, item=self._get_item_label(outcome.values(result)))
 
     def v2_on_file_diff(self, result: Any) -> None:
         """Show what differs: the default colours the text itself, and trusts what is in it."""
-        shown = result.result
-        for turn in shown.get("results", ()) if result.task.loop else [shown]:
+        shown = outcome.values(result)
+        for turn in shown.get("results", ()) if outcome.task(result).loop else [shown]:
             if turn.get("diff") and turn.get("changed"):
-                if self._everything and self._last_task_banner != result.task._uuid:
-                    self._print_task_banner(result.task)
+                if self._everything and self._last_task_banner != outcome.task(result)._uuid:
+                    self._print_task_banner(outcome.task(result))
                 self._show_phase()
                 self._diff(turn["diff"])
 
@@ -169,7 +170,7 @@ class CallbackModule(Default):
         if self._everything:
             super().v2_runner_retry(result)
             return
-        tries = result.result.get("attempts"), result.result.get("retries")
+        tries = outcome.values(result).get("attempts"), outcome.values(result).get("retries")
         self._line(f"waiting  {self._task(result)} ({tries[0]} of {tries[1]})", None)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
@@ -229,20 +230,22 @@ class CallbackModule(Default):
         self._line(f"changed  {self._task(result)}{about}", constants.COLOR_CHANGED)
 
     def _failed(self, result: Any, what: str = "FAILED", item: str | None = None) -> None:
-        message = str(result.result.get("msg", "")).rstrip()
-        if result.task.action not in _ASSERTING:
+        message = str(outcome.values(result).get("msg", "")).rstrip()
+        if outcome.task(result).action not in _ASSERTING:
             about = f" ({neutral.line(item)})" if item is not None else ""
             self._line(f"{what}  {self._task(result)}{about}", constants.COLOR_ERROR)
         for key in ("stderr", "stdout", "content"):
-            if result.result.get(key) and key not in message:
-                message += f"\n{str(result.result[key]).strip()[:2000]}"
+            if outcome.values(result).get(key) and key not in message:
+                message += f"\n{str(outcome.values(result)[key]).strip()[:2000]}"
         for line in _lines(message):
             self._line(line, constants.COLOR_ERROR)
 
     def _task(self, result: Any) -> str:
-        name = result.task.get_name().rpartition(" : ")[2]
-        delegated = result.result.get("_ansible_delegated_vars", {}).get("ansible_delegated_host")
-        return f"{name}  [{delegated or result.host.get_name()}]"
+        name = outcome.task(result).get_name().rpartition(" : ")[2]
+        delegated = (
+            outcome.values(result).get("_ansible_delegated_vars", {}).get("ansible_delegated_host")
+        )
+        return f"{name}  [{delegated or outcome.host(result).get_name()}]"
 
     def _line(self, text: str, color: str | None) -> None:
         self._show_phase()

@@ -6,10 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, is_trusted_as_template
+from ansible.template import Templar
 from mongo_migration.support.secrets import Masker
 
 from . import inventory_secrets
+
+try:
+    from ansible.template import is_trusted_as_template
+except ImportError:  # ansible-core before 2.19, which marks what isn't
+    from ansible.utils.unsafe_proxy import AnsibleUnsafe
+
+    def is_trusted_as_template(value: object) -> bool:
+        """Return whether *value* may be a template."""
+        return not isinstance(value, AnsibleUnsafe)
 
 
 def masker(of_hosts: Iterable[Mapping[str, Any]], loader: DataLoader) -> Masker:

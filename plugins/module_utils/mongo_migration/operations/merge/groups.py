@@ -155,7 +155,8 @@ class Groups:
 
     def _doubles(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
         """Return whether two documents of one key should be one."""
-        assert self._spans is not None
+        if self._spans is None:
+            raise AssertionError("only duplicates in time are compared by their spans")
         if not self._otherwise or self._spans.length(one) or self._spans.length(other):
             return self._spans.overlap(one, other)
         # Neither says when it is.

@@ -212,7 +212,8 @@ def id_of(raw: bytes) -> Any:
 def key_of(raw: bytes) -> bytes:
     """Return the raw document of the ``_id`` alone."""
     found = elements.field(raw, b"_id")
-    assert found is not None
+    if found is None:
+        raise AssertionError("an item that was found is read")
     return edits.document([edits.whole_field(raw, found)])
 
 

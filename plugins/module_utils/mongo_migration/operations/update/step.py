@@ -342,7 +342,8 @@ class Update(Operation):
         return reader.made_of(after) == after
 
     def _whole_reader(self, collection: Collection[dict[str, Any]]) -> WholeReader:
-        assert self._document is not None
+        if self._document is None:
+            raise AssertionError("a step that writes whole documents has one")
         ((kind, body),) = self._document.items()
         function = None
         if kind == "python":
