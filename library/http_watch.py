@@ -11,8 +11,8 @@ description:
   - Sends each of O(requests) again and again for a while, and judges the answers against limits and
     against what they were before.
   - A long watch is made of several calls, each of which is given RV(tally) of the one before as
-    O(earlier), so that a person sees how it goes and an application that is ill is noticed early.
-  - An application that is ill is no failure of the module; look at RV(wrong).
+    O(earlier), so that a person sees how it goes and an unhealthy application is noticed early.
+  - An unhealthy application is no failure of the module; look at RV(wrong).
 options:
   requests:
     description:
@@ -90,7 +90,7 @@ options:
     default: 1
   limits:
     description:
-      - From when on the application is ill.
+      - From when on the application is unhealthy.
     type: dict
     default: {}
     suboptions:

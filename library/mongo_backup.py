@@ -79,7 +79,7 @@ options:
     default: false
   snapshot_window:
     description:
-      - Let the server keep its past for this many seconds during the backup
+      - Set the server's snapshot history window to this many seconds during the backup
         (C(minSnapshotHistoryWindowInSeconds), 300 by default), and as long as before afterwards.
         Needs the privileges C(getParameter) and C(setParameter), and reaches the primary only.
         Set it for backups that take longer than the server keeps.
@@ -87,7 +87,7 @@ options:
   retry_seconds:
     description:
       - How long to wait for a primary when the present one is lost, or for a majority of the
-        members. The backup then begins anew, at a new point in time.
+        members. The backup then starts over, at a new point in time.
     type: int
     default: 300
   encrypt_recipients:
@@ -507,7 +507,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     if module.check_mode:
         plan = create.plan(client, p["database"], settings)
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
-    # Of a mixture nobody wants an archive, and still less `latest`.
+    # Nobody wants an archive of a half-done restore, still less as `latest`.
     partial_restore.refuse(client[p["database"]])
     report, asked = progress.sink(p["progress_file"]), stop.listen()
 

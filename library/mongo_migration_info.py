@@ -225,8 +225,9 @@ maintenance:
     holds: true
     seconds: 75
 restore:
-  description: The restore that ended while it was replacing collections, so that the database is a
-    mixture of two states. Nothing else works on it until C(next) has completed the restore.
+  description: The restore that ended while it was replacing collections, so that some of
+    them are from the backup and some aren't. Nothing else works on the database until C(next) has
+    completed the restore.
   returned: success; null if there is none
   type: dict
   sample:

@@ -93,7 +93,7 @@ options:
   retry_seconds:
     description:
       - How long to wait for a primary when the present one is lost while the backup is loaded
-        beside the present data, or for a majority of the members. Loading then begins anew.
+        beside the present data, or for a majority of the members. Loading then starts over.
     type: int
     default: 300
   progress_file:

@@ -1,4 +1,4 @@
-"""Action plugin: find a folder of evidence, check its seal, and render its report anew.
+"""Action plugin: find a folder of evidence, check its seal, and render its report again.
 
 The folder itself isn't touched: the new report, which says what the check found, lies beside it,
 and so does the page of all of them.

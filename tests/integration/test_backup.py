@@ -434,7 +434,7 @@ def test_a_backup_that_outlasts_the_window_is_told_beforehand(
     monkeypatch.setattr(create, "_experience", lambda store, database: (0.5, 5.0))
     (warning,) = warnings()
 
-    assert "the server keeps its past for 300 s" in warning
+    assert "the server's snapshot history window is 300 s" in warning
     assert "backup_snapshot_window" in warning
     assert warnings(snapshot_window=100_000) == []
 

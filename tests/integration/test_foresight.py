@@ -167,7 +167,7 @@ def test_what_can_not_be_told_is_a_warning(site: Deployment):
     then = [{"name": "every shop sells", "no_rows": {"in": "shops", "pipeline": pipeline}}]
     plan = site.plan(migration(SHOP, then=then))
     assert plan["problems"] == []
-    assert any("can't be told beforehand" in line for line in plan["warnings"])
+    assert any("can't be known beforehand" in line for line in plan["warnings"])
 
 
 def test_a_postcondition_on_a_collection_that_is_not_there_is_a_problem(site: Deployment):

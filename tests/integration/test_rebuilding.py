@@ -1,4 +1,4 @@
-"""A collection built anew: whatever was written meanwhile or since, and wherever it was killed."""
+"""A collection rebuilt: whatever was written meanwhile or since, and wherever it was killed."""
 
 from __future__ import annotations
 

@@ -255,7 +255,7 @@ def test_failure_while_replacing_is_told_and_the_same_command_completes(
     mark = small["_migrations"].find_one({"_id": "restore"})
     assert raised.value.details["replaced"] == ["items"]
     assert raised.value.details["remaining"] == ["people"]
-    assert "mixture" in raised.value.message
+    assert "restore is incomplete" in raised.value.message
     assert mark is not None
     assert mark["phase"] == "replacing"
 
@@ -390,7 +390,7 @@ def test_time_series_need_the_roles_backup_and_restore(
     assert backups.facts(independent[database.name]) == before
 
 
-def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
+def test_on_a_half_restored_database_nothing_else_works_until_the_restore_is_completed(
     client: Client,
     small: Database[dict[str, Any]],
     tmp_path: Path,
@@ -404,7 +404,7 @@ def test_on_a_mixture_nothing_else_works_until_the_restore_is_completed(
 
     with monkeypatch.context() as patch:
         patch.setattr(replacing.Replacement, "_rename", fail)
-        with pytest.raises(ArchiveError, match="mixture"):
+        with pytest.raises(ArchiveError, match="restore is incomplete"):
             backups.put_back(client, small.name, archive)
     with monkeypatch.context() as patch:  # a second attempt that doesn't even load
         patch.setattr(load, "build_indexes", fail)

@@ -88,7 +88,7 @@ def test_a_failure_in_the_middle_names_the_safety_backup_whatever_it_is(
 
     with monkeypatch.context() as patch:
         patch.setattr(replacing.Replacement, "_rename", fail)
-        with pytest.raises(ArchiveError, match="mixture") as raised:
+        with pytest.raises(ArchiveError, match="restore is incomplete") as raised:
             backups.put_back(client, small.name, archive, safety_folder=tmp_path)
     safety = raised.value.details["safety_backup"]
 

@@ -104,7 +104,7 @@ def test_a_restore_that_ended_halfway_is_shown_and_nothing_builds_on_it(place: S
 
     command = f"ansible-playbook restore.yml -i {place.inventory} -e archive={archive}"
     assert status.code == 0, status.output
-    assert "the data are a mixture of two states" in status.output
+    assert "the restore is incomplete, some collections are from the backup" in status.output
     assert command in status.output
     assert migrated.code == 2
     assert command in " ".join(migrated.output.split())

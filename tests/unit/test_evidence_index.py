@@ -84,7 +84,7 @@ def test_a_seal_made_anew_and_a_seal_taken_away_are_named(root: Path):
     seal.seal(root / NAMES[1])
     (root / NAMES[3] / "seal.json").unlink()
     assert index.check(root) == [
-        f"the seal of {NAMES[1]} was made anew: seals.jsonl holds another one",
+        f"the seal of {NAMES[1]} was remade: seals.jsonl holds another one",
         f"{NAMES[3]} isn't sealed any more: it was sealed here",
     ]
 
@@ -95,7 +95,7 @@ def test_a_folder_taken_out_with_its_line_contradicts_the_later_ones(root: Path)
     assert "lines were removed" in index.check(root)[0]
     chained_anew(root, NAMES[1])
     assert index.check(root) == [
-        f"seals.jsonl was made anew: {name} follows another line" for name in NAMES[2:]
+        f"seals.jsonl was remade: {name} follows another line" for name in NAMES[2:]
     ]
 
 

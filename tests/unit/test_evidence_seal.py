@@ -137,10 +137,8 @@ def test_a_folder_sealed_anew_is_contradicted_by_the_next_one(tmp_path: Path):
     assert seal.verify(first) == seal.verify(second) == []
     (first / "plan.json").write_text('{"a": 2}\n')
     seal.seal(first)
-    assert seal.verify(first) == [f"seal.json was made anew: {second.name} names another one"]
-    assert seal.verify(second) == [
-        f"the seal of {first.name}, which this one follows, was made anew"
-    ]
+    assert seal.verify(first) == [f"seal.json was remade: {second.name} names another one"]
+    assert seal.verify(second) == [f"the seal of {first.name}, which this one follows, was remade"]
 
 
 def test_a_folder_can_be_moved_away_from_its_neighbours(tmp_path: Path):

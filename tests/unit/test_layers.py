@@ -1,9 +1,13 @@
-"""Arrows point down: a room of the engine imports only from those below it; nothing in a circle."""
+"""The shape of the code: imports point down and never in a circle, and no function is long.
+
+A room of the engine imports only from those below it. A function has at most 60 lines, which a
+reader sees at once, with its docstring; those of tests, too.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -129,3 +133,32 @@ def test_nothing_is_imported_in_a_circle() -> None:
 def test_a_circle_would_be_seen() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+MOST_LINES = 60
+FOLDERS = ("authoring", "bench", "embedded", "library", "molecule", "plugins", "roles", "tests")
+
+
+def functions(source: str) -> Iterator[tuple[str, int]]:
+    """Yield each function's name and length, from ``def`` to its last line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def test_no_function_is_over_60_lines():
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    too_long = [
+        f"{path.relative_to(ROOT)}: {name} has {length} lines"
+        for path in files
+        for name, length in functions(path.read_text(encoding="utf-8"))
+        if length > MOST_LINES
+    ]
+    assert too_long == []
+    assert len(files) > 400, "they are all looked at"
+
+
+def test_it_would_be_noticed():
+    body = "\n".join(f"    x = {number}" for number in range(MOST_LINES))
+    assert list(functions(f"class A:\n  async def long():\n    'doc'\n{body}")) == [("long", 62)]

@@ -170,8 +170,8 @@ def test_a_missing_folder_of_evidence_is_named(tmp_path: Path):
     [
         (30, ["mail"], True, ""),
         (3, ["mail"], False, "only 3.0 h ago"),
-        (30, [], False, "nobody was told"),
-        (24 * 40, ["mail"], False, "nobody was told"),
+        (30, [], False, "sent no notice"),
+        (24 * 40, ["mail"], False, "sent no notice"),
     ],
     ids=["a day ahead", "too late", "nobody reached", "long ago"],
 )

@@ -126,9 +126,9 @@ def _one(
         if same and folders[name].get("index") == line.get("previous"):
             found = []
         elif same:
-            found = [f"{INDEX} was made anew: {name} follows another line"]
+            found = [f"{INDEX} was remade: {name} follows another line"]
         else:
-            found = [f"the seal of {name} was made anew: {INDEX} holds another one"]
+            found = [f"the seal of {name} was remade: {INDEX} holds another one"]
         return found + [f"{other} is a copy of {name}" for other in copies]
     if copies:
         return [f"{name} was renamed to {copies[0]}"]

@@ -1,7 +1,7 @@
 """``seal.json``: what a folder of evidence held when its run was over.
 
 The seal names the SHA-256 of every file, the head of the log's chain, and the seal that was made
-before it in the same place: whoever edits a file must make its seal anew, and then every later
+before it in the same place: whoever edits a file must remake its seal, and then every later
 seal contradicts. With a signature (:mod:`.signature`) nobody without the key can make one at all.
 """
 
@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 def seal(folder: Path, *, versions: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """Write ``seal.json`` of *folder* and return it; a seal that is there is made anew.
+    """Write ``seal.json`` of *folder* and return it; a seal that is there is remade.
 
     Args:
         folder: with everything that is to be sealed.
@@ -114,10 +114,10 @@ def _neighbours(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
     previous = sealed.get("previous") or {}
     before = folder.parent / str(previous.get("folder", "")) / SEAL
     if previous and before.is_file() and digest(before) != previous.get("seal"):
-        problems.append(f"the seal of {previous['folder']}, which this one follows, was made anew")
+        problems.append(f"the seal of {previous['folder']}, which this one follows, was remade")
     own = digest(folder / SEAL)
     for later in _sealed_neighbours(folder):
         told = record.read_json(later / SEAL).get("previous") or {}
         if told.get("folder") == folder.name and told.get("seal") != own:
-            problems.append(f"{SEAL} was made anew: {later.name} names another one")
+            problems.append(f"{SEAL} was remade: {later.name} names another one")
     return problems

@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Limits:
-    """From when on an application is ill.
+    """From when on an application is unhealthy.
 
     Args:
         error_rate: share of failed requests, beyond the share that failed before.

@@ -53,7 +53,7 @@ def find(
         if sent <= now - timedelta(hours=hours):
             return {**told, "sent": sent.isoformat(timespec="seconds")}, ""
     if newest is None:
-        nobody = f"nobody was told of migration {migration} by announce.yml"
+        nobody = f"announce.yml sent no notice of migration {migration}"
         return None, "; ".join([nobody, *problems])
     age = (now - newest["sent"]).total_seconds() / 3600
     return None, f"migration {migration} was announced only {age:.1f} h ago, not {hours:g} h"

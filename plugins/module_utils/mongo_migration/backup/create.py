@@ -34,7 +34,7 @@ from .store import ENCRYPTED, LATEST, Retention, Store, Stored
 _RATIO, _RATE = 0.6, 60e6
 _MARGIN = 64 << 20
 _ATTEMPTS = 3
-# How long a server keeps its past, unless it was told otherwise.
+# A server's snapshot history window by default, in seconds (minSnapshotHistoryWindowInSeconds).
 _WINDOW = 300
 
 
@@ -112,7 +112,7 @@ def back_up(
 
     An archive gets its name, and ``latest.tar.gz`` moves to it, only after all of it was read
     again and found right. Whatever fails before leaves the folder as it was. Where the primary is
-    lost, it waits for another one and begins anew.
+    lost, it waits for another one and starts over.
 
     Args:
         client: connected to the deployment.
@@ -356,7 +356,7 @@ def _dump(
     deployment = connection.inspect(client)
     locked = settings.fsync_lock and deployment.topology == "standalone"
     with (
-        server.longer_past(client, settings.snapshot_window),
+        server.longer_history(client, settings.snapshot_window),
         server.still(client, wanted=locked),
     ):
         return dump.write(
@@ -446,9 +446,10 @@ def _window_warnings(
     if seconds <= window:
         return []
     return [
-        f"The backup may take about {seconds:,.0f} s, and the server keeps its past for "
-        f"{window:,} s: it would fail with SnapshotTooOld. Set snapshot_window (in the inventory "
-        f"backup_snapshot_window) to {int(seconds * 2):,} or more, or take an external snapshot."
+        f"The backup may take about {seconds:,.0f} s, and the server's snapshot history "
+        f"window is {window:,} s: it would fail with SnapshotTooOld. Set "
+        "snapshot_window (in the inventory backup_snapshot_window) "
+        f"to {int(seconds * 2):,} or more, or take an external snapshot."
     ]
 
 

@@ -302,10 +302,10 @@ def _explain(error: OperationFailure, database: Database[Any], collection: str) 
         ) from error
     if error.code == SNAPSHOT_TOO_OLD:
         raise ArchiveError(
-            f"The backup takes longer than the server keeps its past: reading {where} failed with "
-            "SnapshotTooOld. Let it keep more, on every member: db.adminCommand({setParameter: 1, "
-            "minSnapshotHistoryWindowInSeconds: 3600}), and take the backup again "
-            "(option snapshot_window does this for the time of the backup).",
+            f"The backup takes longer than the server's snapshot history window: reading {where} "
+            "failed with SnapshotTooOld. Widen it, on every member: "
+            "db.adminCommand({setParameter: 1, minSnapshotHistoryWindowInSeconds: 3600}), and take "
+            "the backup again (option snapshot_window does this for the time of the backup).",
             collection=collection,
         ) from error
 

@@ -59,11 +59,11 @@ def sentence(lost: dict[str, Any]) -> str:
     elif lost["documents"]:
         listed = [f"{name} {count:+,}" for name, count in sorted(lost["documents"].items())]
         parts.append(
-            "All writes since then would be lost; how many can't be told. "
+            "All writes since then would be lost; how many is unknown. "
             f"Documents more or less than in the backup: {', '.join(listed)}."
         )
     else:
-        parts.append("All writes since then would be lost; how many can't be told.")
+        parts.append("All writes since then would be lost; how many is unknown.")
     if lost["removed"]:
         parts.append(
             f"Collections that the backup doesn't have are removed: {', '.join(lost['removed'])}."

@@ -205,7 +205,7 @@ def _load(loader: Loader, settings: Settings, patience: retry.Patience) -> tuple
         stop=patience.stop,
         waiting=patience.waiting,
         otherwise="The database is as it was. When that is settled, run the same command: it "
-        "begins anew.",
+        "starts over.",
         obstacle=obstacles.namer(loader.database.client),
     )
 
@@ -266,8 +266,9 @@ def _replace(
         raise ArchiveError(
             f"The restore of '{database.name}' stopped while collections were being replaced: "
             f"{str(error).rstrip('.')}. Replaced: {', '.join(replacement.done) or 'none'}. "
-            f"Not yet: {', '.join(replacement.left) or 'none'}. The database is a mixture now: run "
-            f"the same command again, it begins anew and completes. {before}",
+            f"Not yet: {', '.join(replacement.left) or 'none'}. The restore is incomplete: some "
+            f"collections are from the backup. Run the same command again: it starts "
+            f"over. {before}",
             replaced=replacement.done,
             remaining=replacement.left,
             safety_backup=safety,

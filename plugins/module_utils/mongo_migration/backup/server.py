@@ -16,7 +16,7 @@ _WINDOW = "minSnapshotHistoryWindowInSeconds"
 
 
 def window(client: MongoClient[dict[str, Any]]) -> int | None:
-    """Return for how many seconds the server keeps its past; None if we may not ask."""
+    """Return the server's snapshot history window in seconds; None if we may not ask."""
     try:
         reply = client.admin.command({"getParameter": 1, _WINDOW: 1})
     except OperationFailure:
@@ -25,8 +25,8 @@ def window(client: MongoClient[dict[str, Any]]) -> int | None:
 
 
 @contextmanager
-def longer_past(client: MongoClient[dict[str, Any]], seconds: int | None) -> Iterator[None]:
-    """Let the server keep its past for *seconds*, and afterwards for as long as before.
+def longer_history(client: MongoClient[dict[str, Any]], seconds: int | None) -> Iterator[None]:
+    """Give the server a snapshot history window of *seconds*, and afterwards the one of before.
 
     Raises:
         ArchiveError: this user may not.

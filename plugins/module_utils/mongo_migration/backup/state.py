@@ -63,7 +63,7 @@ class State:
             ) from error
 
     def mark(self, document: dict[str, Any]) -> None:
-        """Keep in the database that it is a mixture now, for whoever looks after a crash."""
+        """Note in the database that the restore is incomplete, for whoever looks after a crash."""
         whole = {"kind": "restore", "token": self._held.token, **document}
         mine = {"_id": partial_restore.MARK}
         if self._transactions:

@@ -228,7 +228,7 @@ def _not_text(place: str, given: Any) -> str:
 def _doubled(kind: str, number: str, paths: Iterable[Path]) -> str:
     both = " and ".join(str(path) for path in paths)
     return (
-        f"More than one {kind} is numbered {number}: {both}. Which one is meant can't be told: "
+        f"More than one {kind} is numbered {number}: {both}. It isn't clear which one is meant: "
         "give all but one another number, in the file's name and in its id"
     )
 

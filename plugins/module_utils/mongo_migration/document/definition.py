@@ -60,7 +60,7 @@ class Definition:
 
     @property
     def is_repair(self) -> bool:
-        """Whether this is a repair, which is done anew whenever there is something to repair."""
+        """Whether this is a repair, which is done again whenever there is something to repair."""
         return naming.is_repair(self.id)
 
     def as_dict(self) -> dict[str, Any]:

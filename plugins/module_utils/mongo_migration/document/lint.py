@@ -392,7 +392,7 @@ RULES = (
     ),
     Rule(
         code="M022",
-        title="a collection is built anew while the application may write to it",
+        title="a collection is rebuilt while the application may write to it",
         why="Its name is missing while the last difference is copied: an insert makes another one, "
         "an update finds nothing.",
         safe="Set downtime to required",

@@ -1,4 +1,4 @@
-"""A restore that ended halfway leaves a mixture of two states: nothing else may work on it.
+"""A restore that ended halfway leaves some collections of the backup: nothing else may work then.
 
 The restore keeps a document in ``_migrations`` from before its first replacement until after its
 last. It stays when the process was killed, and goes when the same command has completed it.
@@ -42,7 +42,7 @@ def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def refuse(database: Database[dict[str, Any]]) -> None:
-    """Go no further on a mixture.
+    """Go no further on a half-restored database.
 
     Raises:
         MigrationError: a restore has begun to replace collections and didn't end.

@@ -137,8 +137,8 @@ _ALL = (
     Metric(
         name="oplog_window_hours", section=DATABASE, label="oplog window", unit="h", worse=BELOW,
         warn=24, critical=2,
-        advice="a member that is away for longer must be copied anew: replSetResizeOplog, or write "
-        "more slowly",
+        advice="a member that is down for longer needs an initial sync: replSetResizeOplog, or "
+        "write more slowly",
     ),
     Metric(
         name="disk_free_ratio", section=DATABASE, label="free disk", unit="ratio",

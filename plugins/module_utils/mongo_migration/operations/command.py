@@ -363,7 +363,7 @@ def _failure(line: str, outcome: Mapping[str, Any]) -> str:
         else f"failed with exit code {outcome['exit_code']}"
     )
     tail = "\n".join(outcome["output"].splitlines()[-5:])
-    return f"`{line}` {how}. Its last words:\n{tail or '(none)'}"
+    return f"`{line}` {how}. Last lines of its output:\n{tail or '(none)'}"
 
 
 def _found(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> bool:

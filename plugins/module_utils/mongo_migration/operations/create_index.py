@@ -144,8 +144,8 @@ class CreateIndex(Operation):
         inserted = self._scope.planned.get(name, [])
         if None in rewrites or len({one.field for one in mine}) > 1:
             plan.warnings.append(
-                f"{name}: whether the documents are unique for '{self._name}' can't be told before "
-                "the earlier steps have changed them"
+                f"{name}: whether the documents are unique for '{self._name}' can't be known "
+                "before the earlier steps have changed them"
             )
             return
         refusal = unique_indexes.refuses(

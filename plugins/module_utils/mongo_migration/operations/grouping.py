@@ -18,8 +18,8 @@ from .field_rules import Rules, Target
 from .referents import Referents
 from .statements import Group
 
-# Answers are remembered up to so many bytes: there can be one for each document, and a key can be
-# as large as one. What Python itself needs for one is counted in.
+# At most this many bytes of answers are remembered: there can be one for each document, and a key
+# can be as large as one. What Python itself needs for one is counted in.
 _MOST_BYTES, _EACH = 32 << 20, 200
 
 

@@ -62,7 +62,7 @@ class RebuildCollection(Reshape):
     @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
         """Return each collection with what it becomes, and how long writers wait."""
-        lines = ["Collections to build anew"]
+        lines = ["Collections to rebuild"]
         for row in rows:
             if not row["amounts"]["builds"]:
                 lines.append(f"  {place(row)}: is as the migration says")
@@ -143,7 +143,7 @@ class RebuildCollection(Reshape):
             copying.bring(writer, old, new, capped=capped)
         if ddl.listed(database, real) is not None:
             raise MigrationError(
-                f"{real} is being written to, and was made anew by that while it was swapped. "
+                f"{real} is being written to, and was remade by that while it was swapped. "
                 f"Stop the writers ({commands.STOP_WRITERS}), rename that one, then run the same "
                 "command again."
             )
@@ -274,7 +274,7 @@ class RebuildCollection(Reshape):
         raise MigrationError(
             f"{real} is being written to, so that no copy of it is ever complete. Stop the writers "
             f"({commands.STOP_WRITERS}), then run the same command again: the copy is kept, and "
-            "only what differs is copied anew."
+            "only what differs is copied again."
         )
 
 

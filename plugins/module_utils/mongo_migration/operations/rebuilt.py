@@ -26,7 +26,7 @@ _COMMENT = "migration-playbooks rollback"
 
 
 class Rebuilt(ReshapeEntry):
-    """A collection was built anew, and the old one set aside."""
+    """A collection was rebuilt, and the old one set aside."""
 
     kind = KIND
     shape: ClassVar[Shape] = {"uuid": ddl.uuid, "into": lambda value: value == ""}

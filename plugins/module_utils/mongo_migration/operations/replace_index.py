@@ -1,4 +1,4 @@
-"""``replace_index``: an index gets other options under its name: dropped, and built anew."""
+"""``replace_index``: an index gets other options under its name: dropped, and rebuilt."""
 
 from __future__ import annotations
 

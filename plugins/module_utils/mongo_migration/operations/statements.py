@@ -17,9 +17,9 @@ from ..values.compare import ABSENT
 # lie scattered. Groups of at most so few documents, where there are so many groups, are written
 # together: along ``_id``, so many documents a statement.
 _FEW, _MANY, _TOGETHER = 100, 4, 128
-# For each of them, such a statement holds the value: values up to so many bytes.
+# For each of them, such a statement holds the value: values of at most this many bytes.
 _SMALL = 1024
-# Up to so many ids are searched one after the other.
+# At most this many ids are searched one after the other.
 _LISTED = 16
 
 Group = dict[str, Any]  # value; before, unless the field was absent; ids

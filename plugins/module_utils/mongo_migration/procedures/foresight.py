@@ -152,7 +152,7 @@ class _Question:
             expected="no rows",
             observed=f"found {found.count:,}",
             examined=found.count,
-            detail="Whether a step mends that can't be told beforehand" if doubtful else "",
+            detail="Whether a step mends that can't be known beforehand" if doubtful else "",
             severity="warning" if doubtful else self._spec.get("severity", "error"),
             samples=found.samples,
         )

@@ -45,7 +45,7 @@ def make(
 
     Raises:
         DefinitionError: the document names a collection that doesn't exist.
-        MigrationError: the database is a mixture, since a restore ended halfway.
+        MigrationError: the database is half restored.
     """
     partial_restore.refuse(client[database])
     return survey(client[database], definition, now=None)
@@ -166,7 +166,7 @@ def _failed(spec: dict[str, Any], check: Check) -> dict[str, Any]:
         "count": check.observed if isinstance(check.observed, int) else 1,
         "samples": check.samples,
         "policy": "precondition",
-        "fix": spec.get("fix", "make it hold, then run the same command again"),
+        "fix": spec.get("fix", "correct the data until it holds, then run the same command again"),
         **({"repair": spec["repair"]} if "repair" in spec else {}),
     }
 

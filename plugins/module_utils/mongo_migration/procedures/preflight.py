@@ -187,11 +187,11 @@ def _privileges(client: MongoClient[Document], database: str) -> Iterable[Check]
         yield Check(
             name="privileges",
             status=WARNING,
-            found="nobody is logged in: this server asks for no passwords",
+            found="nobody is logged in: this server doesn't require authentication",
             fix="turn access control on; without it nothing but a flag keeps writers out",
         )
     elif not found.missing:
-        yield Check(name="privileges", status=OK, found=f"{found.user} may all that it takes")
+        yield Check(name="privileges", status=OK, found=f"{found.user} has every privilege needed")
     else:
         yield Check(
             name="privileges",
@@ -254,7 +254,7 @@ def _changelog_and_data(described: Mapping[str, Any]) -> Iterable[Check]:
         found, _word, fix = problem.partition(". Fix: ")
         yield Check(
             name="plan", status=PROBLEM, found=found,
-            fix=fix or "see the sentence before; nothing runs until it is settled",
+            fix=fix or "see the message above; nothing runs until that is resolved",
         )  # fmt: skip
     for warning in plan["warnings"] if plan else ():
         yield Check(name="plan", status=WARNING, found=warning, fix="see the plan above")
@@ -292,7 +292,7 @@ def _load(
     yield Check(
         name="oplog",
         status=PROBLEM if share >= _OPLOG_FULL else WARNING,
-        found=f"{found}: a member that is away meanwhile must be copied anew",
+        found=f"{found}: a member that is down meanwhile would need an initial sync",
         fix=f"on each member: db.adminCommand({{replSetResizeOplog: 1, size: {megabytes}}})",
     )
 

@@ -1,4 +1,4 @@
-"""Exact rollback: the journal, backwards. What was changed since is a conflict, and is told."""
+"""Exact rollback: the journal, backwards. What was changed since is a conflict, and is reported."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def advise(found: Mapping[str, Any]) -> list[dict[str, str]]:
     if found["lease"]:
         return []
     if restore := found["restore"]:
-        why = f"the restore of {restore['archive']} ended halfway, the data are of two states"
+        why = f"the restore of {restore['archive']} ended halfway: some collections are from it"
         return [{"why": why, "command": restore["next"]}]
     advice = []
     for run in found["changelog"]:

@@ -1,4 +1,4 @@
-"""Verification: the data is read anew and compared; no step's own word counts."""
+"""Verification: the data is read again and compared; no step's own word counts."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def _counts(
     inserts = {row["collection"] for row in document["plan"]["steps"] if "to_insert" in row}
     loose, removed = _foreign(document), _removed(scope.collections.database, document)
     if present is None:
-        why = "writers are not stopped, so documents may rightly come and go"
+        why = "writers are not stopped, so documents may legitimately come and go"
         yield _skipped("as many documents as before in every collection", why)
         return
     for name, was in document["plan"]["before"].items():
@@ -286,7 +286,7 @@ def _whole_journal(db: Database[dict[str, Any]], document: Mapping[str, Any]) ->
 def _journal_undone(
     db: Database[dict[str, Any]], document: Mapping[str, Any]
 ) -> Iterator[Check | dict[str, Any]]:
-    """Nothing of what the run wrote is left, but for the conflicts that were told."""
+    """Nothing of what the run wrote is left, but for the conflicts that were reported."""
     found: dict[str, Remaining] = {}
     told = pending = 0
     for entry in open_journal(db, document["_id"]).entries():

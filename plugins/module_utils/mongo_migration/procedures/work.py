@@ -177,7 +177,9 @@ def recording_failure(run: Run) -> Iterator[None]:
         raise _recorded(run, "failed", said) from error
     except (BSONError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         # Of a document that no code of ours foresaw: the run has to say so, like any other end.
-        said = MigrationError(f"Unforeseen, at a document: {type(error).__name__}: {error}")
+        said = MigrationError(
+            f"Unexpected error while handling a document: {type(error).__name__}: {error}"
+        )
         raise _recorded(run, "failed", said) from error
 
 

@@ -40,6 +40,36 @@ def tell_coming(
         plan.change(target.name, _NOTHING)
         scope.rewrites.setdefault(target.name, []).append(None)
     validator = Validator(target, scope.comment)
+    _tell_refused(plan, scope, step, validator, documents)
+    if not few and (validator or list(unique_indexes.of(target))):
+        plan.warnings.append(
+            f"{into}: whether its validator and unique indexes take what comes was tried with "
+            f"{min(len(documents), unique_indexes.MOST_INSERTED):,} of {total:,} documents"
+        )
+    plan.rows.append(
+        {
+            "step": step.index,
+            "kind": step.kind,
+            "collection": into,
+            "real_name": target.name,
+            "documents": target.count_documents({}, comment=scope.comment),
+            "candidates": 0,
+            "to_insert": total,
+            "amounts": amounts(inserts=total),
+        }
+    )
+
+
+def _tell_refused(
+    plan: Plan,
+    scope: Scope,
+    step: Step,
+    validator: Validator,
+    documents: list[dict[str, Any]],
+) -> None:
+    """Add what the collection's validator and its unique indexes refuse."""
+    into = step.options["into"]
+    target = scope.collections.target(into)
     refusal = validator.refuses_new(documents, {"_id": "$_id"}) if validator else None
     if refusal and refusal.count:
         plan.problems.append(
@@ -62,20 +92,3 @@ def tell_coming(
         )
         if twins.count:
             plan.problems.append(unique_indexes.problem_of(step.index, into, spec["name"], twins))
-    if not few and (validator or list(unique_indexes.of(target))):
-        plan.warnings.append(
-            f"{into}: whether its validator and unique indexes take what comes was tried with "
-            f"{min(len(documents), unique_indexes.MOST_INSERTED):,} of {total:,} documents"
-        )
-    plan.rows.append(
-        {
-            "step": step.index,
-            "kind": step.kind,
-            "collection": into,
-            "real_name": target.name,
-            "documents": target.count_documents({}, comment=scope.comment),
-            "candidates": 0,
-            "to_insert": total,
-            "amounts": amounts(inserts=total),
-        }
-    )
