@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -78,32 +79,11 @@ def survey(
     before = count(collections, definition)
     problems = _changelog_problems(database, definition)
     unmet, warnings = _preconditions(definition, scope, before)
-    rows: list[dict[str, Any]] = []
-    operations = []
-    future = foresight.Future()
-    earlier: list[dependencies.Earlier] = []
-    refused = Collector(DefinitionError)
-    for step, operation in active(definition, scope, before):
-        for what in dependencies.conflicts(step, operation, collections, earlier):
-            refused.add(what)
-        earlier.append(dependencies.of(step, operation, collections))
-        if refused.problems:
-            continue  # planned on what is something else by then
-        told = {name: len(known) for name, known in scope.rewrites.items()}
-        made = operation.plan()
-        future.add(made, operation.touches())
-        _note_unknown(scope, operation, told)
-        operations.append((step, operation))
-        rows += made.rows
-        unmet += made.problems
-        warnings += made.warnings
-    refused.raise_if_any(
-        f"{definition.source}: no plan could tell what these steps will do. Make each a migration "
-        f'of its own, with after: ["{definition.id}"]:'
-    )
-    foreseen, more = foresight.judge(definition, scope, future, before=before)
-    problems = [remedies.explain(item, definition) for item in (*problems, *unmet, *foreseen)]
-    warnings += more + expiring.warnings(scope, _touched(operations))
+    planned = _plan_steps(definition, scope, before)
+    foreseen, more = foresight.judge(definition, scope, planned.future, before=before)
+    found = (*problems, *unmet, *planned.problems, *foreseen)
+    problems = [remedies.explain(item, definition) for item in found]
+    warnings += planned.warnings + more + expiring.warnings(scope, _touched(planned.operations))
     warnings += _hung_transactions(database)
     facts = {
         "migration": definition.id,
@@ -113,15 +93,56 @@ def survey(
         "downtime": definition.downtime,
         "now": scope.now,
         "variables": definition.variables,
-        "steps": rows,
+        "steps": planned.rows,
         "before": before,
-        "totals": _totals(rows),
+        "totals": _totals(planned.rows),
         "problems": problems,
         "repairs": remedies.repairs(problems),
         "next": remedies.commands(problems, definition),
         "warnings": warnings,
     }
     return {**facts, "estimate": _estimate(facts)}
+
+
+@dataclass(kw_only=True)
+class _Planned:
+    """What the plans of the steps come to."""
+
+    operations: list[tuple[Step, Operation]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    future: foresight.Future = field(default_factory=foresight.Future)
+
+
+def _plan_steps(definition: Definition, scope: Scope, before: dict[str, int]) -> _Planned:
+    """Plan one step after another.
+
+    Raises:
+        DefinitionError: a step can't be planned, as it depends on what an earlier one will do.
+    """
+    planned = _Planned()
+    earlier: list[dependencies.Earlier] = []
+    refused = Collector(DefinitionError)
+    for step, operation in active(definition, scope, before):
+        for what in dependencies.conflicts(step, operation, scope.collections, earlier):
+            refused.add(what)
+        earlier.append(dependencies.of(step, operation, scope.collections))
+        if refused.problems:
+            continue  # planned on what is something else by then
+        told = {name: len(known) for name, known in scope.rewrites.items()}
+        made = operation.plan()
+        planned.future.add(made, operation.touches())
+        _note_unknown(scope, operation, told)
+        planned.operations.append((step, operation))
+        planned.rows += made.rows
+        planned.problems += made.problems
+        planned.warnings += made.warnings
+    refused.raise_if_any(
+        f"{definition.source}: no plan could tell what these steps will do. Make each a migration "
+        f'of its own, with after: ["{definition.id}"]:'
+    )
+    return planned
 
 
 def _preconditions(
