@@ -186,7 +186,7 @@ findings:
       value: 6.0
       limit: 5
       text: "replication lag, slowest member: 6 s (warn from at least 5 s on)"
-      advice: control.yml -e action=pause lets the server catch up
+      advice: control.yml -e do=pause lets the server catch up
 worst:
   description: The worst finding of each metric over all observations.
   returned: success

@@ -149,14 +149,14 @@ def test_another_terminal_pauses_retunes_resumes_and_aborts_it(
         return done
 
     terminal.wait_for(AT_WORK)
-    assert "action=resume" in control("action=pause").stdout
+    assert "do=resume" in control("do=pause").stdout
     terminal.wait_for(r"paused by \S+@\S+ since \d\d:\d\d:\d\d UTC")
     status = run_playbook(["status.yml"], inventory).stdout
     assert re.search(r"progress +[\d,]+ of 4,000 documents, .*paused by", status)
-    control("action=limits", "batch_size=50", "pause_seconds=0.6")
-    control("action=resume")
+    control("do=limits", "batch_size=50", "pause_seconds=0.6")
+    control("do=resume")
     terminal.wait_for("batches of 50")
-    control("action=abort")
+    control("do=abort")
     assert terminal.wait() == 2
     assert "aborted by" in newest_run(database)["error"]
     assert newest_run(database)["phase"] == "interrupted"
@@ -164,17 +164,19 @@ def test_another_terminal_pauses_retunes_resumes_and_aborts_it(
 
 @pytest.mark.parametrize("action", ["pause", "limits"])
 def test_steering_needs_a_run(command: list[str], action: str):
-    done = run_playbook(["control.yml", "-e", f"action={action}"], command[-1])
+    done = run_playbook(["control.yml", "-e", f"do={action}"], command[-1])
 
-    assert done.returncode != 0
-    assert "No run is at work on database" in done.stdout
+    assert done.returncode == 2
+    assert f"The command '{action}' failed.\n    happened  No run is at work on" in done.stdout
+    assert "next      ansible-playbook status.yml -i " in done.stdout
+    assert "reserved name" not in done.stdout + done.stderr
 
 
 def test_an_unknown_action_is_an_error(command: list[str]):
     done = run_playbook(["control.yml", "-e", "action=halt"], command[-1])
 
     assert done.returncode != 0
-    assert "Pass -e action=pause, resume, abort or limits, not 'halt'." in done.stdout
+    assert "Pass -e do=pause, resume, abort or limits, not 'halt'." in done.stdout
 
 
 def test_ansible_finds_the_documented_module_behind_each_action_plugin():

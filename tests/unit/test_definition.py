@@ -187,6 +187,7 @@ def test_all_mistakes_are_told_at_once():
     [
         ("{$oid: xyz}", "'xyz' is not a valid ObjectId"),
         ("{$date: yesterday}", "yesterday"),
+        ("{$numberDecimal: abc}", 'JSON: {"$numberDecimal": "abc"}'),
         ("99999999999999999999", "8-byte ints"),
         ("!!binary aGVsbG8=", "bytes is not JSON serializable"),
         ("[1, {deep: {$oid: xyz}}]", "'xyz' is not a valid ObjectId"),

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import DecimalException
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -300,15 +301,18 @@ def _check_file_name(raw: Mapping[str, Any], source: str) -> None:
 
 def _to_bson(rendered: dict[str, Any], source: str) -> dict[str, Any]:
     if wrong := _not_bson(rendered, ""):
-        path, error = wrong
+        path, node, error = wrong
+        # Of a number that is none, the library says but the names of its own conditions.
+        why = "" if isinstance(error, DecimalException) else f" ({error})"
+        said = json.dumps(node, default=str)[:200]
         raise DefinitionError(
-            f"{source}: {path}: not valid extended JSON: {error}", source=source
+            f"{source}: {path}: not valid extended JSON: {said}{why}", source=source
         ) from error
     return dict(ejson.from_plain(rendered))
 
 
-def _not_bson(node: Any, path: str) -> tuple[str, Exception] | None:
-    """Return where the innermost part is that has no meaning as BSON, and why."""
+def _not_bson(node: Any, path: str) -> tuple[str, Any, Exception] | None:
+    """Return where the innermost part is that has no meaning as BSON, that part, and why."""
     parts: Iterable[tuple[str, Any]] = ()
     if isinstance(node, dict):
         parts = ((f"{path}.{key}".lstrip("."), part) for key, part in node.items())
@@ -328,7 +332,7 @@ def _not_bson(node: Any, path: str) -> tuple[str, Exception] | None:
         AttributeError,
         BSONError,
     ) as error:
-        return path, error
+        return path, node, error
     return None
 
 

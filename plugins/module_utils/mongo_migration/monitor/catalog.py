@@ -37,10 +37,10 @@ class Metric:
 
 _SLOW = (
     "look at the long operations below; while a migration runs, "
-    f"{commands.command('control', action='pause')} (or action=limits) takes load away"
+    f"{commands.command('control', do='pause')} (or do=limits) takes load away"
 )
 _LOAD = (
-    f"{commands.command('control', action='pause')} lets the server catch up; then resume with "
+    f"{commands.command('control', do='pause')} lets the server catch up; then resume with "
     "smaller batches"
 )
 
@@ -113,7 +113,7 @@ _ALL = (
         name="write_conflicts_per_second", section=DATABASE, label="write conflicts", unit="1/s",
         worse=ABOVE, warn=50,
         advice="others write to the documents that are migrated: smaller batches, "
-        + commands.command("control", action="limits", batch_size=100),
+        + commands.command("control", do="limits", batch_size=100),
     ),
     Metric(
         name="failed_writes_per_second", section=DATABASE, label="failed writes", unit="1/s",
