@@ -91,8 +91,12 @@ def _of_source(source: Mapping[str, Any]) -> Iterator[str]:
         elif kind == "map":
             yield from _of_expression([body.get("input"), body.get("otherwise")])
         elif kind == "number":
-            yield from (
-                path.split(".")[0] for path in [*body.get("by", []), *body.get("order", [])]
-            )
+            by = body.get("by", [])
+            yield from _of_expression(list(by.values())) if isinstance(by, Mapping) else _tops(by)
+            yield from _tops(body.get("order", []))
         elif kind == "python":
             yield from _of_expression(body["inputs"]) if "inputs" in body else [ALL]
+
+
+def _tops(paths: Iterable[str]) -> Iterator[str]:
+    return (path.split(".", maxsplit=1)[0] for path in paths)

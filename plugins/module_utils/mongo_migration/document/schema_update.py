@@ -81,7 +81,17 @@ SOURCE: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "by": {"type": "array", "items": NAME},
+                "by": {
+                    "oneOf": [
+                        {"type": "array", "items": NAME},
+                        {
+                            "type": "object",
+                            "minProperties": 1,
+                            "propertyNames": VARIABLE,
+                            "additionalProperties": _EXPRESSION,
+                        },
+                    ]
+                },
                 "order": {
                     "oneOf": [
                         {"type": "array", "minItems": 1, "items": NAME},
@@ -89,6 +99,7 @@ SOURCE: dict[str, Any] = {
                     ]
                 },
                 "start": {"type": "integer"},
+                "renumber": {"type": "boolean"},
             },
         },
         "python": {

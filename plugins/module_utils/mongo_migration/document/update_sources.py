@@ -160,13 +160,15 @@ class Numbers:
         self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
     ) -> list[Resolution]:
         """Return the numbers of documents by ``_id``."""
-        if self._numbers is None:
+        tokens = [hashable(key[0]) for key in keys]
+        if self._numbers is None or not all(token in self._numbers for token in tokens):
+            # Also for what came since: it goes on behind the largest.
             self._numbers = {hashable(i): number for i, number in self._make(self._spec)}
         return [
             Found(self._numbers[token], "number")
-            if (token := hashable(key[0])) in self._numbers
-            else Unresolved("it came after the numbers were given")
-            for key in keys
+            if token in self._numbers
+            else Unresolved("it holds something else than a number, or came this very moment")
+            for token in tokens
         ]
 
 

@@ -21,7 +21,7 @@ from ...support.tables import aligned, number, place
 from ...values import ejson
 from ...values.compare import bind_now, hashable
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
-from . import expressions, whole
+from . import expressions, numbering, whole
 from .expressions import COMPUTED
 from .images import KIND, Images, before_of
 from .numbering import numbered
@@ -56,6 +56,11 @@ class Update(Operation):
         self._compiled = expressions.compile_update(
             step.options, now=scope.now, variables=self._variables, where=self._place
         )
+        for path, spec in step.options.get("set", {}).items():
+            if "number" in spec:
+                numbering.check(
+                    spec["number"], path, self._where, place=f"{self._place}.set.{path}"
+                )
         # From a whole document to a whole document.
         self._document: dict[str, Any] | None = step.options.get("document")
         for spec in [*self._looked_up.values(), *([self._document] if self._document else [])]:
