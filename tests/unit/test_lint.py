@@ -61,6 +61,7 @@ DANGEROUS = {
     "M020": document({"delete": {"collections": ["a"], "where": {}}}),
     "M021": document({"drop_collection": {"collections": ["a"]}}),
     "M022": document({"rebuild_collection": {"name": "a", "options": {"capped": False}}}),
+    "M023": document({"move": {"from": ["a"], "into": "b"}}),
     "M014": document(field(where={"f": {"$exsits": True}})),
     "M013": document(preconditions=[{"name": "some", "count": {"in": "a", "at_least": 1}}]),
 }
@@ -72,6 +73,7 @@ SAFE = {
     "M009": document({"command": {**COMMAND, "down": ["true"]}}),
     "M010": document({"insert_for_each": {**INSERT, "referenced_by": {"c": "b"}}}),
     "M012": document({"merge_duplicates": MERGE}, downtime="required"),
+    "M023": document({"move": {"from": ["a"], "into": "b", "copy": True}}),
 }
 
 
@@ -134,6 +136,24 @@ def test_the_command_tells_of_an_invalid_document(tmp_path, capsys):
         (field(value={"expression": {"$toObjectid": "$x"}}), "value.expression.$toObjectid"),
         (field(value=reference(where={"$expr": {"$equal": [1, 1]}})), "where.$expr.$equal"),
         ({"insert_for_each": {**INSERT, "pipeline": [{"$macth": {}}]}}, "pipeline[0].$macth"),
+        (
+            {
+                "change_id": {
+                    "in": "a",
+                    "id": {"expression": {"$toObjctId": 1}},
+                    "referenced_by": {},
+                }
+            },
+            "id.expression.$toObjctId",
+        ),
+        (
+            {"move": {"from": ["a"], "into": "b", "set": {"n": {"expression": {"$ad": [1]}}}}},
+            "set.n.expression.$ad",
+        ),
+        (
+            {"extract": {"from": "a", "field": "f", "into": "b", "document": {"k": {"$frist": 1}}}},
+            "document.k.$frist",
+        ),
     ],
 )
 def test_an_operator_that_mongodb_does_not_know_is_named_with_its_place(

@@ -202,6 +202,14 @@ def _merge_live(document: Document) -> Iterator[str]:
             yield where
 
 
+def _leaves_live(document: Document) -> Iterator[str]:
+    if document["downtime"] == "none":
+        for kind in ("move", "extract", "change_id"):
+            for where, _index, body in _steps(document, kind):
+                if not body.get("copy"):
+                    yield where
+
+
 def _no_fix(document: Document) -> Iterator[str]:
     for index, check in enumerate(document.get("preconditions", ())):
         if "fix" not in check and check.get("severity", "error") == "error":
@@ -217,10 +225,12 @@ def _all_operators(document: Document) -> operators.Unknown:
     """Yield the unknown operators of every filter, pipeline and expression of *document*."""
     for index, step in enumerate(document["steps"]):
         for kind, body in step.items():
-            if isinstance(body, dict) and kind != "update":
-                yield from _operators_of(body, f"steps[{index}].{kind}")
+            where = f"steps[{index}].{kind}"
+            if kind in _LIKE_UPDATE:
+                yield from _operators_of_update(body, where)
+            elif isinstance(body, dict):
+                yield from _operators_of(body, where)
         yield from _operators_of_sources(step.get("set_field", {}), f"steps[{index}].set_field")
-        yield from _operators_of_update(step.get("update", {}), f"steps[{index}].update")
     for part in ("preconditions", "postconditions"):
         for index, check in enumerate(document.get(part, ())):
             for kind, body in check.items():
@@ -240,6 +250,7 @@ def _operators_of_sources(body: Document, place: str) -> operators.Unknown:
 def _operators_of_update(body: Document, where: str) -> operators.Unknown:
     yield from operators.in_filter(body.get("where", {}), f"{where}.where")
     sources = [(f"{where}.let.{name}", spec) for name, spec in body.get("let", {}).items()]
+    sources += [(f"{where}.id", body["id"])] if "id" in body else []
     levels = [(where, body)]
     levels += [(f"{where}.each.{path}", inner) for path, inner in body.get("each", {}).items()]
     for place, level in levels:
@@ -265,6 +276,8 @@ def _operators_of(body: Document, where: str) -> operators.Unknown:
         yield from operators.in_filter(body["equals"].get("where", {}), f"{where}.equals.where")
 
 
+# Whose values come from the same sources.
+_LIKE_UPDATE = ("update", "move", "change_id")
 # The project's first migration: nothing of ours can come before it.
 _FIRST = 3
 # What these leave behind can't be read off the operation itself.
@@ -360,6 +373,14 @@ RULES = (
         why="It may hold the one that goes in its memory, and write a reference to it afterwards.",
         safe="Set downtime: recommended or required",
         find=_merge_live,
+    ),
+    Rule(
+        code="M023",
+        title="documents go elsewhere while the application writes",
+        why="Code that looks for them where they were, or under the _id that they had, finds "
+        "nothing from one moment to the next.",
+        safe="Deploy code that finds them at both places before, and accept this; or set downtime",
+        find=_leaves_live,
     ),
     Rule(
         code="M013",
