@@ -120,4 +120,5 @@ bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.jso
 	@$(BIN)/python -m bench.migrate_mongo
 	@$(BIN)/python -m bench.scale
 	@$(BIN)/python -m bench.backup
+	@$(BIN)/python -m bench.flow
 	@echo && $(BIN)/python -m bench.report
