@@ -36,8 +36,8 @@ from tests.support.inventories import app_variables, write_inventory
 
 # What decides, shows or includes: no module is sent anywhere for these.
 NO_CALL = frozenset(
-    "assert debug fail include_role include_tasks meta pause set_fact set_stats "
-    "validate_argument_spec".split()
+    {"assert", "debug", "fail", "include_role", "include_tasks", "meta", "pause", "set_fact"}
+    | {"set_stats", "validate_argument_spec"}
 )
 RESTART_SECONDS = 1.0
 _WRITE_SECONDS = 10
@@ -247,7 +247,7 @@ def main() -> None:
 
 def _results(seen: dict[tuple[int, int], dict[str, Turn]]) -> list[report.Result]:
     one = report.Result.of
-    (size, hosts), first = next(iter(seen.items()))
+    (_size, hosts), first = next(iter(seen.items()))
     results = [
         one("calls of a run of 004", [first["004"].calls], at_most=35),
         one("seconds of a run of 004", [first["004"].seconds], at_most=20),

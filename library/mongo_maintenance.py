@@ -172,6 +172,11 @@ reason:
   returned: success; null without one
   type: str
   sample: migration 004
+on_before:
+  description: Whether it was on before this call.
+  returned: success
+  type: bool
+  sample: false
 switching:
   description: A switch that had begun and never ended, as this one found it.
   returned: success; null if there was none

@@ -15,6 +15,7 @@ author: The migration playbooks' authors
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -31,7 +32,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._file = open(os.environ["FLOW_CALLS"], "a", encoding="utf-8")  # noqa: SIM115
+        self._file = Path(os.environ["FLOW_CALLS"])
         self._phase = "begin"
         self._last = time.monotonic()
 
@@ -69,5 +70,5 @@ class CallbackModule(CallbackBase):
             "seconds": round(now - self._last, 3),
         }
         self._last = now
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

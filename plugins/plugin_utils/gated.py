@@ -51,6 +51,8 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "mongo_backup": _backs_up,
     "mongo_maintenance": _stops_writers,
     "mongo_maintenance_flag": _writes,
+    "app_maintenance": _stops_writers,
+    "app_maintenance_everywhere": _stops_writers,
     "mongo_migration_control": _goes_on,
 }
 # What begins a change also needs a place for what it leaves. What stops writers, ends a change or

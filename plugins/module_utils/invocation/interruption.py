@@ -10,7 +10,9 @@ from typing import Any
 # They notice a signal themselves, end where they can go on, and say so.
 _SPEAKING = frozenset({"mongo_migrate", "mongo_rollback", "mongo_backup", "mongo_restore"})
 _DATA = frozenset({"mongo_migrate", "mongo_rollback", "mongo_restore"})
-_SWITCHING = frozenset({"mongo_maintenance", "mongo_maintenance_flag"})
+_SWITCHING = frozenset(
+    {"mongo_maintenance", "mongo_maintenance_flag", "app_maintenance_everywhere"}
+)
 _SECRET = re.compile(r"passw|secret|token|vault_|_key|uri", re.IGNORECASE)
 
 

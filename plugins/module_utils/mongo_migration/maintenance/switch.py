@@ -226,6 +226,7 @@ class _Attempt:
             "changed": self._changed,
             "state": state,
             "write_block": after["write_block"],
+            "on_before": self.was["on"],
             "switching": self.before.get("switching"),
             **{key: self._shown.get(key) for key in ("since", "by", "reason")},
             "diff": {"before": self.was, "after": dict(after)},

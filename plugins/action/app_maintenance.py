@@ -1,0 +1,1 @@
+mongo_maintenance.py
