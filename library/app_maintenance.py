@@ -182,10 +182,8 @@ EXAMPLES = r"""
       command: systemctl restart shop
     health:
       url: http://localhost:5000/api/health
-    write:
-      url: http://localhost:5000/api/items
-      body: {name: maintenance probe}
-      status: [503]
+    # Its headers are keys.
+    write: "{{ app_write_probe | combine({'status': [503]}) }}"
 """
 
 RETURN = r"""
