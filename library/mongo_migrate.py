@@ -30,6 +30,15 @@ options:
     description:
       - The archive that this run relies on. Recorded with the run; the module doesn't open it.
     type: str
+  until:
+    description:
+      - V(caught_up) does the first half of a migration that is live first, beside the writers,
+        again and again until little is left, and proves it. The run is C(caught_up) then; the
+        second call, with O(writers_stopped), does what writers have left behind since.
+      - A run that has begun with stopped writers has no halves, and is left as it is.
+    type: str
+    choices: [applied, caught_up]
+    default: applied
 extends_documentation_fragment:
   - mongo_connection
   - mongo_definition
@@ -183,6 +192,13 @@ meanwhile:
   type: list
   elements: str
   sample: ["items: about +12 documents"]
+cutover:
+  description: >-
+    Of a run that is live first, the passes that its live half took, what the last one of them wrote,
+    all that was written live, and up to which entry of the journal it was proved; null of others.
+  returned: success, not in check mode
+  type: dict
+  sample: {kind: live_first, half: final, passes: 2, last: 12, live: 19874, proved: 33}
 elapsed:
   description: Seconds that this attempt took.
   returned: success, not in check mode
@@ -334,6 +350,7 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
             ),
             definition,
             backup=p["backup"],
+            until=p["until"],
         )
     return plan_text.illustrate(result, with_diff=module._diff)
 
@@ -350,6 +367,7 @@ def main() -> None:
                 "aliases": ["frozen"],
             },
             "backup": {"type": "str"},
+            "until": {"type": "str", "choices": ["applied", "caught_up"], "default": "applied"},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,

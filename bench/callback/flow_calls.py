@@ -23,7 +23,7 @@ from ansible.plugins.callback import CallbackBase
 _INCLUDING = frozenset({"include_role", "ansible.builtin.include_role"})
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible's classes have no types
     """Writes the calls."""
 
     CALLBACK_VERSION = 2.0

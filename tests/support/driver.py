@@ -49,6 +49,7 @@ class Job:
         archive: of a restore; of a backup, the folder for it.
         hold_at: wait at this progress event, counted from 1, until the file `hold_until` exists.
         hold_phase: count the progress events of this phase alone.
+        until: of a migration, caught_up for its live half.
     """
 
     uri: str
@@ -66,6 +67,7 @@ class Job:
     hold_at: int = 0
     hold_until: str = ""
     hold_phase: str = ""
+    until: str = "applied"
 
     def dump(self) -> str:
         """Return the job as the process reads it."""
@@ -183,7 +185,7 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
             definition=what,
             on_conflict=job.on_conflict,
         )
-    return migrate.migrate(work.Job(**common), what)
+    return migrate.migrate(work.Job(**common), what, until=job.until)
 
 
 def _restore(

@@ -116,8 +116,8 @@ def settings(**more: Any) -> runner.Settings:
 
 def migrate(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, **more: Any) -> Any:
     """Migrate in this process."""
-    what = more.pop("definition", DEFINITION)
-    return runner.migrate(_job(db, stop, progress, **more), what)
+    what, until = more.pop("definition", DEFINITION), more.pop("until", "applied")
+    return runner.migrate(_job(db, stop, progress, **more), what, until=until)
 
 
 def roll_back(db: Db, *, stop: StopSignal | None = None, progress: Any = quiet, **more: Any) -> Any:

@@ -56,6 +56,8 @@ class Definition:
     steps: tuple[Step, ...]
     #: Texts of the files beside the document that it names; part of its digest.
     files: Mapping[str, str] = field(default_factory=dict)
+    #: live_first or stopped; None leaves it to the plan.
+    cutover: str | None = None
     preconditions: tuple[dict[str, Any], ...] = field(default=())
     postconditions: tuple[dict[str, Any], ...] = field(default=())
 
@@ -118,6 +120,7 @@ def load(
         summary=raw["summary"],
         after=tuple(raw.get("after", ())),
         downtime=raw["downtime"],
+        cutover=raw.get("cutover"),
         digest=_digest(raw, beside),
         text=text,
         source=source,

@@ -343,6 +343,8 @@ HEADER: dict[str, Any] = {
             "items": {"type": "string", "pattern": "^[0-9]{3,}$"},
         },
         "downtime": {"enum": ["none", "recommended", "required"]},
+        # By default live_first, where every step can be done beside writers.
+        "cutover": {"enum": ["live_first", "stopped"]},
         "variables": {
             "type": "object",
             "propertyNames": {"pattern": "^[a-z][a-z0-9_]*$"},

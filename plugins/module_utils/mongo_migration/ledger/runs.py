@@ -24,7 +24,9 @@ from ..errors import LeaseLostError, MigrationError
 from ..support import commands, majority
 from . import state_format
 
-UNFINISHED = ("running", "interrupted", "failed")
+# Live first: hardly anything is left, and that is done while writers are stopped.
+CAUGHT_UP = "caught_up"
+UNFINISHED = ("running", "interrupted", "failed", CAUGHT_UP)
 DONE = ("applied", "verified")
 ROLLING_BACK = "rolling_back"
 ROLLED_BACK = "rolled_back"
@@ -32,7 +34,8 @@ ROLLED_BACK = "rolled_back"
 # Which phase may follow which, and nothing else may.
 TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "planned": ("running", "interrupted", "failed", ROLLING_BACK),
-    "running": ("interrupted", "failed", "applied", ROLLING_BACK),
+    "running": ("interrupted", "failed", CAUGHT_UP, "applied", ROLLING_BACK),
+    CAUGHT_UP: ("running", "interrupted", "failed", ROLLING_BACK),
     "interrupted": ("running", "interrupted", "failed", ROLLING_BACK),
     "failed": ("running", "interrupted", "failed", ROLLING_BACK),
     "applied": ("verified", ROLLING_BACK),

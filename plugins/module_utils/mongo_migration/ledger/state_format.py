@@ -5,7 +5,8 @@ from it is obeyed before it has the shape of its kind, and nothing in it is ever
 come from the migration document on the controller (see :mod:`..procedures.authority`).
 
 Format 1 is that of 1.0, which wrote no number. Format 2 adds ``format``, ``engine`` and
-``revision`` to runs and ``format`` to entries; a run's entries are then numbered without holes.
+``revision`` to runs and ``format`` to entries; a run's entries are then numbered without holes. A
+run that is live first has ``cutover``, and may be ``caught_up``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Rule = type | tuple[type, ...] | Callable[[Any], bool]
 Shape = Mapping[str, Rule]
 
 PHASES = (
-    *("planned", "running", "interrupted", "failed", "applied", "verified"),
+    *("planned", "running", "interrupted", "failed", "caught_up", "applied", "verified"),
     *("rolling_back", "rolled_back"),
 )
 _DATE = datetime.datetime
@@ -66,6 +67,14 @@ def _totals(value: Any) -> bool:
     return isinstance(totals, dict) and needed <= set(totals) and all(map(count, totals.values()))
 
 
+def _cutover(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("kind"), str)
+        and all(count(value.get(key)) for key in ("passes", "last", "live", "proved"))
+    )
+
+
 def _plan(value: Any) -> bool:
     return (
         _totals(value)
@@ -102,6 +111,7 @@ _RUN: Shape = {
     "baseline": optional(
         each({"collection": str, "without": list, "digest": str, "count": count, "fields": dict})
     ),
+    "cutover": optional(_cutover),
     "server": optional(dict),
     "backup": optional(str),
     "error": optional(str),

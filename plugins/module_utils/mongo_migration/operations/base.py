@@ -176,6 +176,15 @@ class Operation(ABC):
         return set()
 
     @staticmethod
+    def runs_live(options: Mapping[str, Any]) -> bool:
+        """Return whether a step with *options* can be done beside writers, and repeated.
+
+        Repeated, it does what is still to do and nothing twice.
+        """
+        del options
+        return False
+
+    @staticmethod
     @abstractmethod
     def lines(rows: Sequence[Row]) -> list[str]:
         """Return rows of a plan, all of this kind, as aligned text for people."""

@@ -100,6 +100,12 @@ class InsertForEach(Operation):
         return [Touched(collection=names.real_name(step.options["into"]), inserts=True)]
 
     @staticmethod
+    def runs_live(options: Mapping[str, Any]) -> bool:
+        """Return True: what exists is kept, so that a repetition inserts nothing."""
+        del options
+        return True
+
+    @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
         """Return how many documents would be inserted."""
         heads = ["inserts into", "to insert", "kept as they are"]

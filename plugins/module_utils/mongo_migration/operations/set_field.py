@@ -79,6 +79,12 @@ class SetField(Operation):
         ]
 
     @staticmethod
+    def runs_live(options: Mapping[str, Any]) -> bool:
+        """Return True: whoever lacks the field is a candidate, at any time."""
+        del options
+        return True
+
+    @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
         """Return the documents that get a field; columns of nothing but zeros are left out."""
         numbers = [{name: count(row) for name, count in _COLUMNS.items()} for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pymongo.client_session import ClientSession
@@ -20,23 +20,32 @@ from ..ledger.batches import Settings, Writer
 from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..maintenance import mode
+from ..operations.base import Operation
 from ..operations.registry import foresee
 from ..support import commands
 from ..support.progress import Meter, Sink
-from . import authority, baseline, expiring
+from . import authority, baseline, cutover, expiring
 from . import plan as plans
 from .work import Job, Stint, at_work, keep_trying
 
 __all__ = ["Settings", "migrate"]
 
 
-def migrate(job: Job, definition: Definition, *, backup: str | None = None) -> dict[str, Any]:
+def migrate(
+    job: Job,
+    definition: Definition,
+    *,
+    backup: str | None = None,
+    until: str = cutover.APPLIED,
+) -> dict[str, Any]:
     """Apply *definition*, or resume it where it stands; a finished one is left as it is.
 
     Args:
         job: what to work with.
         definition: what to do.
         backup: the archive that this run relies on.
+        until: ``caught_up`` does the first half of a run that is live first, and leaves the rest
+            for when writers are stopped.
 
     Returns:
         The module's result.
@@ -64,11 +73,11 @@ def migrate(job: Job, definition: Definition, *, backup: str | None = None) -> d
         if lease.token != token + 1:  # another process worked since we planned
             facts = None
         run = _open(job, definition, lease, facts=facts, backup=backup)
-        return _carry_out(job, run, lease, definition, started)
+        return _carry_out(job, run, lease, definition, started=started, until=until)
 
 
 def _carry_out(
-    job: Job, run: Run, lease: Lease, definition: Definition, started: float
+    job: Job, run: Run, lease: Lease, definition: Definition, *, started: float, until: str
 ) -> dict[str, Any]:
     # The values that were agreed on at the start of the run count, also when it is resumed.
     bound = authority.bind(run.document, definition)
@@ -79,7 +88,7 @@ def _carry_out(
         writers_stopped=job.settings.writers_stopped or mode.is_on(job.db),
     )
     with at_work(job, run, lease, stint) as writer:
-        _apply(writer, job, bound, started)
+        _apply(writer, job, bound, started=started, until=until)
     result = _result(run.document, changed=True, started=started)
     return {
         **result,
@@ -88,7 +97,7 @@ def _carry_out(
     }
 
 
-def _apply(writer: Writer, job: Job, bound: Definition, started: float) -> None:
+def _apply(writer: Writer, job: Job, bound: Definition, *, started: float, until: str) -> None:
     run, db = writer.run, writer.database
     there = Collections(db, bound.collections)
     foresee(there, bound.steps)
@@ -99,25 +108,51 @@ def _apply(writer: Writer, job: Job, bound: Definition, started: float) -> None:
         comment=writer.comment,
     )
 
+    def operations() -> Iterator[Operation]:
+        """Each is built when those before it are done: on the database as they leave it."""
+        for _step, operation in plans.active(bound, scope, run.document["plan"]["before"]):
+            yield operation
+
+    halves = cutover.Halves(writer, until)
+
     def attempt() -> None:
-        if run.phase in runs.DONE:
+        if run.phase in runs.DONE or halves.done:
             return  # that was written, and a failover kept the answer from us
         writer.journal.prepare()
         if run.phase != "running":
             run.enter("running")
+        if halves.begin():
+            cutover.catch_up(writer, operations, lambda: _walk(writer, operations()))
+            run.enter(runs.CAUGHT_UP)
+            return
         # Taken before the first batch, or not at all: it says what was there before.
-        if writer.settings.writers_stopped and "baseline" not in run.document and not writer.seq:
+        if _needs_baseline(writer):
             _take_baseline(writer, bound, scope, job.progress)
-        for step, operation in plans.active(bound, scope, run.document["plan"]["before"]):
-            position = run.document["position"]
-            if step.index < position["step"]:
-                continue
-            here = position if step.index == position["step"] else {"step": step.index}
-            operation.apply(writer, here)
-            writer.move({"step": step.index + 1})
+        _walk(writer, operations())
         run.enter("applied", applied_at=runs.server_now(db), elapsed=time.monotonic() - started)
 
     keep_trying(writer, job, attempt, phase="migrate")
+
+
+def _walk(writer: Writer, operations: Iterable[Operation]) -> None:
+    """Go through all steps, from the run's position on."""
+    for operation in operations:
+        position, index = writer.run.document["position"], operation.index
+        if index < position["step"]:
+            continue
+        operation.apply(writer, position if index == position["step"] else {"step": index})
+        writer.move({"step": index + 1})
+
+
+def _needs_baseline(writer: Writer) -> bool:
+    run = writer.run.document
+    return (
+        writer.settings.writers_stopped
+        and not writer.seq
+        # Live batches prove themselves, and writers have changed the rest since.
+        and "baseline" not in run
+        and "cutover" not in run
+    )
 
 
 def _meanwhile(
@@ -261,6 +296,7 @@ def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[st
         "batches": counts["batches"],
         "indexes": indexes,
         "meanwhile": [],
+        "cutover": run.get("cutover"),
         "elapsed": round(time.monotonic() - started, 1),
         "steps": run["plan"]["steps"],
         "plan": run["plan"],

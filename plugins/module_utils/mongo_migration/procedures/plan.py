@@ -22,7 +22,7 @@ from ..operations.base import Check, Operation
 from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
-from . import conditions, expiring, foresight, remedies
+from . import conditions, cutover, expiring, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
 # and several indexes; docs/benchmarks.md says how. A rehearsal on staging replaces them.
@@ -101,6 +101,7 @@ def survey(
         "next": remedies.commands(problems, definition),
         "warnings": warnings,
     }
+    facts["cutover"] = cutover.choose(definition)
     return {**facts, "estimate": _estimate(facts)}
 
 
@@ -319,11 +320,16 @@ def _estimate(facts: dict[str, Any]) -> dict[str, int]:
     written = totals["to_change"] + totals["to_insert"] + totals["to_remove"] + totals["to_copy"]
     indexed = sum(row["documents"] for row in facts["steps"] if row["amounts"]["builds"])
     seconds = indexed / _INDEXED_PER_SECOND
-    if facts["downtime"] == "none":
+    if facts["cutover"]["kind"] != cutover.STOPPED:
         seconds += written / _LIVE_DOCUMENTS_PER_SECOND
     else:
         seconds += written / _DOCUMENTS_PER_SECOND + totals["documents"] / _DIGESTED_PER_SECOND
+    some = written or indexed
+    stopped = cutover.seconds_stopped(
+        facts["cutover"]["kind"], seconds=seconds, documents=totals["documents"]
+    )
     return {
-        "seconds": max(1, round(seconds)) if written or indexed else 0,
+        "seconds": max(1, round(seconds)) if some else 0,
+        "stopped_seconds": stopped if some else 0,
         "oplog_bytes": written * _OPLOG_BYTES_PER_DOCUMENT,
     }

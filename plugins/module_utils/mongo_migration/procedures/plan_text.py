@@ -105,7 +105,26 @@ def _steps(rows: Sequence[Row]) -> Iterable[list[str]]:
 
 def _cost(plan: Mapping[str, Any]) -> list[str]:
     cost = plan["estimate"]
-    return [f"Estimate: {_duration(cost['seconds'])}, {_size(cost['oplog_bytes'])} of oplog"]
+    lines = [f"Estimate: {_duration(cost['seconds'])}, {_size(cost['oplog_bytes'])} of oplog"]
+    return [*lines, *_cutover(plan)]
+
+
+def _cutover(plan: Mapping[str, Any]) -> list[str]:
+    """Return how long the writers will be stopped, and for what."""
+    found = plan.get("cutover")
+    if not found or found["kind"] == "live":
+        return []
+    seconds = plan["estimate"].get("stopped_seconds", 0)
+    if found["kind"] == "live_first":
+        return [
+            "Cut-over: live first. The work is done while the application writes; then the "
+            f"database refuses writes for about {_duration(seconds)}, for what is left"
+        ]
+    why = f" ({found['why']})" if found["why"] else ""
+    return [
+        f"Cut-over: writers are stopped for all of it{why}; the database refuses writes for "
+        f"about {_duration(seconds)}, and while the backup is made"
+    ]
 
 
 def _problems(plan: Mapping[str, Any]) -> list[str]:

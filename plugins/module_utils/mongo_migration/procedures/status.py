@@ -17,10 +17,10 @@ from ..maintenance.write_block import write_block_is_on
 from ..server import fsync_lock
 from ..support import commands
 from ..values import ejson
-from . import plan
+from . import cutover, plan
 
 # A run in one of these phases goes on by the same command.
-_UNFINISHED = ("running", "interrupted", "failed", "applied")
+_UNFINISHED = (*runs.UNFINISHED, "applied")
 
 
 def describe(
@@ -89,7 +89,7 @@ def advise(found: Mapping[str, Any]) -> list[dict[str, str]]:
             advice.append({"why": f"the rollback of {id_} stopped half-way", "command": back})
         elif phase in _UNFINISHED:
             on = commands.carry_out(id_, run["name"])
-            why = f"{id_} stopped half-way ({phase})"
+            why = f"{id_} stopped half-way ({phase.replace('_', ' ')})"
             advice += [
                 {"why": f"{why}: go on", "command": on},
                 {"why": "or undo exactly what it did", "command": back},
@@ -136,6 +136,7 @@ def _add_migration(
         "command": commands.carry_out(definition.id, definition.name),
         "todo": "nothing" if state == "verified" else "migrate",
         "changes": False,
+        "cutover": cutover.choose(definition)["kind"],
     }
     found["lint"] = [str(item) for item in lint.findings(definition.text, definition.source)]
     settled = ("planned", runs.ROLLED_BACK, *(["verified"] if definition.is_repair else []))

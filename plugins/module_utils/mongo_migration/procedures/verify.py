@@ -190,7 +190,9 @@ def _applied(
         now = present.result()
     yield _whole_journal(db, document)
     yield from _nothing_else(db, document, now, rolled_back=False)
-    yield from value_proof.prove(db, document, operations, compared=now is not None)
+    yield from value_proof.prove(
+        db, document, operations, compared=now is not None, after=_proved(db, document)
+    )
     yield from _counts(document, scope, now)
 
 
@@ -211,6 +213,16 @@ def _unless_blurred(
         blurring = None if check.passed else dependencies.blurring(operation, later)
         why = "writes there afterwards; the journal is what proves both"
         yield _skipped(check.name, f"{blurring} {why}") if blurring else check
+
+
+def _proved(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> int:
+    """Return up to which entry documents were proved just before writers were stopped.
+
+    Only while they still are: whoever verifies later looks at all of them.
+    """
+    if document["phase"] != "applied" or not mode.is_on(db):
+        return 0
+    return int((document.get("cutover") or {}).get("proved", 0))
 
 
 def _unless_emptied(found: Iterator[Check], before: Mapping[str, int]) -> Iterator[Check]:
