@@ -194,8 +194,9 @@ meanwhile:
   sample: ["items: about +12 documents"]
 cutover:
   description: >-
-    Of a run that is live first, the passes that its live half took, what the last one of them wrote,
-    all that was written live, and up to which entry of the journal it was proved; null of others.
+    Of a run that is live first, the passes that its live half took, what the last one of them
+    wrote, all that was written live, and up to which entry of the journal it was proved; null of
+    others.
   returned: success, not in check mode
   type: dict
   sample: {kind: live_first, half: final, passes: 2, last: 12, live: 19874, proved: 33}

@@ -109,6 +109,11 @@ options:
       - It ends with this process. The action plugin names C(ansible-playbook), where the module
         runs on the same machine.
     type: int
+  probe_uri:
+    description:
+      - URI of an ordinary user of the application, who tries to write ten times a second while this
+        runs. RV(writes) tells for how long that was refused.
+    type: str
 extends_documentation_fragment:
   - mongo_connection
 attributes:
@@ -269,6 +274,37 @@ actions:
   type: list
   elements: str
   sample: []
+writes:
+  description: What became of the writes of O(probe_uri).
+  returned: with O(probe_uri), not in check mode
+  type: dict
+  contains:
+    tried:
+      description: How many were accepted or refused by the write block.
+      returned: always
+      type: int
+      sample: 812
+    refused:
+      description: How many were refused.
+      returned: always
+      type: int
+      sample: 41
+    seconds:
+      description: For how long they were refused, all together.
+      returned: always
+      type: float
+      sample: 4.1
+    spans:
+      description: Each time that they were, C(since) when and for how many C(seconds).
+      returned: always
+      type: list
+      elements: dict
+      sample: [{since: {"$date": "2026-11-23T02:06:13Z"}, seconds: 4.1}]
+    problem:
+      description: Why none was accepted nor refused; empty otherwise.
+      returned: always
+      type: str
+      sample: ""
 ended:
   description: Why it ended.
   returned: success
@@ -293,10 +329,14 @@ _SETTINGS = (
 
 
 def monitor(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.monitor import loop
+    from ansible.module_utils.mongo_migration import connection
+    from ansible.module_utils.mongo_migration.monitor import loop, write_probe
     from ansible.module_utils.mongo_migration.support import stop
 
     p = module.params
+    probe = None
+    if p["probe_uri"] and not module.check_mode:
+        probe = write_probe.WriteProbe(connection.connect_as(p, p["probe_uri"]), p["database"])
     return loop.run(
         client,
         p["database"],
@@ -309,6 +349,7 @@ def monitor(client: Any, module: AnsibleModule) -> dict[str, Any]:
         described=p["applications"],
         given=p["application_results"],
         stop=stop.listen(),
+        probe=probe,
     )
 
 
@@ -339,6 +380,7 @@ def main() -> None:
             "max_seconds": {"type": "float"},
             "stop_file": {"type": "path"},
             "parent_pid": {"type": "int"},
+            "probe_uri": {"type": "str", "no_log": True},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,

@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         _result, given = self.validate_argument_spec(argument_spec=_ARGUMENTS)
         gated.require(self, task_vars)
-        began, hosts = time.monotonic(), given["hosts"]
+        began, hosts = time.time(), given["hosts"]
         settings = {host: _settings(task_vars, host) for host in hosts}
         _refuse_wrong(settings)
         if given["state"] == "check":
@@ -76,14 +76,14 @@ class ActionModule(ActionBase):
             arguments=arguments,
             become={host: bool(settings[host].get("app_become")) for host in hosts},
         )
-        return self._judged(given, settings, results, time.monotonic() - began)
+        moments = {"began_at": began, "ended_at": time.time()}
+        return {**self._judged(given, settings, results), **moments}
 
     def _judged(
         self,
         given: Mapping[str, Any],
         settings: Mapping[str, Mapping[str, Any]],
         results: Mapping[str, Mapping[str, Any]],
-        seconds: float,
     ) -> dict[str, Any]:
         documents: Mapping[str, Any] = given["documents"]
         lost = {host: one["problem"] for host, one in documents.items() if one.get("problem")}
@@ -101,7 +101,6 @@ class ActionModule(ActionBase):
             "problems": problems,
             # How many were seen to refuse, or to accept again.
             "seen": sum(one["answered"] is True for one in outcomes.values()),
-            "seconds": round(seconds, 1),
         }
         if problems and given["required"]:
             state = given["state"]

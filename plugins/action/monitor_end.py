@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"The sampling can't be ended: {error}") from error
         if found.get("failed"):
             raise AnsibleActionFail(f"The sampling failed: {found.get('msg')}")
-        kept = ("samples", "worst", "actions", "level", "gaps", "ended")
+        kept = ("samples", "worst", "actions", "level", "gaps", "ended", "writes")
         return {**result, "changed": False, **{key: found.get(key) for key in kept}}
 
 

@@ -290,7 +290,7 @@ def test_the_document_and_its_steps_decide_how_it_cuts_over(
 
 def test_a_step_that_cannot_be_repeated_beside_writers_is_named() -> None:
     text = torture.DOCUMENT.replace("downtime: none", "downtime: required") + (
-        "  - create_index: {collections: [items], keys: {name: 1}, unique: true}\n"
+        "  - create_index: {collections: [items], keys: {name: 1}, options: {unique: true}}\n"
     )
     found = cutover.choose(definition.load(text, "torture.yml"))
     assert found["kind"] == "stopped"

@@ -21,6 +21,7 @@ from . import thresholds as judge
 from .catalog import METRICS
 from .circuit_breaker import Trip
 from .lifetime import Life
+from .write_probe import WriteProbe
 
 Document = dict[str, Any]
 
@@ -169,6 +170,7 @@ def run(
     described: Sequence[Mapping[str, Any]],
     given: Sequence[Mapping[str, Any]],
     stop: StopSignal,
+    probe: WriteProbe | None = None,
 ) -> Document:
     """Watch, and return the last observation with what was done meanwhile.
 
@@ -180,6 +182,7 @@ def run(
         described: applications to ask from here, see :class:`apps.App`.
         given: what other hosts have found of applications.
         stop: asks for the end.
+        probe: tries to write meanwhile, as an ordinary user.
 
     Raises:
         MigrationError: a setting is wrong, or a file can't be written.
@@ -204,11 +207,14 @@ def run(
         settings=settings,
     )
     watch = _Watch(observer, Trip(client, database, action=settings.on_critical), settings)
+    if probe:
+        probe.start()
     try:
         watch.until_the_end(life)
     finally:
         life.close()
-    return {**watch.result(), "ended": life.over() or "all samples taken"}
+    seen = {"writes": probe.end()} if probe else {}
+    return {**watch.result(), **seen, "ended": life.over() or "all samples taken"}
 
 
 class _Watch:

@@ -66,7 +66,7 @@ class CreateIndex(Operation):
     @staticmethod
     def runs_live(options: Mapping[str, Any]) -> bool:
         """Return whether no duplicate of a writer can make the build fail."""
-        return not options.get("unique", False)
+        return not (options.get("options") or {}).get("unique", False)
 
     @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
