@@ -51,7 +51,6 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "mongo_backup": _backs_up,
     "mongo_maintenance": _stops_writers,
     "mongo_maintenance_flag": _writes,
-    "app_maintenance": _stops_writers,
     "app_maintenance_everywhere": _stops_writers,
     "mongo_migration_control": _goes_on,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from release.application import inventory
+from release.application import inventory, smoke
 
 ENV = {"app_flag_path": "/etc/shop.env", "app_restart_command": "systemctl restart shop"}
 PROBE = {"url": "http://localhost/items", "headers": {"X-Key": "k"}}
@@ -84,3 +84,18 @@ def test_the_table_says_what_each_host_is_told_and_where_that_can_not_be_seen() 
         "lost": "unreachable",
         "document": "off",
     }
+
+
+def test_smoke_tests_ask_the_health_first_and_send_a_body_only_where_there_is_one() -> None:
+    tests = [{"name": "list", "url": "u"}, {"name": "add", "url": "u", "body": {}, "status": 201}]
+    found = smoke.requests({"app_health_url": "h", "app_smoke_tests": tests})
+    assert [request["name"] for request in found] == ["health", "list", "add"]
+    assert "body" not in found[1]
+    assert found[2]["body"] == {}
+    assert found[2]["status"] == 201
+
+
+def test_a_host_without_an_account_of_its_answers_is_no_good_one() -> None:
+    assert smoke.wrong(None) == ["it gave no account of its answers"]
+    seen = {"list": {"problems": {"status 500, not 200": 1}}, "add": {"problems": {}}}
+    assert smoke.wrong(seen) == ["list: status 500, not 200"]
