@@ -20,6 +20,8 @@ def test_an_emergency_rollback_stops_the_running_migration_and_undoes_it_exactly
 ):
     variables = {
         "migrations_assumed_applied": ["003"],
+        # So that the first one is met in maintenance mode.
+        "cutover": "stopped",
         # Slow, so that it is still at work when the second terminal comes.
         "migrate_batch_size": 10,
         "migrate_throttle": {"pause_seconds": 2},

@@ -49,7 +49,10 @@ def trouble(
         before, indexes_before = snapshot(place.database), indexes(place.database)
         rolled_back = place.run("migrate-004.yml")
         with _somebody_interferes(place.database):
-            stuck = place.run("migrate-004.yml", "-e", "rollback_on_conflict=fail")
+            # Its writers are stopped from the beginning, and stay so.
+            stuck = place.run(
+                *("migrate-004.yml", "-e", "rollback_on_conflict=fail", "-e", "cutover=stopped")
+            )
         opened_too_early = place.run("maintenance.yml", "-e", "state=off")
         rescued = place.run(
             *("emergency-rollback.yml", "-e", "migration=004"),

@@ -133,13 +133,20 @@ def test_004_proves_that_writes_are_refused_and_opens_the_application_again(jour
     assert journey.site.maintenance()["on"] is False
 
 
-def test_004_is_backed_up_after_the_freeze_and_before_the_first_write(journey: Journey):
+def test_004_works_live_first_and_stops_writers_only_for_what_is_left(journey: Journey):
     log = [line.get("task", "") for line in journey.runs["004"].read("log.jsonl")]
-    order = [
-        next(index for index, task in enumerate(log) if task.endswith(name))
-        for name in ("Stop writes at the database", "Back up the database", ": Migrate")
-    ]
-    assert order == sorted(order)
+    steps = ("Back up the database", ": Migrate", "Stop writes at the database", ": Migrate")
+    at = -1
+    for name in steps:
+        at = next(n for n, task in enumerate(log) if n > at and task.endswith(name))
+    result = journey.runs["004"].read("result.json")
+    assert result["cutover"]["kind"] == "live_first"
+    assert result["cutover"]["half"] == "final"
+    # Nobody wrote meanwhile, so nothing was left.
+    assert result["cutover"]["live"] == result["modified"] > 0
+
+
+def test_004_is_backed_up_before_its_first_write(journey: Journey):
     archive = journey.runs["004"].read("backup.json")["archive"]
     assert Path(archive).is_file()
     run = journey.site.database["_migrations"].find_one({"kind": "run", "migration": "004"})
