@@ -118,12 +118,12 @@ def _cutover(plan: Mapping[str, Any]) -> list[str]:
     if found["kind"] == "live_first":
         return [
             "Cut-over: live first. The work is done while the application writes; then the "
-            f"database refuses writes for about {_duration(seconds)}, for what is left"
+            f"database refuses writes for {_duration(seconds)}, for what is left"
         ]
     why = f" ({found['why']})" if found["why"] else ""
     return [
         f"Cut-over: writers are stopped for all of it{why}; the database refuses writes for "
-        f"about {_duration(seconds)}, and while the backup is made"
+        f"{_duration(seconds)}, and while the backup is made"
     ]
 
 
