@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_maintenance
 short_description: Tell an application of maintenance mode, and see that it has understood
-version_added: "1.2.0"
+version_added: "1.1.0"
 description:
   - Runs on the host of an application, once for a whole switch. Sets the flag, restarts the
     application where it reads the flag only then, waits until it is healthy, and sends a write that
@@ -168,7 +168,7 @@ notes:
   - The user needs the right to write the file and to run the command; with C(become) another one.
 seealso:
   - module: mongo_maintenance
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -11,12 +11,18 @@ import os
 import selectors
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any, NoReturn
 
-from ansible._internal import _task
 from ansible.executor.process import worker
 from ansible.executor.task_executor import TaskExecutor
 from ansible.playbook.task import Task
+
+try:
+    from ansible._internal._task import TaskContext
+except ImportError:  # before ansible-core 2.19
+    TaskContext = None
 
 # Beyond so many, a host waits until another one is done.
 MOST_AT_ONCE = 50
@@ -42,7 +48,7 @@ def run(
     Args:
         action: the action plugin of the task.
         task_vars: its variables.
-        module: the module's name.
+        module: the module's name, short: it is looked for where the action was found.
         arguments: of the module, by host.
         become: whether it needs privileges there.
 
@@ -128,9 +134,11 @@ def problem_of(result: Mapping[str, Any]) -> str:
 def _task_of(
     action: Any, module: str, arguments: Mapping[str, Any], host: str, become: bool | None
 ) -> Task:
-    task = Task.load({"name": f"{action._task.name} on {host}", "action": module})
+    found_in = str(action._task.action).rpartition(".")[0]
+    name = f"{found_in}.{module}" if found_in else module
+    task = Task.load({"name": f"{action._task.name} on {host}", "action": name})
     task._parent = action._task._parent
-    task.args = dict(arguments)
+    task.args = _as_they_are(arguments)
     task.delegate_to = host
     task.check_mode = action._task.check_mode
     task.diff = False
@@ -140,18 +148,34 @@ def _task_of(
     return task
 
 
+def _as_they_are(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *arguments* so that no template in them is rendered: they were, already."""
+    if TaskContext is not None:
+        return dict(arguments)  # since 2.19, what came out of a template is none
+    from ansible.utils.unsafe_proxy import wrap_var
+
+    wrapped: dict[str, Any] = wrap_var(dict(arguments))
+    return wrapped
+
+
 def _execute(action: Any, task_vars: Mapping[str, Any], task: Task) -> dict[str, Any]:
     mine = worker.current_worker
-    with _task.TaskContext(task):
-        result: dict[str, Any] = TaskExecutor(
-            mine._host,
-            task,
-            dict(task_vars),
-            action._play_context.copy(),
-            action._loader,
-            action._shared_loader_obj,
-            _NobodyListens(),
-            mine._variable_manager,
-        ).run()
+    given = {
+        "host": mine._host,
+        "task": task,
+        "job_vars": dict(task_vars),
+        "play_context": action._play_context.copy(),
+        "new_stdin": None,
+        "loader": action._loader,
+        "shared_loader_obj": action._shared_loader_obj,
+        "final_q": _NobodyListens(),
+        "variable_manager": mine._variable_manager,
+    }
+    # Each version of ansible-core takes what it knows of these.
+    known = signature(TaskExecutor).parameters
+    context: AbstractContextManager[Any] = TaskContext(task) if TaskContext else nullcontext()
+    with context:
+        executor = TaskExecutor(**{name: given[name] for name in known})
+        result: dict[str, Any] = executor.run()
     left_out = ("invocation", "warnings", "deprecations", "exception")
     return {key: value for key, value in result.items() if key not in left_out}

@@ -56,7 +56,7 @@ class WriteProbe:
         self._thread.join(_END_SECONDS)
         spans = list(self._spans)
         if self._since is not None:
-            spans.append(self._span(time.monotonic()) | {"open": True})
+            spans.append(_span(self._since, time.monotonic()) | {"open": True})
         return {
             "tried": self._tried,
             "refused": self._refused,
@@ -87,10 +87,10 @@ class WriteProbe:
         else:
             self._tried += 1
             if self._since is not None:
-                self._spans.append(self._span(time.monotonic()))
+                self._spans.append(_span(self._since, time.monotonic()))
                 self._since = None
 
-    def _span(self, until: float) -> dict[str, Any]:
-        assert self._since is not None
-        began, at = self._since
-        return {"since": at, "seconds": round(until - began, 1)}
+
+def _span(since: tuple[float, datetime.datetime], until: float) -> dict[str, Any]:
+    began, at = since
+    return {"since": at, "seconds": round(until - began, 1)}
