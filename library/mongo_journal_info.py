@@ -107,6 +107,11 @@ batches:
       returned: always
       type: int
       sample: 1000
+    written:
+      description: How many documents it wrote, by collection; references in others are among them.
+      returned: always
+      type: dict
+      sample: {items: 1000}
     at:
       description: When the (last) entry was written.
       returned: where the entry says so

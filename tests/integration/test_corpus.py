@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from evidence import report
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.procedures import migrate, plan, rollback, verify, work
+from mongo_migration.procedures import journal_summary, migrate, plan, rollback, verify, work
 from mongo_migration.support.stop import StopSignal
+from mongo_migration.values import ejson
 from pymongo import MongoClient
 
 from embedded.mongod import Deployment
@@ -18,7 +20,7 @@ from tests.support import corpus, databases, torture
 from tests.support.corpus import Case
 from tests.support.driver import Commands, Job
 from tests.support.maintenance import without_block
-from tests.support.snapshot import differences, snapshot
+from tests.support.snapshot import Snapshot, differences, snapshot
 
 CASES = corpus.cases()
 EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -98,8 +100,14 @@ def there_and_back(case: Case, db: corpus.Db, wanted: corpus.Db) -> None:
     without_block(db, "on")
     run(db, case, writers_stopped=True)
     assert verified(db, case) == []
+    journal = evidence_says_what_was_written(db, case, found, before[0])
+    assert not any(row["reverted"] for row in journal)
     assert roll_back(db, case)["conflict_count"] == 0
     assert verified(db, case, "rolled_back") == []
+    journal = journal_summary.describe(
+        client=db.client, database=db.name, migration=case.load().id
+    )["batches"]
+    assert journal and all(row["reverted"] for row in journal)
     assert differences(before[0], snapshot(db)) == []
     assert corpus.shape(db) == before[1]
 
@@ -107,6 +115,33 @@ def there_and_back(case: Case, db: corpus.Db, wanted: corpus.Db) -> None:
     run(db, case)
     assert verified(db, case) == []
     corpus.assert_after(db, wanted, case)
+
+
+def evidence_says_what_was_written(
+    db: corpus.Db, case: Case, planned: dict[str, Any], before: Snapshot
+) -> list[dict[str, Any]]:
+    """Compare the evidence's table with the documents themselves; return the journal's rows."""
+    journal = journal_summary.describe(client=db.client, database=db.name, migration=case.load().id)
+    rows = report.of_collections(ejson.to_plain(planned), ejson.to_plain(journal))
+    after = snapshot(db)
+    assert {*before, *after} >= {row["name"] for row in rows}
+    for row in rows:
+        old, new = before.get(row["name"], {}), after.get(row["name"])
+        if new is None:
+            continue  # dropped or renamed: no document was written
+        # One that got another _id is gone, and has come.
+        moved = max(len(old.keys() - new.keys()), len(new.keys() - old.keys()))
+        changed = moved + sum(old[key] != new[key] for key in old.keys() & new.keys())
+        assert row["written"] == row["planned"] == changed, row
+        assert row["after"] == len(new), row
+    # What is the same under another name was renamed.
+    changed_ones = {
+        name
+        for name, documents in after.items()
+        if documents != before.get(name, {}) and documents not in before.values()
+    }
+    assert changed_ones == {row["name"] for row in rows if row["written"]} & after.keys()
+    return list(journal["batches"])
 
 
 @EACH

@@ -9,7 +9,16 @@ from mongo_migration.procedures.journal_summary import merge
 
 def entry(seq: int, collection: str = "items", **more: Any) -> dict[str, Any]:
     about = {"seq": seq, "step": 0, "kind": "set_field", "collection": collection, "at": seq}
-    return {**about, "documents": 10, "first": seq, "last": seq + 9, "reverted": False, **more}
+    written = {collection: 10, "bills_archive": seq}
+    return {
+        **about,
+        "written": written,
+        "documents": 10,
+        "first": seq,
+        "last": seq + 9,
+        "reverted": False,
+        **more,
+    }
 
 
 def test_a_few_batches_stay_as_they_are():
@@ -24,6 +33,7 @@ def test_neighbours_share_a_row_and_nothing_is_lost():
         (4, 3, 30),
         (7, 1, 10),
     ]
+    assert rows[0]["written"] == {"items": 30, "bills_archive": 1 + 2 + 3}
     assert (rows[0]["first"], rows[0]["last"], rows[0]["at"]) == (1, 12, 3)
 
 

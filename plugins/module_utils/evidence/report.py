@@ -114,7 +114,7 @@ def collect(folder: Path) -> dict[str, Any]:
         "standstills": plots.standstills(batches),
         "proofs": timeline.proofs(lines),
         "checks": _checks(files["verification"]),
-        "collections": _collections(files["plan"], journal),
+        "collections": of_collections(files["plan"], journal),
         "previews": _previews(files["plan"]),
         "policies": of_run.get("variables") or {},
         "plots": plots.of_run(batches, read_lines(folder / METRICS), _axis(phases)),
@@ -207,7 +207,21 @@ def _planned(step: Mapping[str, Any], name: str, real: str) -> int:
     return elsewhere + changes + int(amounts.get("inserts") or 0) + int(amounts.get("removes") or 0)
 
 
-def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _written(row: Mapping[str, Any], name: str, real: str) -> tuple[int, int] | None:
+    """Return how many documents of a collection a row of the journal wrote, in how many batches.
+
+    Until 1.0 a row said only how many documents of its own collection it was about.
+    """
+    if row.get("kind") == "create_index":
+        return None
+    count = int(row.get("batches") or 1)
+    if "written" in row:
+        written = _mapping(row["written"])
+        return (int(written[real]), count) if real in written else None
+    return (row.get("documents") or 0, count) if row.get("collection") in (name, real) else None
+
+
+def of_collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return for each collection what there was, what was to be written, and what there is."""
     before = _mapping(plan.get("before"))
     after = _mapping(journal.get("counts"))
@@ -219,9 +233,9 @@ def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[di
     for name in names:
         planned = sum(_planned(step, name, str(real.get(name))) for step in plan.get("steps") or [])
         batches = [
-            row
+            found
             for row in journal.get("batches") or []
-            if row.get("collection") in (name, real.get(name)) and row.get("kind") != "create_index"
+            if (found := _written(row, name, str(real.get(name, name)))) is not None
         ]
         difference = None
         if before.get(name) is not None and after.get(name) is not None:
@@ -231,8 +245,8 @@ def _collections(plan: Mapping[str, Any], journal: Mapping[str, Any]) -> list[di
                 "name": name,
                 "before": before.get(name),
                 "planned": planned,
-                "written": sum(row.get("documents") or 0 for row in batches),
-                "batches": sum(row.get("batches") or 1 for row in batches),
+                "written": sum(written for written, _batches in batches),
+                "batches": sum(count for _written, count in batches),
                 "after": after.get(name),
                 "difference": difference,
             }

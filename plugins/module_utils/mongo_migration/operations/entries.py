@@ -91,6 +91,10 @@ class EntryKind(ABC):
         """Return how many documents the entry is about."""
         return len(self.ids(entry))
 
+    def written(self, entry: Entry) -> dict[str, int]:
+        """Return how many documents the entry wrote, by collection, as the server names it."""
+        return {entry["collection"]: self.size(entry)}
+
     @abstractmethod
     def preview(self, entry: Entry) -> dict[str, Any]:
         """Return what undoing would do: counts and lists, which are added up over all entries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable
 from math import ceil
 from typing import Any
@@ -43,14 +44,15 @@ def describe(
     found = _find(db, run, migration, since)
     if found is None:
         return {"run": None, "batches": [], "counts": {}}
+    batches = _rows(db, found["_id"])
     return {
         "run": {
             "id": found["_id"],
             **{key: found.get(key) for key in _RUN},
             "work": dict(found["counts"]),
         },
-        "batches": _rows(db, found["_id"]),
-        "counts": _counts(db, found),
+        "batches": batches,
+        "counts": _counts(db, found, batches),
     }
 
 
@@ -83,13 +85,15 @@ def _find(
     return found if touched >= since else None
 
 
-def _counts(db: Database[dict[str, Any]], run: dict[str, Any]) -> dict[str, int]:
-    """Return how many documents the collections that the plan counted hold now."""
-    real = {each["name"]: each["real"] for each in run.get("collections", [])}
-    return {
-        name: db[real.get(name, name)].estimated_document_count()
-        for name in run.get("plan", {}).get("before", {})
-    }
+def _counts(
+    db: Database[dict[str, Any]], run: dict[str, Any], batches: list[dict[str, Any]]
+) -> dict[str, int]:
+    """Return how many documents the collections hold now that the plan counted or a batch wrote."""
+    given = {each["name"]: each["real"] for each in run.get("collections", [])}
+    real = {name: given.get(name, name) for name in run.get("plan", {}).get("before", {})}
+    written = {name: name for row in batches for name, count in row["written"].items() if count}
+    more = {name: name for name in written if name not in real.values()}
+    return {name: db[place].estimated_document_count() for name, place in (real | more).items()}
 
 
 def _rows(db: Database[dict[str, Any]], run: str) -> list[dict[str, Any]]:
@@ -99,10 +103,12 @@ def _rows(db: Database[dict[str, Any]], run: str) -> list[dict[str, Any]]:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    ids = kind_of(entry).ids(entry)
+    kind = kind_of(entry)
+    ids = kind.ids(entry)
     return {
         **{key: entry.get(key) for key in ("seq", "step", "kind", "collection", "at")},
         "documents": len(ids),
+        "written": kind.written(entry),
         "first": ids[0] if ids else None,
         "last": ids[-1] if ids else None,
         "reverted": bool(entry.get("reverted", False)),
@@ -121,6 +127,7 @@ def merge(entries: Iterable[dict[str, Any]], batches: int) -> list[dict[str, Any
             row = rows[-1]
             row["batches"] += 1
             row["documents"] += entry["documents"]
+            row["written"] = dict(Counter(row["written"]) + Counter(entry["written"]))
             row.update({key: entry[key] for key in ("at", "last") if entry.get(key) is not None})
         else:
             rows.append({**entry, "batches": 1})

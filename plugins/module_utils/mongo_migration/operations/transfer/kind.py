@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar
 
 from pymongo.database import Database
@@ -86,6 +87,21 @@ class Transferred(EntryKind):
         """Return how many documents went, and how many followed."""
         followed = sum(int(told["count"]) for told in entry["references"])
         return len(items_of(entry)) + followed
+
+    def written(self, entry: Entry) -> dict[str, int]:
+        """Return what left, what came, and what followed, by collection."""
+        name, items = entry["collection"], items_of(entry)
+        found: Counter[str] = Counter()
+        if entry["target"] == name:
+            found[name] += len(items)
+        else:
+            found[name] += sum(item.removed is not None for item in items)
+            found[entry["target"]] += sum(len(item.documents) for item in items)
+        if entry["owners"]:
+            found[name] += int(entry["owners"]["count"])
+        for told in entry["references"]:
+            found[told["collection"]] += int(told["count"])
+        return dict(found)
 
     def preview(self, entry: Entry) -> dict[str, Any]:
         """Each of them comes back."""
