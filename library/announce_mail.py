@@ -53,6 +53,12 @@ options:
     description: Seconds that the server may take to answer.
     type: float
     default: 10
+  patience:
+    description:
+      - Seconds that waiting may take together, for a server that answers to try again later (a 4xx
+        of SMTP).
+    type: float
+    default: 30
 attributes:
   check_mode:
     description: Says what it would do, and sends nothing.
@@ -120,6 +126,7 @@ def main() -> None:
             "subject": {"type": "str", "required": True},
             "body": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 10},
+            "patience": {"type": "float", "default": 30},
         },
         required_together=[("user", "password")],
         supports_check_mode=True,
@@ -133,6 +140,7 @@ def main() -> None:
         password=p["password"] or "",
         ca_certs=p["ca_certs"] or "",
         timeout=p["timeout"],
+        patience=p["patience"],
     )
     try:
         message = mail.compose(

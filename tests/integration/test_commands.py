@@ -217,7 +217,7 @@ def test_without_a_down_the_rollback_says_what_is_left_to_do(tool: Tool):
     document = tool.document(down=None)
     assert "can't undo it" in tool.site.plan(document)["warnings"][0]
     tool.migrate(document)
-    with pytest.raises(MigrationError, match="Restore the backup"):
+    with pytest.raises(MigrationError, match="only a restore of the backup from before it"):
         tool.roll_back()
     assert tool.runs() == ["up"]
 

@@ -184,3 +184,25 @@ def test_a_backup_of_the_organizations_own_tool_gives_its_receipt(place: Site, t
     assert taken.code == 0, taken.output
     assert "external backup snap-42 of 2026-11-23T02:30:00Z" in taken.output
     assert sorted(place.backups.glob("backup-*")) == archives
+
+
+def test_a_receipt_counts_where_the_evidence_of_its_run_holds_it(place: Site, tmp_path: Path):
+    tool = tmp_path / "snapshot"
+    tool.write_text(
+        '#!/bin/sh\necho \'{"id": "snap-7", "snapshot_time": "2026-11-23T02:30:00Z"}\'\n'
+    )
+    tool.chmod(0o755)
+    mine = extra(tmp_path, backup_external_command=[str(tool)])
+    done = place.run("migrate-003.yml", *mine)
+    assert done.code == 0, done.output
+    state = place.database["_migrations"]
+    run = state.find_one({"kind": "run", "migration": "003"})
+    assert run is not None
+    assert run["backup"] == "external snap-7"
+
+    state.update_one({"_id": run["_id"]}, {"$set": {"phase": "applied"}})
+    believed = place.run("migrate-003.yml", "--check", *mine)
+    state.update_one({"_id": run["_id"]}, {"$set": {"backup": "external forged"}})
+    doubted = place.run("migrate-003.yml", "--check", *mine)
+    assert "can't be relied on" not in believed.output
+    assert "in no evidence of this run" in " ".join(doubted.output.split())

@@ -110,6 +110,16 @@ def test_a_backup_asks_for_a_ticket_and_its_refusal_is_evidence(place: Site):
     assert taken.read("run.json")["outcome"] == "success"
 
 
+def test_a_standing_change_covers_backups_and_nothing_else(place: Site):
+    standing = json.dumps({"backup_standing_change": {"ticket": "CHG0000100", "reason": "nightly"}})
+    taken = place.run("backup.yml", "-e", standing)
+    other = place.run("migrate-003.yml", "--check", "-e", standing)
+    assert taken.code == 0, taken.output
+    gate = taken.read("gate.json")
+    assert (gate["ticket"], gate["reason"]) == ("CHG0000100", "nightly")
+    assert "ticket: there is none" in other.output
+
+
 def test_writers_are_stopped_with_a_ticket_and_let_in_without_anything(place: Site, tmp_path: Path):
     confirmed = ("-e", f"confirm={place.database.name}")
     refused = place.run("maintenance.yml", "-e", "state=on", *confirmed)

@@ -15,6 +15,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 REFUSED = "gone@example.com"
+# Not taken at first.
+DEFERRED = "new@example.com"
 
 
 @dataclass
@@ -26,20 +28,25 @@ class Mailbox:
 
 
 class _Handler:
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, deferrals: int) -> None:
         self._mailbox = mailbox
+        self._deferrals = deferrals
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
     ) -> str:
         if address == REFUSED:
             return "550 no such user"
+        if address == DEFERRED and self._deferrals:
+            self._deferrals -= 1
+            return "451 later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
         mail = message_from_bytes(envelope.original_content, policy=policy.default)
         assert isinstance(mail, EmailMessage)
+        mail["X-RcptTo"] = ", ".join(envelope.rcpt_tos)
         self._mailbox.mails.append(mail)
         return "250 OK"
 
@@ -77,11 +84,14 @@ class _Controller(Controller):
 
 @contextmanager
 def mailbox(
-    *, tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None
+    *,
+    tls: ssl.SSLContext | None = None,
+    login: tuple[str, str] | None = None,
+    deferrals: int = 0,
 ) -> Iterator[Mailbox]:
     """Take mail while the block runs."""
     made = Mailbox()
-    controller = _Controller(_Handler(made), tls, login)
+    controller = _Controller(_Handler(made, deferrals), tls, login)
     controller.start()
     made.port = controller.port
     try:

@@ -14,11 +14,11 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import bson
 import pytest
-from mongo_migration.backup import catalog, members, names, open_source, specs, store
+from mongo_migration.backup import bounded, catalog, members, names, open_source, specs, store
 from mongo_migration.backup.archive_writer import Writer
 from mongo_migration.backup.manifest import NAME
 from mongo_migration.errors import ArchiveError
@@ -405,3 +405,18 @@ def test_names_are_those_that_the_server_refuses() -> None:
     assert names.problem("shop", "system.js", "collection") is None
     assert names.problem("shop", "x" * 250, "collection") is None
     assert names.problem("shop", "x" * 250, "timeseries") is not None
+
+
+def test_no_more_is_read_than_the_bound():
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            assert 0 <= size <= 11, "all of it was asked for"
+            return b"0" * size
+
+    with pytest.raises(ValueError, match="longer than"):
+        bounded.read(cast("IO[bytes]", Endless()), 10)
+
+
+def test_no_more_values_are_made_than_the_bound():
+    with pytest.raises(ValueError, match="holds more than"):
+        bounded.parse_json(b"[" + b"0," * 2_000_001 + b"0]")

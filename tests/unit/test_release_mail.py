@@ -11,7 +11,7 @@ from release import mail
 from release.errors import MailError
 
 from embedded import certificates
-from tests.support.mailbox import REFUSED, Mailbox, mailbox
+from tests.support.mailbox import DEFERRED, REFUSED, Mailbox, mailbox
 
 LOGIN = ("migrations", "hush-hush")
 
@@ -105,3 +105,25 @@ def test_a_server_without_starttls_gets_nothing():
 def test_a_dead_server_is_named():
     with pytest.raises(MailError, match=r"the mail server 127.0.0.1:1 doesn't answer"):
         mail.send(letter(), mail.Server(host="127.0.0.1", port=1))
+
+
+def test_a_server_that_defers_is_asked_again_and_nobody_gets_a_mail_twice():
+    with mailbox(deferrals=2) as box:
+        server = mail.Server(host="127.0.0.1", port=box.port, security="none", timeout=30)
+        waited: list[float] = []
+        refused = mail.send(
+            letter("team@example.com", DEFERRED, REFUSED), server, sleep=waited.append
+        )
+    assert refused == {REFUSED: "550 no such user"}
+    assert [found["X-RcptTo"] for found in box.mails] == ["team@example.com", DEFERRED]
+    assert waited == [1.0, 2.0]
+
+
+def test_a_server_that_defers_for_longer_than_anybody_waits_is_told():
+    with mailbox(deferrals=100) as box:
+        server = mail.Server(
+            host="127.0.0.1", port=box.port, security="none", timeout=30, patience=0
+        )
+        with pytest.raises(MailError, match=f"refuses every recipient: {DEFERRED} .451 later"):
+            mail.send(letter(DEFERRED), server)
+    assert box.mails == []

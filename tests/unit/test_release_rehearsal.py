@@ -277,3 +277,55 @@ def test_with_a_key_only_what_is_signed_counts(tmp_path: Path):
     for folder in folders:
         signature.sign(folder, private)
     assert find(tmp_path, verify=signed).complete
+
+
+def test_a_whole_rehearsal_in_another_database_is_none(tmp_path: Path):
+    for action, hours in (("migrate", 5), ("rollback", 4), ("migrate", 3)):
+        turn(tmp_path, action, hours, database="playground")
+    found = find(tmp_path)
+    assert not found.complete
+    assert "it was in the database 'playground'" in found.problems[1]
+
+
+def test_what_agrees_with_itself_and_lies_ahead_is_no_proof(tmp_path: Path):
+    folder = turn(tmp_path, "migrate", -24 * 900)
+    assert proof.problems(folder, now=NOW) == [
+        "started lies ahead",
+        "ended lies ahead",
+        "sealed lies ahead",
+    ]
+
+
+def test_what_was_sealed_before_it_ended_is_no_proof(tmp_path: Path):
+    folder = turn(tmp_path, "migrate", 3)
+    reseal(folder, NOW - timedelta(hours=4))
+    assert "sealed before it ended" in proof.problems(folder, now=NOW)[0]
+
+
+def test_what_is_called_by_another_time_is_no_proof(tmp_path: Path):
+    folder = turn(tmp_path, "migrate", 3)
+    other = folder.rename(folder.with_name(f"20261101{folder.name[8:]}"))
+    reseal(other, NOW - timedelta(hours=3))
+    assert "isn't that of its begin" in proof.problems(other, now=NOW)[0]
+
+
+@pytest.mark.parametrize(
+    ("moments", "said"),
+    [
+        ([], "has no log"),
+        ([3.0, 3.1], "aren't in the order of their times"),
+        ([9.0, 8.0], "is of another time"),
+    ],
+    ids=["none", "backwards", "of another time"],
+)
+def test_a_log_that_cannot_be_of_the_command_is_no_proof(
+    tmp_path: Path, moments: list[float], said: str
+):
+    folder = turn(tmp_path, "notice", 3)
+    (folder / "log.jsonl").unlink()
+    if moments:
+        log = log_writer.Writer(folder)
+        log.write([{"time": (NOW - timedelta(hours=at)).isoformat()} for at in moments], "")
+        log.close()
+    reseal(folder, NOW - timedelta(hours=3))
+    assert said in proof.problems(folder, now=NOW)[0]

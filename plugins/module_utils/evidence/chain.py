@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mongo_migration.support import plain_files
+
 # What the first line follows.
 BEGINNING = "0" * 64
 
@@ -49,22 +51,25 @@ def plain(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(path: Path) -> Chain:
-    """Read *path*, and name each line that isn't as it was written, and each gap."""
+    """Read *path*, and name each line that isn't as it was written, and each gap.
+
+    Raises:
+        OSError: it can't be read, or is no plain file.
+    """
     expected, number = BEGINNING, 0
     problems: list[str] = []
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            line = _parse(raw)
-            if line is None:
-                problems.append(f"{path.name}: line {number} isn't a line of this log")
-                continue
-            if line["previous"] != expected:
-                problems.append(
-                    f"{path.name}: lines were removed, inserted or changed before line {number}"
-                )
-            if line["hash"] != _hash(line, line["previous"]):
-                problems.append(f"{path.name}: line {number} was edited")
-            expected = line["hash"]
+    for number, raw in enumerate(plain_files.lines(path), start=1):
+        line = _parse(raw)
+        if line is None:
+            problems.append(f"{path.name}: line {number} isn't a line of this log")
+            continue
+        if line["previous"] != expected:
+            problems.append(
+                f"{path.name}: lines were removed, inserted or changed before line {number}"
+            )
+        if line["hash"] != _hash(line, line["previous"]):
+            problems.append(f"{path.name}: line {number} was edited")
+        expected = line["hash"]
     return Chain(number, expected, problems)
 
 
@@ -72,16 +77,15 @@ def head(path: Path) -> str:
     """Return the hash that the next line of *path* follows; of a file that isn't there, too."""
     line = None
     if path.exists():
-        with path.open("rb") as file:
-            # A line that a kill cut short is no line: the next one follows the last whole one.
-            for raw in file:
-                line = _parse(raw) or line
+        # A line that a kill cut short is no line: the next one follows the last whole one.
+        for raw in plain_files.lines(path):
+            line = _parse(raw) or line
     return BEGINNING if line is None else str(line["hash"])
 
 
 def cut(descriptor: int, path: Path) -> int:
     """Remove a last line that a crash cut short, and return the length that is left."""
-    data = path.read_bytes()
+    data = plain_files.read(path)
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
         os.ftruncate(descriptor, whole)
@@ -90,7 +94,7 @@ def cut(descriptor: int, path: Path) -> int:
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
     try:
-        line = json.loads(raw)
+        line = plain_files.parse_json(raw)
     except ValueError:
         return None
     known = isinstance(line, dict) and all(isinstance(line.get(k), str) for k in _OWN)

@@ -67,10 +67,12 @@ def opened(root: Path) -> Iterator[Index]:
     Raises:
         OSError: it can't be written.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(root / INDEX, flags, record.FILE_MODE)
     try:
         # On a file system without locks or owners, the chain still tells what was lost.
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{root / INDEX} is no plain file")
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _share(root, descriptor)
@@ -100,8 +102,12 @@ def check(root: Path, *, public_key: str = "") -> list[str]:
     if not is_there(root):
         missing = any(sealed.get("index") for sealed in folders.values())
         return [f"{INDEX} is missing: nothing shows whether folders were removed"] * missing
+    try:
+        problems = chain.check(root / INDEX).problems
+    except OSError as error:
+        return [f"{INDEX} can't be read: {error}"]
     lines = list(read_lines(root / INDEX))
-    problems = [*chain.check(root / INDEX).problems, *_unsigned(lines, public_key)]
+    problems += _unsigned(lines, public_key)
     removed = {str(line.get("folder")) for line in lines if line.get("what") == REMOVED}
     newest = {str(line["folder"]): line for line in lines if _is_seal(line)}
     for name, line in newest.items():
@@ -122,7 +128,7 @@ def _one(
         other for other, sealed in sorted(folders.items()) if other != name == sealed.get("folder")
     ]
     if name in folders:
-        same = record.digest(root / name / SEAL) == line["seal"]
+        same = _digest(root / name / SEAL) == line["seal"]
         if same and folders[name].get("index") == line.get("previous"):
             found = []
         elif same:
@@ -136,6 +142,13 @@ def _one(
         return []
     what = "isn't sealed any more" if (root / name).is_dir() else "is missing"
     return [f"{name} {what}: it was sealed here"]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return record.digest(path)
+    except OSError:
+        return ""  # no plain file any more
 
 
 def _is_seal(line: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -88,16 +89,17 @@ def copy(source: Path, folder: Path) -> None:
 def is_written(folder: Path) -> bool:
     """Return whether a process still writes the log of *folder*, as far as can be told."""
     try:
-        descriptor = os.open(folder / LOG, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(folder / LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:
         return True  # locked, or a file system that doesn't tell: hands off
     finally:
         os.close(descriptor)
-    return False
+    return not plain
 
 
 def shorten(value: Any, longest: int) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from mongo_migration.support import plain_files
 
 from . import chain
 
@@ -47,19 +47,10 @@ def update(folder: Path, **facts: Any) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a file; an empty one where there is none, or none to be read."""
     try:
-        found = json.loads(_read_text(path))
-    except (OSError, ValueError, RecursionError):
+        found = plain_files.read_json(path)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _read_text(path: Path) -> str:
-    """Read a plain file: a pipe in its place would keep us waiting for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, encoding="utf-8") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no file")
-        return file.read()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -85,8 +76,12 @@ def create(path: Path) -> int:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a plain file.
+
+    Raises:
+        OSError: it can't be read, or is no plain file.
+    """
+    with plain_files.open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

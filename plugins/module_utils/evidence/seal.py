@@ -7,10 +7,11 @@ seal contradicts. With a signature (:mod:`.signature`) nobody without the key ca
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from mongo_migration.support import plain_files
 
 from . import chain, record
 from .names import SEAL, SIGNATURE
@@ -29,7 +30,7 @@ def seal(folder: Path, *, versions: Mapping[str, Any] | None = None, **more: Any
         versions: of the software that made it.
         more: what the seal says beside.
     """
-    log = chain.check(folder / LOG) if (folder / LOG).exists() else None
+    log = chain.check(folder / LOG) if LOG in _names(folder) else None
     made = {
         "format": FORMAT,
         "folder": folder.name,
@@ -52,28 +53,56 @@ def verify(folder: Path, *, neighbours: bool = True) -> list[str]:
         neighbours: compare with the seals beside it, too; of all folders at once, the index does.
     """
     try:
-        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        files, log = dict(sealed["files"]), sealed["log"]
+        sealed = _read(folder)
     except FileNotFoundError:
         return [f"{folder.name} isn't sealed: {SEAL} is missing"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
         return [f"{SEAL} can't be read: {error}"]
-    problems = _name(folder, sealed)
-    present = set(_names(folder))
+    problems, files = _name(folder, sealed), sealed["files"]
+    present = set(_names(folder, every_kind=True))
     for name, expected in sorted(files.items()):
         if name not in present:
             problems.append(f"{name} was removed")
-        elif digest(folder / name) != expected:
+        elif _digest(folder / name) != expected:
             problems.append(f"{name} was edited")
     problems += [f"{name} was added" for name in sorted(present - set(files))]
-    if log is not None and LOG in present:
-        found = chain.check(folder / LOG)
-        problems += found.problems
-        if not found.problems and found.lines != log["lines"]:
-            what = "missing at" if found.lines < log["lines"] else "added at"
-            count = abs(found.lines - log["lines"])
-            problems.append(f"{LOG}: {count} line(s) {what} the end")
+    if sealed["log"] is not None and LOG in _names(folder):
+        problems += _log(folder, sealed["log"]["lines"])
     return problems + (_neighbours(folder, sealed) if neighbours else [])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return the seal, whose parts are of their kinds.
+
+    Raises:
+        OSError: there is none to be read.
+        ValueError: it isn't one.
+    """
+    sealed = plain_files.read_json(folder / SEAL)
+    parts = ("files", dict), ("log", dict | None), ("previous", dict | None)
+    if not isinstance(sealed, dict):
+        raise ValueError("it is no object")
+    for name, kind in parts:
+        if not isinstance(sealed.get(name, ""), kind):
+            raise ValueError(f"it has no '{name}'")
+    if sealed["log"] is not None and not isinstance(sealed["log"].get("lines"), int):
+        raise ValueError("it doesn't count the lines of the log")
+    return sealed
+
+
+def _digest(path: Path) -> str:
+    try:
+        return digest(path)
+    except OSError:
+        return ""  # no plain file any more
+
+
+def _log(folder: Path, lines: int) -> list[str]:
+    found = chain.check(folder / LOG)
+    if found.problems or found.lines == lines:
+        return found.problems
+    what = "missing at" if found.lines < lines else "added at"
+    return [f"{LOG}: {abs(found.lines - lines)} line(s) {what} the end"]
 
 
 def _name(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
@@ -87,11 +116,20 @@ def is_sealed(folder: Path) -> bool:
     return (folder / SEAL).exists()
 
 
-def _names(folder: Path) -> list[str]:
-    """Return what a seal covers: every file but the seal and its signature."""
-    own = {SEAL, SIGNATURE}
-    paths = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-    return sorted(name for path in paths if (name := str(path.relative_to(folder))) not in own)
+def _names(folder: Path, *, every_kind: bool = False) -> list[str]:
+    """Return what a seal covers: every plain file but the seal and its signature.
+
+    Args:
+        folder: of evidence.
+        every_kind: name links, pipes and devices as well, which no seal ever covers.
+    """
+
+    def counts(path: Path) -> bool:
+        plain = path.is_file() and not path.is_symlink()
+        return plain or (every_kind and (path.is_symlink() or not path.is_dir()))
+
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if counts(path)}
+    return sorted(names - {SEAL, SIGNATURE})
 
 
 def _sealed_neighbours(folder: Path) -> Iterator[Path]:
@@ -105,7 +143,7 @@ def _previous(folder: Path) -> dict[str, str] | None:
     newest = next(_sealed_neighbours(folder), None)
     if newest is None:
         return None
-    return {"folder": newest.name, "seal": digest(newest / SEAL)}
+    return {"folder": newest.name, "seal": _digest(newest / SEAL)}
 
 
 def _neighbours(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
@@ -113,11 +151,11 @@ def _neighbours(folder: Path, sealed: Mapping[str, Any]) -> list[str]:
     problems = []
     previous = sealed.get("previous") or {}
     before = folder.parent / str(previous.get("folder", "")) / SEAL
-    if previous and before.is_file() and digest(before) != previous.get("seal"):
+    if previous and before.is_file() and _digest(before) != previous.get("seal"):
         problems.append(f"the seal of {previous['folder']}, which this one follows, was remade")
     own = digest(folder / SEAL)
     for later in _sealed_neighbours(folder):
-        told = record.read_json(later / SEAL).get("previous") or {}
-        if told.get("folder") == folder.name and told.get("seal") != own:
+        told = record.read_json(later / SEAL).get("previous")
+        if isinstance(told, dict) and told.get("folder") == folder.name and told.get("seal") != own:
             problems.append(f"{SEAL} was remade: {later.name} names another one")
     return problems

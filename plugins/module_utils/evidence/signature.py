@@ -13,9 +13,12 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from mongo_migration.support import plain_files
 
 from . import record
 from .names import SEAL, SIGNATURE
+
+_LONGEST = 1000
 
 
 def sign(folder: Path, private_key: str) -> None:
@@ -59,8 +62,8 @@ def verify(folder: Path, public_key: str) -> list[str]:
     """
     key = _public(public_key)
     try:
-        signature = base64.b64decode((folder / SIGNATURE).read_text(), validate=False)
-        key.verify(signature, (folder / SEAL).read_bytes())
+        signature = base64.b64decode(plain_files.read(folder / SIGNATURE, most=_LONGEST))
+        key.verify(signature, plain_files.read(folder / SEAL))
     except FileNotFoundError:
         return [f"{SEAL} isn't signed: {SIGNATURE} is missing"]
     except (InvalidSignature, binascii.Error, OSError):

@@ -1,16 +1,21 @@
-"""One mail to the team, over the organization's own mail server."""
+"""One mail to the team, over the organization's own mail server; again where that says: later."""
 
 from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
 from .errors import MailError
+from .patience import patiently
+
+# A reply that begins with 4 means that the same may be taken later: RFC 5321, section 4.2.1.
+_LATER = range(400, 500)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,7 @@ class Server:
         password: of that user.
         ca_certs: file with the certificates to trust instead of the system's.
         timeout: seconds that it may take to answer.
+        patience: seconds that waiting for a server which says "later" may take together.
     """
 
     host: str
@@ -34,6 +40,7 @@ class Server:
     password: str = ""
     ca_certs: str = ""
     timeout: float = 10
+    patience: float = 30
 
 
 def compose(*, sender: str, to: Sequence[str], subject: str, body: str) -> EmailMessage:
@@ -57,30 +64,83 @@ def compose(*, sender: str, to: Sequence[str], subject: str, body: str) -> Email
     return message
 
 
-def send(message: EmailMessage, server: Server) -> dict[str, str]:
+class _LaterError(MailError):
+    """The server takes nothing now, and may take it later."""
+
+
+def send(
+    message: EmailMessage,
+    server: Server,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, str]:
     """Hand *message* to the server; return the recipients that it refused, with its words.
+
+    Again, within a bound, to those for whom it asks for patience: a server that defers mail of
+    strangers (greylisting), is busy or restarts. Nobody who has it is sent it twice.
 
     Raises:
         MailError: nobody will get it.
     """
-    where = f"the mail server {server.host}:{server.port}"
+    wanted = [address.addr_spec for address in message["To"].addresses]
+    answers: dict[str, tuple[int, bytes]] = {}  # of those who didn't get it
+    left = wanted
+
+    def attempt() -> tuple[MailError | None, float | None]:
+        nonlocal left
+        try:
+            refused = _once(message, server, left)
+        except _LaterError as error:
+            return error, 0
+        except MailError as error:
+            return error, None
+        for who in left:
+            answers.pop(who, None)
+        answers.update(refused)
+        left = [who for who, (code, _text) in refused.items() if code in _LATER]
+        return None, 0 if left else None
+
+    problem = patiently(attempt, seconds=server.patience, sleep=sleep, clock=clock)
+    got_it = set(wanted) - set(left if problem else ()) - set(answers)
+    if problem is not None and not got_it:
+        raise problem
+    if not got_it:
+        said = ", ".join(f"{who} ({_words(why)})" for who, why in answers.items())
+        raise MailError(f"{_where(server)} refuses every recipient: {said}")
+    return {who: _words(why) for who, why in answers.items()}
+
+
+def _where(server: Server) -> str:
+    return f"the mail server {server.host}:{server.port}"
+
+
+def _once(
+    message: EmailMessage, server: Server, to: Sequence[str]
+) -> Mapping[str, tuple[int, bytes]]:
+    where = _where(server)
     try:
         with _connect(server) as connection:
             if server.user:
                 connection.login(server.user, server.password)
-            refused = connection.send_message(message)
-    except smtplib.SMTPAuthenticationError as error:
-        raise MailError(f"{where} refuses the login of '{server.user}'") from error
+            return connection.send_message(message, to_addrs=to)
     except smtplib.SMTPRecipientsRefused as error:
-        said = ", ".join(f"{who} ({_words(why)})" for who, why in error.recipients.items())
-        raise MailError(f"{where} refuses every recipient: {said}") from error
+        return error.recipients
+    except smtplib.SMTPResponseException as error:
+        raise _refusal(error, server) from error
     except smtplib.SMTPException as error:
         raise MailError(f"{where} doesn't take the mail: {error}") from error
     except ssl.SSLError as error:
         raise MailError(f"{where} isn't trusted: {error.reason or error}") from error
     except OSError as error:
         raise MailError(f"{where} doesn't answer: {error.strerror or error}") from error
-    return {who: _words(why) for who, why in refused.items()}
+
+
+def _refusal(error: smtplib.SMTPResponseException, server: Server) -> MailError:
+    kind = _LaterError if error.smtp_code in _LATER else MailError
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return kind(f"{_where(server)} refuses the login of '{server.user}'")
+    return kind(f"{_where(server)} doesn't take the mail: {error}")
 
 
 def _connect(server: Server) -> smtplib.SMTP:

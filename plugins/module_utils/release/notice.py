@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from mongo_migration.support import plain_files
 
 NOTICE = "notice.json"
 
@@ -73,7 +74,7 @@ def _wrong(told: dict[str, Any], now: datetime, database: str) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        told = json.loads(path.read_text())
+        told = plain_files.read_json(path)
         sent = datetime.fromisoformat(str(told["sent"]))
         return {
             "migrations": [str(each) for each in told["migrations"]],

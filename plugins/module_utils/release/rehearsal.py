@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mongo_migration.support import plain_files
+
 UP, DOWN = "up", "down"
 WANTED = (UP, DOWN, UP)
 
@@ -124,7 +126,7 @@ def _plain(value: Any) -> str:
 def _turn(path: Path, digest: str) -> Turn | None:
     """Return what one folder proves; None for another migration, a failure or a mere plan."""
     try:
-        run: dict[str, Any] = json.loads(path.read_text())
+        run: dict[str, Any] = plain_files.read_json(path)
         ended = datetime.fromisoformat(str(run["ended"]))
         direction = _ACTIONS[run["action"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -152,7 +154,7 @@ def _turn(path: Path, digest: str) -> Turn | None:
 def _proved(folder: Path, run: Mapping[str, Any]) -> bool:
     """Return whether the verification beside the record says the same, of the same run."""
     try:
-        found = json.loads((folder / "verification.json").read_text())
+        found = plain_files.read_json(folder / "verification.json")
         checks, same = found["checks"], found.get("run") in (None, run.get("run"))
         return bool(
             found["passed"] is True

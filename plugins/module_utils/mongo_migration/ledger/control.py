@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import DESCENDING, MongoClient, ReturnDocument
+from pymongo import MongoClient, ReturnDocument
 
 from ..document.collections import STATE
 from ..errors import InterruptedRunError, MigrationError
@@ -86,7 +86,7 @@ def give(
     Limits(**given)  # a limit that makes no sense is refused here, where a person sees it
     state = db[STATE].with_options(write_concern=runs.MAJORITY)
     at_work: dict[str, Any] = {"kind": "run", "phase": {"$in": list(_AT_WORK)}}
-    newest = state.find_one(at_work, sort=[("number", DESCENDING)])
+    newest = runs.newest(db, _AT_WORK)
     held = lease.read(db)
     # Whoever holds the lease may be at something else, such as a restore.
     if newest is None or held is None or held["token"] != newest["token"]:

@@ -30,22 +30,26 @@ from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
 from ..server import members, obstacles
 from ..support import commands, majority, retry
-from . import runs, state_format
+from . import runs, shapes, state_format
 
 LEASE_ID = "lease"
 # The classic ratio: two renewals may fail before the lease is lost.
 _RENEWALS_PER_LIFE = 3
 _LONGEST = 24 * 3600  # seconds
+_HOLDER: shapes.Shape = {
+    "user": shapes.optional(str),
+    "host": shapes.optional(str),
+    "pid": shapes.optional(shapes.count),
+}
 # What the lease is; a longer one isn't ours, and would keep everybody out.
-_SHAPE: state_format.Shape = {
-    "token": state_format.count,
-    "expires": state_format.optional(datetime.datetime),
-    "since": state_format.optional(datetime.datetime),
-    "seconds": state_format.optional(lambda value: 0 < value <= _LONGEST),
-    "holder": state_format.optional(
-        lambda value: isinstance(value, dict) and isinstance(value.get("pid", 0), int)
-    ),
-    "purpose": state_format.optional(str),
+_SHAPE: shapes.Shape = {
+    "token": shapes.count,
+    "expires": shapes.optional(datetime.datetime),
+    "since": shapes.optional(datetime.datetime),
+    "seconds": shapes.optional(lambda value: shapes.seconds(value) and 0 < value <= _LONGEST),
+    "holder": shapes.optional(shapes.shaped(_HOLDER)),
+    "purpose": shapes.optional(str),
+    "proofs": shapes.optional(shapes.count),
 }
 # Giving the lease back is a courtesy: it isn't worth waiting for a primary.
 _RELEASE_SECONDS = 5
@@ -66,13 +70,13 @@ def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def last_token(database: Database[dict[str, Any]]) -> int:
-    """Return the token of the newest taking; the next one's is greater by one.
+    """Return what the token of the next taking is greater than by one.
 
     Raises:
         StateError: what is there isn't the lease as we write it.
     """
     newest = _checked(database[STATE], database[STATE].find_one({"_id": LEASE_ID}))
-    return int(newest["token"]) if newest else 0
+    return max(int(newest["token"]) if newest else 0, runs.newest_number(database))
 
 
 def _checked(
@@ -81,7 +85,13 @@ def _checked(
     held = state_format.checked(
         found, _SHAPE, place=f"{state.database.name}.{STATE}", what="a lease"
     )
-    return held and {"holder": {}, "purpose": "something unnamed", **held}
+    return held and {
+        "holder": {},
+        "purpose": "something unnamed",
+        "since": None,
+        **{key: value for key, value in held.items() if value is not None},
+        "expires": held.get("expires"),
+    }
 
 
 class Lease:
@@ -267,13 +277,15 @@ def _take(
             {"_id": LEASE_ID}, {"$setOnInsert": {"token": 0, "expires": None}}, upsert=True
         )
     _end_abandoned_transaction(collection, free)
+    # Greater than the number of any run, also where somebody has removed the lease.
+    number = runs.newest_number(collection.database)
     asked = _now()
     before = collection.find_one_and_update(
         {"_id": LEASE_ID, "$or": free},
         [
             {
                 "$set": {
-                    "token": {"$add": ["$token", 1]},
+                    "token": {"$add": [{"$max": ["$token", number]}, 1]},
                     "holder": {"$literal": identity},
                     "purpose": {"$literal": purpose},
                     "session": {"$literal": session.session_id["id"]},
@@ -290,7 +302,8 @@ def _take(
         return held or {"token": 0, "holder": {}, "expires": None}
     if before["expires"] is not None and "session" in before:
         _end_transaction(collection.database, before["session"])
-    return Lease(collection, before["token"] + 1, seconds, session=session, asked=asked)
+    token = max(before["token"], number) + 1
+    return Lease(collection, token, seconds, session=session, asked=asked)
 
 
 def _end_abandoned_transaction(
@@ -358,6 +371,8 @@ def _is_dead_here(holder: dict[str, Any]) -> bool:
     """Return whether *holder* was a process of this machine and is no more."""
     here = _machine()
     if not here or any(holder.get(key) != here[key] for key in ("boot", "pid_space")):
+        return False
+    if holder.get("pid") is None:
         return False
     try:
         return _started(holder["pid"]) != holder.get("pid_started")

@@ -14,6 +14,7 @@ from pymongo.database import Database
 from ..document.collections import STATE
 from ..errors import MigrationError
 from ..support import commands
+from . import shapes, state_format
 
 MARK = "restore"
 REPLACING = "replacing"
@@ -21,23 +22,31 @@ REPLACING = "replacing"
 _LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
 )
-_FIELDS = {"archive": 1, "source": 1, "safety_backup": 1}
+_TEXTS = ("source", "safety_backup")
+_FIELDS = dict.fromkeys(("archive", *_TEXTS), 1)
 
 
 def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return what was being restored, and the command that completes it; None if nothing was."""
+    """Return what was being restored, and the command that completes it; None if nothing was.
+
+    Raises:
+        StateError: what is there isn't what we write.
+    """
     state = database.with_options(codec_options=_LENIENT)[STATE]
     found = state.find_one({"_id": MARK, "phase": REPLACING}, _FIELDS)
     if found is None:
         return None
-    safety = found.get("safety_backup")
-    archive, source = str(found.get("archive", "")), str(found.get("source", database.name))
+    rules: shapes.Shape = {"archive": str, **dict.fromkeys(_TEXTS, shapes.optional(str))}
+    place = f"{database.name}.{STATE}"
+    state_format.checked(found, rules, place=place, what="the record of a restore")
+    safety, archive = found.get("safety_backup"), found["archive"]
+    source = found.get("source") or database.name
     # Not into the database that the archive is of.
     target = {"target_database": database.name} if source != database.name else {}
     return {
         "archive": archive,
         "next": commands.command("restore", archive=archive, **target),
-        "safety_backup": safety if isinstance(safety, str) else None,
+        "safety_backup": safety,
     }
 
 
@@ -54,7 +63,8 @@ def refuse(database: Database[dict[str, Any]]) -> None:
         f"A restore of {found['archive']} ended while it was replacing collections of "
         f"'{database.name}': some are of the backup, some are not, and nothing may build on that. "
         f"Complete it first (unless it is still at work: {commands.STATUS}). {_before(found)}"
-        f"Next: {found['next']}",
+        f"Next: {found['next']} (if nobody ever began one, somebody else wrote "
+        f"{database.name}.{STATE} {{_id: '{MARK}'}}: look who may, and remove it.)",
         archive=found["archive"],
         next=found["next"],
     )

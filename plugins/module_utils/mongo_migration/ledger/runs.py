@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
@@ -22,7 +22,7 @@ from ..document.collections import STATE
 from ..document.definition import Definition
 from ..errors import LeaseLostError, MigrationError
 from ..support import commands, majority
-from . import state_format
+from . import run_shape, shapes, state_format
 
 # Live first: hardly anything is left, and that is done while writers are stopped.
 CAUGHT_UP = "caught_up"
@@ -81,6 +81,33 @@ def latest(
     return state_format.read_run(found, place=_place(database))
 
 
+def newest(
+    database: Database[dict[str, Any]],
+    phases: Sequence[str],
+    *,
+    short: bool = False,
+    comment: str | None = None,
+) -> dict[str, Any] | None:
+    """Return the newest run, of whatever migration, in one of *phases*.
+
+    Args:
+        database: the migrated database.
+        phases: those that count.
+        short: leave its long parts out.
+        comment: what the server's operation carries.
+
+    Raises:
+        StateError: what is there isn't a run that we wrote.
+    """
+    found = database[STATE].find_one(
+        {"kind": "run", "phase": {"$in": list(phases)}},
+        dict.fromkeys(_LONG, 0) if short else None,
+        sort=[("number", DESCENDING)],
+        comment=comment,
+    )
+    return found and state_format.read_run(found, place=_place(database), short=short)
+
+
 def changelog(database: Database[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return all runs, the newest first, without their plans and texts.
 
@@ -90,6 +117,21 @@ def changelog(database: Database[dict[str, Any]]) -> list[dict[str, Any]]:
     hidden = dict.fromkeys(_LONG, 0)
     rows = database[STATE].find({"kind": "run"}, hidden, sort=[("number", DESCENDING)])
     return [state_format.read_run(row, place=_place(database), short=True) for row in rows]
+
+
+def newest_number(database: Database[dict[str, Any]], session: ClientSession | None = None) -> int:
+    """Return the greatest number of a run; 0 if there is none.
+
+    Raises:
+        StateError: it isn't one that we wrote.
+    """
+    found = database[STATE].find_one(
+        {"kind": "run"}, {"number": 1}, sort=[("number", DESCENDING)], session=session
+    )
+    found = state_format.checked(
+        found, {"number": shapes.count}, place=_place(database), what="a run"
+    )
+    return int(found["number"]) if found else 0
 
 
 def _place(database: Database[dict[str, Any]]) -> str:
@@ -185,11 +227,9 @@ class Run:
             LeaseLostError: there is a run of this number, or a newer one, already.
         """
         now = server_now(database)
-        newest = database[STATE].find_one(
-            {"kind": "run"}, sort=[("number", DESCENDING)], session=session
-        )
-        if newest is not None and newest["number"] >= token:
-            raise _lost(str(newest["_id"]), token)
+        newest = newest_number(database, session)
+        if newest >= token:
+            raise _lost(f"number {newest}", token)
         document = {**_planned(definition, token, now), **facts}
         run = cls(database, document, token)
         concern = MAJORITY if session is None else WriteConcern()
@@ -289,6 +329,16 @@ class Run:
         )
         if found is None:
             raise _lost(self.id, self.token)
+        return self._steered(found)
+
+    def _steered(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return a part of the document, of which all but what steers it is our own writing.
+
+        Raises:
+            StateError: what steers it isn't what we write.
+        """
+        found = {"_id": self.id, **found}
+        state_format.checked(found, run_shape.STEERED, place=self._place, what="a run")
         return found
 
     def enter(self, phase: str, **facts: Any) -> None:
@@ -374,7 +424,7 @@ class Run:
             session=session,
         )
         if found is not None:
-            return found
+            return self._steered(found)
         ours = {"_id": self.id, "token": self.token}
         if collection.find_one(ours, {"_id": 1}, session=session) is None:
             raise _lost(self.id, self.token)

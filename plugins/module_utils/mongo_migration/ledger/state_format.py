@@ -12,117 +12,40 @@ run that is live first has ``cutover``, and may be ``caught_up``.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 from ..errors import MigrationError
 from ..values import ejson
+from .run_shape import RUN, SHORT
+from .shapes import Shape, count, each, optional, wrong
 
 FORMAT = 2
 ENGINE = "1.1.0"
 
-# A key's type, or types, or a function that says whether a value is right.
-Rule = type | tuple[type, ...] | Callable[[Any], bool]
-Shape = Mapping[str, Rule]
-
-PHASES = (
-    *("planned", "running", "interrupted", "failed", "caught_up", "applied", "verified"),
-    *("rolling_back", "rolled_back"),
-)
-_DATE = datetime.datetime
-
-
-def count(value: Any) -> bool:
-    """Return whether *value* is a number of things."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def documents(value: Any) -> bool:
-    """Return whether *value* is a list of documents that each have an ``_id``."""
-    return isinstance(value, list) and all(isinstance(d, dict) and "_id" in d for d in value)
-
-
-def each(rules: Shape) -> Callable[[Any], bool]:
-    """Return a rule for a list of documents of one shape."""
-    return lambda value: isinstance(value, list) and all(not _wrong(item, rules) for item in value)
-
-
-def optional(rule: Rule) -> Callable[[Any], bool]:
-    """Return *rule*, kept by a key that is missing or null as well."""
-    return lambda value: value is None or _keeps(value, rule)
-
-
-def _counts(value: Any) -> bool:
-    needed = {"modified", "inserted", "skipped", "batches"}
-    return isinstance(value, dict) and needed <= set(value) and all(map(_number, value.values()))
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _totals(value: Any) -> bool:
-    totals = value.get("totals") if isinstance(value, dict) else None
-    needed = {"candidates", "to_change", "to_insert"}
-    return isinstance(totals, dict) and needed <= set(totals) and all(map(count, totals.values()))
-
-
-def _cutover(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("kind"), str)
-        and all(count(value.get(key)) for key in ("passes", "last", "live", "proved"))
-    )
-
-
-def _plan(value: Any) -> bool:
-    return (
-        _totals(value)
-        and isinstance(value.get("steps"), list)
-        and all(isinstance(row, dict) for row in value["steps"])
-        and isinstance(value.get("before"), dict)
-        and isinstance(value.get("warnings"), list)
-    )
-
-
-_RUN: Shape = {
-    "_id": str,
-    "number": count,
-    "migration": str,
-    "name": str,
-    "digest": str,
-    "variables": dict,
-    "collections": each({"name": str, "real": optional(str)}),
-    "assume_applied": optional(list),
-    "after": optional(list),
-    "now": _DATE,
-    "started": _DATE,
-    "updated": optional(_DATE),
-    "phase": lambda value: value in PHASES,
-    "history": each({"phase": str, "at": _DATE}),
-    "token": count,
-    "position": lambda value: isinstance(value, dict) and count(value.get("step")),
+# What an entry has whatever its kind is: where it belongs, and how its undoing went.
+_ENTRY: Shape = {
+    "run": str,
     "seq": count,
-    "counts": _counts,
-    "plan": _plan,
-    "control": optional(dict),
-    "limits": optional(dict),
-    "rollback": optional(dict),
-    "baseline": optional(
-        each({"collection": str, "without": list, "digest": str, "count": count, "fields": dict})
-    ),
-    "cutover": optional(_cutover),
-    "server": optional(dict),
-    "backup": optional(str),
-    "error": optional(str),
-    "operator": optional(dict),
-    "change": optional(dict),
+    "step": count,
+    "collection": str,
+    "at": optional(datetime.datetime),
+    "reverted": optional(bool),
+    "undone": optional(count),
+    "kept": optional(list),
+    "conflicts": optional(each({"collection": str, "reason": str})),
+    "created_collection": optional(bool),
 }
-# Where a long list of runs is read, their long parts are left out.
-_SHORT: Shape = {
-    **{key: rule for key, rule in _RUN.items() if key not in ("variables", "collections")},
-    "plan": _totals,
-}
+
+
+class Kind(Protocol):
+    """What a kind of entries says of one."""
+
+    #: What an entry of it must look like, beside what all have.
+    shape: ClassVar[Shape]
+
+    def mistake(self, entry: dict[str, Any]) -> str:
+        """Return in what the parts of an entry of the right shape contradict one another."""
 
 
 class StateError(MigrationError):
@@ -141,19 +64,20 @@ def read_run(found: Mapping[str, Any], *, place: str, short: bool = False) -> di
         StateError: it isn't of the shape of a run, or of a newer format.
     """
     _refuse_newer(found, place)
-    if wrong := _wrong(found, _SHORT if short else _RUN):
-        raise _odd(found, place, "a run", wrong)
-    return {"revision": 0, **found}
+    if why := wrong(found, SHORT if short else RUN):
+        raise _odd(found, place, "a run", why)
+    # Null is as good as missing, and so nobody has to ask for both.
+    return {"revision": 0, **{key: value for key, value in found.items() if value is not None}}
 
 
 def read_entry(
-    found: Mapping[str, Any], shapes: Mapping[str, Shape], *, place: str
+    found: Mapping[str, Any], kinds: Mapping[str, Kind], *, place: str
 ) -> dict[str, Any]:
     """Return a journal entry that may be relied on.
 
     Args:
         found: as it is in the database.
-        shapes: of each kind of entry, beside what all have.
+        kinds: of entries, by their names.
         place: the collection with its database, for messages.
 
     Raises:
@@ -161,12 +85,12 @@ def read_entry(
     """
     _refuse_newer(found, place)
     kind = found.get("kind")
-    if not isinstance(kind, str) or kind not in shapes:
+    if type(kind) is not str or kind not in kinds:
         raise _odd(found, place, "a journal entry", f"its kind is {ejson.short(kind)}")
-    rules = {"run": str, "seq": count, "step": count, "collection": str, **shapes[kind]}
-    if wrong := _wrong(found, rules):
-        raise _odd(found, place, f"a journal entry of kind {kind}", wrong)
-    return dict(found)
+    entry = dict(found)
+    if why := wrong(entry, {**_ENTRY, **kinds[kind].shape}) or kinds[kind].mistake(entry):
+        raise _odd(found, place, f"a journal entry of kind {kind}", why)
+    return entry
 
 
 def _refuse_newer(found: Mapping[str, Any], place: str) -> None:
@@ -182,26 +106,10 @@ def _refuse_newer(found: Mapping[str, Any], place: str) -> None:
         )
 
 
-def _wrong(found: Any, rules: Shape) -> str:
-    """Return the first thing in which *found* isn't of a shape, or nothing."""
-    if not isinstance(found, Mapping):
-        return "it is no document"
-    for key, rule in rules.items():
-        if not _keeps(found.get(key), rule):
-            return f"its {key} is {ejson.short(found[key])}" if key in found else f"it has no {key}"
-    return ""
-
-
-def _keeps(value: Any, rule: Rule) -> bool:
-    if isinstance(rule, (type, tuple)):
-        return isinstance(value, rule) and not (rule is int and isinstance(value, bool))
-    return bool(rule(value))
-
-
-def _odd(found: Mapping[str, Any], place: str, what: str, wrong: str) -> StateError:
+def _odd(found: Mapping[str, Any], place: str, what: str, why: str) -> StateError:
     identity = ejson.short(found.get("_id"))
     return StateError(
-        f"{place} {identity} isn't {what} that we wrote: {wrong}. Nothing was done by it. Someone "
+        f"{place} {identity} isn't {what} that we wrote: {why}. Nothing was done by it. Someone "
         "else has written there: look who may (docs/privileges.md), keep a copy of the document, "
         "and remove it or put back what it was.",
         id=found.get("_id"),
@@ -218,6 +126,6 @@ def checked(
     """
     if found is None:
         return None
-    if wrong := _wrong(found, rules):
-        raise _odd(found, place, what, wrong)
+    if why := wrong(found, rules):
+        raise _odd(found, place, what, why)
     return dict(found)

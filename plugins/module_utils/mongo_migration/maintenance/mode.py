@@ -11,18 +11,48 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ..document import collections
+from ..ledger import shapes, state_format
 from .write_block import write_block_is_on
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
 
 ID = "maintenance"
+_BY: shapes.Shape = {"user": shapes.optional(str), "host": shapes.optional(str)}
+_RECORD: shapes.Shape = {
+    "on": shapes.optional(bool),
+    "write_block": shapes.optional(bool),
+    "since": shapes.optional(datetime),
+    "by": shapes.optional(shapes.shaped(_BY)),
+    "reason": shapes.optional(str),
+    "change": shapes.optional(dict),
+    "applications": shapes.optional(shapes.texts),
+    "switching": shapes.optional(
+        shapes.shaped(
+            {
+                "to": str,
+                "since": datetime,
+                "by": shapes.optional(shapes.shaped(_BY)),
+                "reason": shapes.optional(str),
+            }
+        )
+    ),
+}
 
 
 def state(client: Client, database: str) -> Document | None:
-    """Return what is recorded of maintenance mode, or ``None`` if it was never switched."""
-    found = client[database][collections.STATE].find_one({"_id": ID}, {"_id": False})
-    return found and dict(found)
+    """Return what is recorded of maintenance mode, or ``None`` if it was never switched.
+
+    Raises:
+        StateError: what is there isn't what we write.
+    """
+    found = state_format.checked(
+        client[database][collections.STATE].find_one({"_id": ID}),
+        _RECORD,
+        place=f"{database}.{collections.STATE}",
+        what="a record of maintenance mode",
+    )
+    return found and {key: value for key, value in found.items() if key != "_id"}
 
 
 def is_on(database: Database[Document]) -> bool:
@@ -33,7 +63,9 @@ def is_on(database: Database[Document]) -> bool:
 def is_on_since(database: Database[Document], moment: datetime) -> bool:
     """Return whether maintenance mode is on, and has been all the time since *moment*."""
     record = state(database.client, database.name)
-    return record is not None and holds(database.client, record) and record["since"] <= moment
+    if record is None or record.get("since") is None:
+        return False
+    return holds(database.client, record) and record["since"] <= moment
 
 
 def holds(client: Client, record: Mapping[str, Any] | None) -> bool:

@@ -13,7 +13,8 @@ from pymongo import DESCENDING, MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from ..connection import UNAUTHORIZED
-from ..document.collections import STATE
+from ..ledger import runs
+from ..ledger.state_format import StateError
 from ..server import transactions
 from ..server.majority_lag import MajorityLag
 
@@ -83,7 +84,8 @@ def take(
         clock: seconds that only grow.
 
     Raises:
-        PyMongoError: the server can't be reached; a missing privilege is a gap instead.
+        PyMongoError: the server can't be reached; a missing privilege, or state of ours that isn't
+            as we write it, is a gap instead.
     """
     seen = Look(at=clock(), time=datetime.datetime.now(datetime.UTC))
     since = slow_since or seen.time - datetime.timedelta(minutes=1)
@@ -122,6 +124,9 @@ def _ask(gaps: list[str], what: str, grant: str, read: Callable[[], Any], defaul
             gaps.append(f"{what}: this user lacks {grant}")
         elif error.code not in _NOT_HERE:
             gaps.append(f"{what}: the server says {str(error).partition(', full')[0]}")
+        return default
+    except StateError as error:
+        gaps.append(f"{what}: {error.message}")
         return default
 
 
@@ -212,14 +217,12 @@ def _profiler(db: Any, since: datetime.datetime) -> Document:
 
 
 def _run(db: Any) -> Document:
-    """Return the run that is at work, or nothing."""
-    found = db[STATE].find_one(
-        {"kind": "run", "phase": {"$in": ["running", "rolling_back"]}},
-        {"migration": 1, "phase": 1, "counts": 1, "plan.totals": 1, "rollback.plan": 1},
-        sort=[("number", DESCENDING)],
-        comment=COMMENT,
-    )
-    return dict(found or {})
+    """Return the run that is at work, or nothing.
+
+    Raises:
+        StateError: what is there isn't a run that we wrote.
+    """
+    return runs.newest(db, ("running", runs.ROLLING_BACK), short=True, comment=COMMENT) or {}
 
 
 def operation(seen: Mapping[str, Any]) -> Document:

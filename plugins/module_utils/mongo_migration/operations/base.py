@@ -138,6 +138,8 @@ class Operation(ABC):
     KIND: ClassVar[str]
     #: Whether later plans know which documents it takes away; see ``Scope.leave``.
     TELLS_LEAVING: ClassVar[bool] = False
+    #: What a position tells one target from another by: its place in their list, or its name.
+    TARGET: ClassVar[type] = int
 
     def __init__(self, step: Step, scope: Scope) -> None:
         """Bind *step* to a database.

@@ -23,10 +23,11 @@ from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import InterruptedRunError, LeaseLostError, MigrationError
-from ..ledger import runs, state_format
+from ..ledger import runs, shapes
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.run_shape import OUTCOME
+from ..ledger.shapes import Shape
 from ..support import commands, processes, retry
 from .base import Check, Operation, Plan, Row, Touched, amounts, problem
 from .entries import EntryKind, Remaining, Revert
@@ -132,11 +133,7 @@ class Command(Operation):
                 "kind": KIND,
                 "step": self._step.index,
                 "collection": self._writes[0] if self._writes else "",
-                "lines": {
-                    which: processes.line(self._options[which])
-                    for which in ("argv", "down")
-                    if which in self._options
-                },
+                "lines": _lines(self._options),
                 "host": socket.gethostname(),
             }
             writer.commit(entry, lambda _session: {}, position=here)
@@ -262,12 +259,22 @@ class RanCommand(EntryKind):
     kind = KIND
     # What was run, in words: for people, and never run by it.
     shape: ClassVar[Shape] = {
-        "lines": state_format.optional(dict),
-        "command": state_format.optional(dict),
-        "outcome": state_format.optional(dict),
-        "down_outcome": state_format.optional(dict),
+        "lines": shapes.optional(shapes.mapped(str)),
+        "command": shapes.optional(
+            shapes.shaped({"argv": shapes.texts, "down": shapes.optional(shapes.texts)})
+        ),
+        "outcome": shapes.optional(shapes.shaped(OUTCOME)),
+        "down_outcome": shapes.optional(shapes.shaped(OUTCOME)),
     }
     needs_document = True
+
+    def differs(self, entry: Entry, step: Step) -> str:
+        """Return what it names that the step doesn't run: people decide by what they read."""
+        ours = _lines(step.options)
+        for which in ("argv", "down"):
+            if _line(entry, which) != ours.get(which, ""):
+                return f"`{_line(entry, which)}`, where the document has `{ours.get(which, '')}`"
+        return ""
 
     def touched(self, entry: Entry) -> Touched:
         """Return that a command did it."""
@@ -307,12 +314,11 @@ class RanCommand(EntryKind):
             raise AssertionError("an entry of a command is undone by its step")
         options = step.options
         line = processes.line(options["argv"])
-        backup = writer.run.document.get("backup") or "…"
+        restore = commands.restore_named(writer.run.document.get("backup"))
         if "down" not in options:
             raise MigrationError(
                 f"`{line}` was run ({_said(entry.get('outcome'))}) and has no `down`: no rollback "
-                "can undo it. Restore the backup that was made before it: "
-                f"{commands.command('restore', archive=backup)}"
+                f"can undo it, only a restore of the backup from before it can. {restore}"
             )
         undone = Revert(writer, entry, "restored")
         down = processes.line(options["down"])
@@ -321,8 +327,8 @@ class RanCommand(EntryKind):
                 f"`{down}` was begun by an earlier rollback and "
                 f"{_said(entry.get('down_outcome'))}. It is not run again by itself, since the "
                 "document doesn't say that this is harmless. See with its own tools how far it "
-                "came; then either run it again (on_conflict restore) or restore the backup: "
-                f"{commands.command('restore', archive=backup)}"
+                f"came; then either run it again (on_conflict restore) or restore the backup. "
+                f"{restore}"
             )
         environment = environment_of(options, writer.settings.secrets)
         writer.lease.check()
@@ -335,12 +341,17 @@ class RanCommand(EntryKind):
         undone.commit(lambda _session: None)
 
 
+def _lines(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is run, and what undoes it, for people."""
+    return {which: processes.line(options[which]) for which in ("argv", "down") if which in options}
+
+
 def _line(entry: Entry, which: str = "argv") -> str:
     """Return what was run, or undoes it, for people; an entry of 1.0 holds it in parts."""
-    if "lines" in entry:
+    if entry.get("lines"):
         return str(entry["lines"].get(which, ""))
     argv = (entry.get("command") or {}).get(which)
-    return processes.line([str(word) for word in argv]) if isinstance(argv, list) else ""
+    return processes.line(argv) if argv else ""
 
 
 def _ended(writer: Writer, key: str) -> str:

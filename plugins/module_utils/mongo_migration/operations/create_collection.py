@@ -13,7 +13,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..support.tables import place
 from ..values import compare, ejson
 from . import ddl, index_specs

@@ -16,7 +16,7 @@ from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..support import tables
 from ..support.tables import place
 from ..values import ejson
@@ -216,13 +216,7 @@ class BuiltIndex(EntryKind):
     """An index was built."""
 
     kind = KIND
-    shape: ClassVar[Shape] = {
-        "spec": lambda value: (
-            isinstance(value, dict)
-            and isinstance(value.get("name"), str)
-            and isinstance(value.get("key"), dict)
-        )
-    }
+    shape: ClassVar[Shape] = {"spec": index_specs.is_spec}
 
     def touched(self, entry: Entry) -> Touched:
         """Return the index."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bson import SON
-from bson.binary import Binary
+from bson.binary import UUID_SUBTYPE, Binary
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, WriteConcernError
@@ -21,6 +21,7 @@ from ..document.collections import NAMESPACE_NOT_FOUND
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
+from ..ledger.state_format import StateError
 from ..support import majority, retry
 from . import building
 from .base import Operation
@@ -47,7 +48,7 @@ class Reshape(Operation):
                 continue
             here = {"step": self._step.index, "target": index}
             begun = position.get("target") == index and position.get("begun")
-            entry = self._begun(writer) if begun else self.entry(real, writer)
+            entry = self._begun(writer, real) if begun else self.entry(real, writer)
             if entry is not None:
                 if not begun:
                     entry = {
@@ -71,9 +72,21 @@ class Reshape(Operation):
     def change(self, writer: Writer, real: str, entry: Entry) -> None:
         """Make the change, from whatever an earlier attempt left."""
 
-    def _begun(self, writer: Writer) -> Entry:
-        (entry,) = writer.journal.entries(seq=writer.seq)
-        return entry
+    def _begun(self, writer: Writer, real: str) -> Entry:
+        """Return the entry of a change that was begun by an earlier attempt.
+
+        Raises:
+            StateError: the newest entry isn't that.
+        """
+        for entry in writer.journal.entries(seq=writer.seq):
+            found = (entry["kind"], entry["step"], entry["collection"])
+            if found == (self.KIND, self._step.index, real):
+                return entry
+        raise StateError(
+            f"Run {writer.run.id} says in its position that its entry {writer.seq} is the "
+            f"{self.KIND} of {real!r}, and the journal says otherwise. Nothing was done by it. "
+            "Someone else has written there: look who may (docs/privileges.md), then roll back."
+        )
 
 
 class ReshapeEntry(EntryKind):
@@ -139,7 +152,7 @@ def uuid_of(database: Db, name: str) -> Any:
 
 def uuid(value: Any) -> bool:
     """Return whether *value* is a collection's UUID, for the shape of an entry."""
-    return isinstance(value, Binary) or type(value).__name__ == "UUID"
+    return isinstance(value, Binary) and value.subtype == UUID_SUBTYPE
 
 
 def rename(writer: Writer, old: str, new: str) -> None:
@@ -170,6 +183,17 @@ def drop(writer: Writer, name: str) -> None:
     except OperationFailure as error:
         if error.code != NAMESPACE_NOT_FOUND:
             raise
+
+
+def is_rule(value: Any) -> bool:
+    """Return whether *value* is what :func:`rule_in` returns, for the shape of an entry."""
+    return value == {} or (
+        isinstance(value, dict)
+        and value.keys() == set(RULE)
+        and isinstance(value["validator"], dict)
+        and value["validationLevel"] in ("off", "moderate", "strict")
+        and value["validationAction"] in ("error", "warn", "errorAndLog")
+    )
 
 
 def rule_of(database: Db, name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..support.tables import place
 from ..values import ejson
 from . import ddl, index_specs
@@ -23,15 +23,6 @@ from .ddl import Reshape, ReshapeEntry
 from .entries import Remaining, Revert
 
 KIND = "drop_index"
-
-
-def is_spec(value: Any) -> bool:
-    """Return whether *value* is of the shape of an index's specification."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("name"), str)
-        and isinstance(value.get("key"), dict)
-    )
 
 
 class NamedIndexStep(Reshape):
@@ -164,7 +155,7 @@ class DroppedIndex(ReshapeEntry):
     """An index was dropped."""
 
     kind = KIND
-    shape: ClassVar[Shape] = {"spec": is_spec}
+    shape: ClassVar[Shape] = {"spec": index_specs.is_spec}
 
     def touched(self, entry: Entry) -> Touched:
         """Return the index."""

@@ -20,7 +20,7 @@ from ..document.definition import Step
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..values import ejson
 from ..values.digest import Digest
 from .base import Touched
@@ -74,6 +74,16 @@ class EntryKind(ABC):
     needs_document: ClassVar[bool] = False
     #: Whether whole documents come or go by it.
     holds_documents: ClassVar[bool] = False
+
+    def mistake(self, entry: Entry) -> str:
+        """Return in what the parts of an entry of the right shape contradict one another."""
+        del entry
+        return ""
+
+    def differs(self, entry: Entry, step: Step) -> str:
+        """Return what an entry says otherwise than the step that is said to have written it."""
+        del entry, step
+        return ""
 
     @abstractmethod
     def touched(self, entry: Entry) -> Touched:

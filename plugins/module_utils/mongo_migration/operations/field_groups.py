@@ -14,9 +14,10 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ..document.definition import Step
+from ..ledger import shapes
 from ..ledger.batches import SmallerBatchError, Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..values import compare
 from ..values.compare import ABSENT, hashable
 from . import statements
@@ -29,17 +30,15 @@ _COMMENT = "migration-playbooks verify"
 
 
 def _groups(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(group, dict) and "value" in group and isinstance(group.get("ids"), list)
-        for group in value
-    )
+    rule = shapes.each({"ids": shapes.each_is(shapes.identity)})
+    return rule(value) and all("value" in group for group in value)
 
 
 class FieldGroups(EntryKind):
     """Documents of one collection got values for one field."""
 
     shape: ClassVar[Shape] = {
-        "field": lambda value: isinstance(value, str) and value != "_id" and value[:1] not in "$",
+        "field": shapes.field,
         "groups": _groups,
     }
 

@@ -11,7 +11,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..support.tables import place
 from . import ddl
 from .base import Check, Plan, Row, Touched, amounts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..ledger import shapes
 from ..values.compare import equal_token
 
 # What a server adds to a specification by itself.
@@ -76,3 +77,13 @@ def collation(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
     canadian = _CANADIAN if asked["locale"] == _CANADIAN["locale"] else {}
     whole = {**_DEFAULTS, **canadian, **asked}
     return {name: value for name, value in whole.items() if name != "version"}
+
+
+def is_spec(value: Any) -> bool:
+    """Return whether *value* is of the shape of an index's specification."""
+    return (
+        isinstance(value, dict)
+        and type(value.get("name")) is str
+        and bool(value.get("key"))
+        and shapes.mapped((int, float, str, bool))(value["key"])
+    )

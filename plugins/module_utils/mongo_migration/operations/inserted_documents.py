@@ -8,10 +8,10 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from ..document.definition import Step
-from ..ledger import state_format
+from ..ledger import shapes
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..values import compare
 from ..values.compare import hashable
 from .base import Touched
@@ -23,8 +23,8 @@ class InsertedDocuments(EntryKind):
 
     holds_documents = True
     shape: ClassVar[Shape] = {
-        "documents": state_format.documents,
-        "referenced_by": state_format.each({"collection": str, "field": str}),
+        "documents": shapes.documents,
+        "referenced_by": shapes.each({"collection": str, "field": shapes.field}),
         "created_collection": bool,
     }
 

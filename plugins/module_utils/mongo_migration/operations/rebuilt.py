@@ -11,7 +11,7 @@ from ..document.definition import Step
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..values import ejson
 from ..values.compare import hashable
 from . import copying, ddl, unique_indexes

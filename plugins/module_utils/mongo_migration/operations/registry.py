@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pymongo.database import Database
@@ -126,18 +126,28 @@ def kind_of(entry: Entry) -> EntryKind:
     return ENTRY_KINDS[entry["kind"]]
 
 
-def open_journal(database: Database[dict[str, Any]], run: str) -> Journal:
+def open_journal(
+    database: Database[dict[str, Any]],
+    run: str,
+    *,
+    require: Callable[[Entry], object] = lambda entry: None,
+) -> Journal:
     """Return the journal of *run*; each entry is checked as it is read.
+
+    Args:
+        database: the migrated database.
+        run: the run's id.
+        require: raises an error if the run's document doesn't allow an entry; without it, entries
+            are of the right shape and may be about anything: to be shown, and nothing else.
 
     Raises (the journal's methods do):
         StateError: an entry is of an unknown kind, or isn't of the shape of its kind.
     """
     place = f"{database.name}.{JOURNAL}"
 
-    def read(entry: Entry) -> Entry:
-        return state_format.read_entry(entry, _SHAPES, place=place)
+    def read(found: Entry) -> Entry:
+        entry = state_format.read_entry(found, ENTRY_KINDS, place=place)
+        require(entry)
+        return entry
 
     return Journal(database, run, read=read)
-
-
-_SHAPES = {kind: entry_kind.shape for kind, entry_kind in ENTRY_KINDS.items()}

@@ -9,10 +9,10 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from ..document.definition import Step
-from ..ledger import state_format
+from ..ledger import shapes
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..values import compare
 from ..values.compare import hashable
 from .base import Touched
@@ -23,7 +23,7 @@ class RemovedDocuments(EntryKind):
     """Documents were removed from one collection."""
 
     holds_documents = True
-    shape: ClassVar[Shape] = {"removed": state_format.documents}
+    shape: ClassVar[Shape] = {"removed": shapes.documents}
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -12,14 +12,14 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..support.tables import place
 from ..values import ejson
-from . import ddl, unique_indexes
+from . import ddl, index_specs, unique_indexes
 from .base import Check, Plan, Row, Touched, amounts
 from .create_index import default_name
 from .ddl import ReshapeEntry
-from .drop_index import NamedIndexStep, find, is_spec, rebuild, same
+from .drop_index import NamedIndexStep, find, rebuild, same
 from .entries import Remaining, Revert
 
 KIND = "replace_index"
@@ -134,13 +134,21 @@ class ReplacedIndex(ReshapeEntry):
 
     kind = KIND
     shape: ClassVar[Shape] = {
-        "spec": is_spec,
-        "was": lambda value: value is None or is_spec(value),
+        "spec": index_specs.is_spec,
+        "was": lambda value: value is None or index_specs.is_spec(value),
     }
 
     def touched(self, entry: Entry) -> Touched:
         """Return the index."""
         return Touched(collection=entry["collection"], index=entry["spec"]["name"])
+
+    def touches(self, entry: Entry) -> list[Touched]:
+        """Return the index that was built, and that from before: one name."""
+        was = entry["was"] or entry["spec"]
+        return [
+            self.touched(entry),
+            Touched(collection=entry["collection"], index=was["name"]),
+        ]
 
     def label(self, entry: Entry) -> str:
         """Return the index."""

@@ -13,7 +13,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..ledger.state_format import Shape
+from ..ledger.shapes import Shape
 from ..support.tables import number, place
 from ..values import compare, ejson
 from . import ddl
@@ -165,7 +165,7 @@ class ChangedRule(ReshapeEntry):
     """A validator was changed."""
 
     kind = KIND
-    shape: ClassVar[Shape] = {"was": dict, "rule": dict}
+    shape: ClassVar[Shape] = {"was": ddl.is_rule, "rule": ddl.is_rule}
 
     def touched(self, entry: Entry) -> Touched:
         """Return the collection's options."""

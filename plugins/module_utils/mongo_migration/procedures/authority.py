@@ -70,7 +70,7 @@ def _another(run: Mapping[str, Any], definition: Definition) -> MigrationError:
 
 
 def _refuse_other_collections(run: Mapping[str, Any], definition: Definition) -> None:
-    was = {item["name"]: item["real"] for item in run["collections"]}
+    was = {item["name"]: item.get("real") for item in run["collections"]}
     # Names that no step writes to may have come to the inventory since.
     for name in sorted(set().union(*map(names, definition.steps))):
         then, now = was.get(name, name), definition.collections.get(name, name)
@@ -121,14 +121,19 @@ class Authority:
         step, allowed = self._steps.get(entry["step"], (None, []))
         fits = touched.nothing or all(item in allowed for item in kind.touches(entry))
         if step is None or not fits:
-            raise StateError(
-                f"Entry {entry['seq']} of run {self._run['_id']} ({ejson.short(entry['_id'])}) "
-                f"says that step {entry['step']} did a {kind.kind} in {entry['collection']!r}: no "
-                "step of the migration document does that. Nothing was done by it. Someone else "
-                "has written there: look who may (docs/privileges.md), and remove the entry.",
-                id=entry["_id"],
-            )
+            raise self._refusal(entry, f"did a {kind.kind} in {entry['collection']!r}")
+        if differing := kind.differs(entry, step):
+            raise self._refusal(entry, f"did {differing}")
         return step
+
+    def _refusal(self, entry: Entry, what: str) -> StateError:
+        return StateError(
+            f"Entry {entry['seq']} of run {self._run['_id']} ({ejson.short(entry['_id'])}) "
+            f"says that step {entry['step']} {what}: no "
+            "step of the migration document does that. Nothing was done by it. Someone else "
+            "has written there: look who may (docs/privileges.md), and remove the entry.",
+            id=entry["_id"],
+        )
 
 
 def without_document(run: Mapping[str, Any]) -> MigrationError:

@@ -152,7 +152,7 @@ def _prove(writer: Writer, operations: Sequence[Operation]) -> None:
     run = writer.run
     known = run.document["cutover"]
     checks = value_proof.prove(
-        writer.database, run.document, operations, compared=False, after=known["proved"]
+        writer.database, writer.journal, operations, compared=False, after=known["proved"]
     )
     for check in checks:
         writer.check_control()

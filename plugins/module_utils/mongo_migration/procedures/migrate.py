@@ -19,11 +19,13 @@ from ..ledger import partial_restore, runs, transaction
 from ..ledger.batches import Settings, Writer
 from ..ledger.lease import Lease
 from ..ledger.runs import Run
+from ..ledger.state_format import StateError
 from ..maintenance import mode
 from ..operations.base import Operation
 from ..operations.registry import foresee
 from ..support import commands
 from ..support.progress import Meter, Sink
+from ..values import ejson
 from . import authority, baseline, cutover, expiring
 from . import plan as plans
 from .work import Job, Stint, at_work, keep_trying
@@ -81,13 +83,14 @@ def _carry_out(
 ) -> dict[str, Any]:
     # The values that were agreed on at the start of the run count, also when it is resumed.
     bound = authority.bind(run.document, definition)
+    allowed = authority.Authority(job.db, run.document, bound)
     stint = Stint(
         phase="migrate",
         total=plans.work(run.document["plan"]),
         done=runs.written(run.document),
         writers_stopped=job.settings.writers_stopped or mode.is_on(job.db),
     )
-    with at_work(job, run, lease, stint) as writer:
+    with at_work(job, run, lease, stint, allowed) as writer:
         _apply(writer, job, bound, started=started, until=until)
     result = _result(run.document, changed=True, started=started)
     return {
@@ -140,7 +143,14 @@ def _walk(writer: Writer, operations: Iterable[Operation]) -> None:
         position, index = writer.run.document["position"], operation.index
         if index < position["step"]:
             continue
-        operation.apply(writer, position if index == position["step"] else {"step": index})
+        here = position if index == position["step"] else {"step": index}
+        if not isinstance(here.get("target", operation.TARGET()), operation.TARGET):
+            raise StateError(
+                f"Run {writer.run.id} stands at {ejson.short(here)}, which is no position of its "
+                f"step {index} ({operation.KIND}). Someone else has written there: look who may "
+                "(docs/privileges.md), then roll back."
+            )
+        operation.apply(writer, here)
         writer.move({"step": index + 1})
 
 
@@ -248,7 +258,10 @@ def _open(
     existing = runs.latest(db, definition.id)
     if existing is not None and existing["phase"] in (*runs.UNFINISHED, "planned"):
         authority.bind(existing, definition)  # refused while it is still as it was
-        return Run.adopt(db, existing, lease.token)
+        run = Run.adopt(db, existing, lease.token)
+        if backup and run.document.get("backup") != backup:
+            run.keep(backup=backup)  # the one that it names can't be relied on
+        return run
     if facts is None:  # something was done since we looked
         facts = _plan_or_refuse(db, definition)
     facts = {

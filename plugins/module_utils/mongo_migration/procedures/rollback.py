@@ -94,7 +94,7 @@ def roll_back(
         authority = _authority(db, document, definition, without_document)
         would = _would(db, document, authority)
         owned = Run.adopt(db, document, lease.token)
-        with at_work(job, owned, lease, _stint(db, owned, would)) as writer:
+        with at_work(job, owned, lease, _stint(db, owned, would), authority) as writer:
             if owned.phase != runs.ROLLING_BACK:
                 asked = {"change": dict(job.change), "operator": dict(job.operator), "plan": would}
                 owned.enter(runs.ROLLING_BACK, rollback=asked)
@@ -152,25 +152,23 @@ def _undo(writer: Writer, job: Job, authority: Authority, on_conflict: str) -> N
         if run.phase == runs.ROLLED_BACK:
             return  # that was written, and a failover kept the answer from us
         for entry in writer.journal.backwards():
-            step = authority.step(entry)
             kind = kind_of(entry)
-            kind.revert(writer, entry, on_conflict, step)
+            kind.revert(writer, entry, on_conflict, authority.step(entry))
             writer.meter.advance(
                 kind.size(entry), kind=entry["kind"], collection=entry["collection"]
             )
         if pending := writer.journal.pending():
             # Marked, and taken back by a failover while nothing was under way.
             raise runs.StaleRunError(f"{pending} entries of the journal are to be undone again")
-        _drop_emptied(writer, authority)
+        _drop_emptied(writer)
         run.enter(runs.ROLLED_BACK, rolled_back_at=runs.server_now(writer.database))
 
     keep_trying(writer, job, attempt, phase="rollback")
 
 
-def _drop_emptied(writer: Writer, authority: Authority) -> None:
+def _drop_emptied(writer: Writer) -> None:
     """Drop the collections that came with our first document and lost their last one with ours."""
     for entry in writer.journal.entries(created_collection=True):
-        authority.step(entry)
         name = entry.get("target", entry["collection"])
         collection, aside = writer.database[name], writer.database[EMPTIED]
         _bring_back(aside, collection)  # what a killed rollback may have left there
@@ -200,11 +198,12 @@ def _would(
     db: Database[dict[str, Any]], document: Mapping[str, Any], authority: Authority
 ) -> dict[str, Any]:
     """Return what undoing would do; refuse what isn't ours, or isn't all there."""
-    journal = open_journal(db, document["_id"])
+    journal = open_journal(db, document["_id"], require=authority.step)
     _refuse_holes(document, journal)
     would: dict[str, Any] = {"restore": 0, "remove": 0, "drop": []}
-    for entry in journal.entries(reverted={"$exists": False}):
-        authority.step(entry)
+    for entry in journal.entries():  # what is undone already, too: all is read again in the end
+        if "reverted" in entry:
+            continue
         for key, value in kind_of(entry).preview(entry).items():
             would[key] = would.get(key, type(value)()) + value
         if since := kind_of(entry).written_since(db, entry):
@@ -223,16 +222,10 @@ def _refuse_holes(document: Mapping[str, Any], journal: Journal) -> None:
         return
     if document.get("format", 1) == 1 and _is_accounted_for(document, journal):
         return  # 1.0 removed entries of what was never begun
-    backup, backups = document.get("backup"), commands.command("backup", state="list")
-    way = (
-        f"Restore the backup that was made before it: {commands.command('restore', archive=backup)}"
-        if backup
-        else f"The run names no backup; look for one from before it: {backups}"
-    )
     raise MigrationError(
         f"{missing:,} of the {document['seq']:,} journal entries of run {document['_id']} are "
         f"gone, removed by someone from {JOURNAL}: what they would restore can't be known, so "
-        f"nothing was undone. {way}.",
+        f"nothing was undone. {commands.restore_named(document.get('backup'))}",
         missing=missing,
         run=document["_id"],
     )

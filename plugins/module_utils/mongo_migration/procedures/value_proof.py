@@ -12,8 +12,9 @@ from typing import Any
 
 from pymongo.database import Database
 
+from ..ledger.journal import Journal
 from ..operations.base import Check, Operation, Touched
-from ..operations.registry import kind_of, open_journal
+from ..operations.registry import kind_of
 
 _SAMPLES = 5
 # Documents a collection and step whose values are found anew.
@@ -34,23 +35,23 @@ class _Written:
 
 def prove(
     database: Database[dict[str, Any]],
-    run: Mapping[str, Any],
+    journal: Journal,
     operations: Sequence[Operation],
     *,
     compared: bool,
     after: int = 0,
 ) -> Iterator[Check]:
-    """Yield the checks of what *run* wrote.
+    """Yield the checks of what a run wrote.
 
     Args:
         database: the database.
-        run: its document.
+        journal: of the run.
         operations: of its migration.
         compared: digests have proved already that the documents hold what the journal says.
         after: entries up to this number were looked at before.
     """
     written: dict[Touched, _Written] = {}
-    for entry in open_journal(database, run["_id"]).entries():
+    for entry in journal.entries():
         kind = kind_of(entry)
         touched = kind.touched(entry)
         if not touched.label:

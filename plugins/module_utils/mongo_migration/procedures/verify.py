@@ -15,6 +15,7 @@ from ..document.definition import Definition, Step
 from ..document.value_sources import Scope
 from ..errors import DefinitionError, MigrationError
 from ..ledger import partial_restore, runs
+from ..ledger.journal import Journal
 from ..ledger.lease import Lease, hold
 from ..ledger.runs import Run
 from ..maintenance import mode
@@ -67,10 +68,11 @@ def verify(
     _refuse_other_phase(document, definition, expect)
     if document is None:
         raise AssertionError("an applied run has a document")
+    journal = _journal(db, document, definition)
     done = list(
-        _applied(db, document, authority.bind(document, definition))
+        _applied(db, document, journal, authority.bind(document, definition))
         if expect == "applied"
-        else _rolled_back(db, document)
+        else _rolled_back(db, document, journal)
     )
     results = [check if isinstance(check, dict) else check.as_dict() for check in done]
     failed = [item["name"] for item in results if item["status"] == "failed"]
@@ -95,6 +97,19 @@ def verify(
         "checks": results,
         "failures": failed,
     }
+
+
+def _journal(
+    db: Database[dict[str, Any]], document: Mapping[str, Any], definition: Definition
+) -> Journal:
+    """Return the journal, of which each entry must be one that the document allows.
+
+    What was rolled back can be verified by a later revision of the document, too.
+    """
+    if document["digest"] != definition.digest:
+        return open_journal(db, document["_id"])
+    allowed = authority.Authority(db, document, definition)
+    return open_journal(db, document["_id"], require=allowed.step)
 
 
 def _refuse_other_phase(
@@ -142,7 +157,7 @@ def _record(
 
 
 def _applied(
-    db: Database[dict[str, Any]], document: dict[str, Any], bound: Definition
+    db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal, bound: Definition
 ) -> Iterator[Check | dict[str, Any]]:
     before = document["plan"]["before"]
     there = Collections(db, bound.collections)
@@ -163,7 +178,7 @@ def _applied(
     operations: list[Operation] = []
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as other:
         # While the server counts for the other checks, this process hashes.
-        present = other.submit(_present, db, document)
+        present = other.submit(_present, db, document, journal)
         try:
             active = list(plans.active(bound, scope, document["plan"]["before"]))
             operations += [operation for _step, operation in active]
@@ -188,12 +203,12 @@ def _applied(
         ):
             yield _skipped(spec["name"], check) if isinstance(check, str) else check
         now = present.result()
-    yield _whole_journal(db, document)
-    yield from _nothing_else(db, document, now, rolled_back=False)
+    yield _whole_journal(journal, document)
+    yield from _nothing_else(journal, document, now, rolled_back=False)
     yield from value_proof.prove(
-        db, document, operations, compared=now is not None, after=_proved(db, document)
+        db, journal, operations, compared=now is not None, after=_proved(db, document)
     )
-    yield from _counts(document, scope, now)
+    yield from _counts(journal, document, scope, now)
 
 
 def _emptied(plan: Mapping[str, Any]) -> set[str]:
@@ -235,11 +250,14 @@ def _unless_emptied(found: Iterator[Check], before: Mapping[str, int]) -> Iterat
 
 
 def _counts(
-    document: Mapping[str, Any], scope: Scope, present: Mapping[str, Any] | None
+    journal: Journal,
+    document: Mapping[str, Any],
+    scope: Scope,
+    present: Mapping[str, Any] | None,
 ) -> Iterator[Check | dict[str, Any]]:
     """No document came or went: exact while writers are stopped, said when they weren't."""
     inserts = {row["collection"] for row in document["plan"]["steps"] if "to_insert" in row}
-    loose, removed = _foreign(document), _removed(scope.collections.database, document)
+    loose, removed = _foreign(document), _removed(journal)
     if present is None:
         why = "writers are not stopped, so documents may legitimately come and go"
         yield _skipped("as many documents as before in every collection", why)
@@ -271,16 +289,17 @@ def _counts(
 
 
 def _rolled_back(
-    db: Database[dict[str, Any]], document: dict[str, Any]
+    db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal
 ) -> Iterator[Check | dict[str, Any]]:
-    yield _whole_journal(db, document)
-    yield from _journal_undone(db, document)
-    yield from _nothing_else(db, document, _present(db, document), rolled_back=True)
+    yield _whole_journal(journal, document)
+    yield from _journal_undone(db, journal)
+    now = _present(db, document, journal)
+    yield from _nothing_else(journal, document, now, rolled_back=True)
 
 
-def _whole_journal(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> Check:
+def _whole_journal(journal: Journal, document: Mapping[str, Any]) -> Check:
     """Nothing is proved by a journal of which a part is gone."""
-    missing = open_journal(db, document["_id"]).missing(document["seq"])
+    missing = journal.missing(document["seq"])
     # 1.0 removed entries of what was never begun.
     excused = document.get("format", 1) == 1 and missing < document["seq"]
     return Check(
@@ -296,12 +315,12 @@ def _whole_journal(db: Database[dict[str, Any]], document: Mapping[str, Any]) ->
 
 
 def _journal_undone(
-    db: Database[dict[str, Any]], document: Mapping[str, Any]
+    db: Database[dict[str, Any]], journal: Journal
 ) -> Iterator[Check | dict[str, Any]]:
     """Nothing of what the run wrote is left, but for the conflicts that were reported."""
     found: dict[str, Remaining] = {}
     told = pending = 0
-    for entry in open_journal(db, document["_id"]).entries():
+    for entry in journal.entries():
         pending += not entry.get("reverted")
         left = kind_of(entry).remaining(db, entry)
         if left.unknown:
@@ -337,7 +356,7 @@ def _journal_undone(
 
 
 def _present(
-    db: Database[dict[str, Any]], document: Mapping[str, Any]
+    db: Database[dict[str, Any]], document: Mapping[str, Any], journal: Journal
 ) -> dict[str, dict[str, Any]] | None:
     """Return what the collections hold now; None if that can't be compared with before."""
     if "baseline" not in document:
@@ -349,7 +368,7 @@ def _present(
         for item in document["baseline"]
         for field in item["without"]
     ]
-    touched += _renamed(db, document, touched)
+    touched += _renamed(journal, touched)
     taken = baseline.take(
         db,
         touched,
@@ -362,12 +381,10 @@ def _present(
     return {item["collection"]: item for item in taken}
 
 
-def _renamed(
-    db: Database[dict[str, Any]], document: Mapping[str, Any], touched: list[Touched]
-) -> list[Touched]:
+def _renamed(journal: Journal, touched: list[Touched]) -> list[Touched]:
     """Return what is touched in collections that have another name by now."""
     found: list[Touched] = []
-    for entry in open_journal(db, document["_id"]).entries(into={"$exists": True}):
+    for entry in journal.entries(into={"$exists": True}):
         for effect in kind_of(entry).effects(entry):
             if effect.becomes is not None:
                 found += [
@@ -379,7 +396,7 @@ def _renamed(
 
 
 def _nothing_else(
-    db: Database[dict[str, Any]],
+    journal: Journal,
     document: dict[str, Any],
     now: Mapping[str, dict[str, Any]] | None,
     *,
@@ -400,7 +417,7 @@ def _nothing_else(
         for name in set(was) | set(now)
     }
     if not rolled_back:
-        for entry in open_journal(db, document["_id"]).entries():
+        for entry in journal.entries():
             for effect in kind_of(entry).effects(entry):
                 _take_in(wanted, effect)
     foreign = {} if rolled_back else _foreign(document)
@@ -495,10 +512,10 @@ def _each_batch(document: Mapping[str, Any], label: str) -> Check | dict[str, An
     )
 
 
-def _removed(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> dict[str, int]:
+def _removed(journal: Journal) -> dict[str, int]:
     """Return how many documents less the run left, by collection."""
     removed: dict[str, int] = {}
-    for entry in open_journal(db, document["_id"]).entries():
+    for entry in journal.entries():
         kind = kind_of(entry)
         for effect in kind.effects(entry) if kind.holds_documents else ():
             less = len(effect.removed) - len(effect.inserted)

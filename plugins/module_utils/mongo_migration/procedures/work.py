@@ -28,6 +28,7 @@ from ..server import obstacles
 from ..support import commands, retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
+from .authority import Authority
 
 _NOTE_SECONDS = 5
 
@@ -95,7 +96,9 @@ class Stint:
 
 
 @contextmanager
-def at_work(job: Job, run: Run, lease: Lease, stint: Stint) -> Iterator[Writer]:
+def at_work(
+    job: Job, run: Run, lease: Lease, stint: Stint, authority: Authority
+) -> Iterator[Writer]:
     """Yield the writer of *run*'s batches; how the work ends early is recorded in the run.
 
     Args:
@@ -103,6 +106,7 @@ def at_work(job: Job, run: Run, lease: Lease, stint: Stint) -> Iterator[Writer]:
         run: the run, adopted.
         lease: held.
         stint: what is to be done.
+        authority: says which entries of the journal the run may have.
 
     Raises:
         MigrationError: what ended the work early, with the run, its phase and the next command.
@@ -126,7 +130,7 @@ def at_work(job: Job, run: Run, lease: Lease, stint: Stint) -> Iterator[Writer]:
             database=job.db,
             server=connection.inspect(job.client),
             run=run,
-            journal=open_journal(job.db, run.id),
+            journal=open_journal(job.db, run.id, require=authority.step),
             lease=lease,
             stop=job.stop,
             settings=replace(job.settings, writers_stopped=stint.writers_stopped),

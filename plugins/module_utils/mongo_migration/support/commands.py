@@ -23,6 +23,30 @@ def command(playbook: str, **variables: Any) -> str:
     return " ".join(words)
 
 
+def restore_named(backup: str | None) -> str:
+    """Return how to restore the backup that a run names, as a sentence or two.
+
+    Its name stands in the migrated database, where others may have written another one: a person
+    is to look at it first.
+
+    Args:
+        backup: as the run names it.
+    """
+    if not backup:
+        listing = command("backup", state="list")
+        return f"The run names no backup; look for one from before it: {listing}."
+    if backup.startswith("external "):
+        return (
+            f"The run names the backup {neutral.line(backup)}, of another tool: restore it with "
+            "that tool, once the evidence of the command that began the run shows the same receipt."
+        )
+    restore = command("restore", archive=backup)
+    return (
+        f"The run names a backup. Look at it first, since only the database says so: {restore} "
+        f"--check; then restore it: {restore}."
+    )
+
+
 def carry_out(migration: str, name: str) -> str:
     """Return the command that carries out a migration, or a repair, which goes by its *name*."""
     if migration.startswith("R"):

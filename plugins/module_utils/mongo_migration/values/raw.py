@@ -141,18 +141,22 @@ def _batches(
                     database.command("killCursors", find["find"], cursors=[cursor], session=own)
 
 
-def split(raw: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
+def split(
+    raw: bytes, start: int = 0, stop: int | None = None, *, most: int | None = None
+) -> list[bytes]:
     """Return the documents that lie end to end in *raw*, as in a ``.bson`` file.
 
     Raises:
-        ValueError: a length doesn't fit, or a document doesn't end in a zero byte.
+        ValueError: a length doesn't fit, a document doesn't end in a zero byte, or there are more
+            than *most*.
     """
     stop = len(raw) if stop is None else stop
-    documents, length = [], _INT32.unpack_from
+    documents: list[bytes] = []
+    length = _INT32.unpack_from
     try:
         while start < stop:
             end = start + length(raw, start)[0]
-            if end < start + 5 or end > stop or raw[end - 1]:
+            if end < start + 5 or end > stop or raw[end - 1] or len(documents) == most:
                 break
             documents.append(raw[start:end])
             start = end

@@ -15,7 +15,7 @@ from ...ledger.journal import Entry
 from ...values import edits, elements
 from ...values.compare import hashable
 from ...values.raw import split
-from ..update.images import packed
+from ..update.packing import packed
 from ..update.reader import Row
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from pymongo.database import Database
 
 from ...document.definition import Step
-from ...ledger import state_format
+from ...ledger import shapes
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
-from ...ledger.state_format import Shape
+from ...ledger.shapes import Shape
 from ..base import Touched
 from ..entries import Effect, EntryKind, Remaining
-from ..update import images
+from ..update import images, packing
 from . import settle as settling
 from . import undo as undoing
 from .items import (
@@ -28,13 +28,13 @@ from .items import (
 from .state import Now
 
 _COMMENT = "migration-playbooks verify"
-_are_images = state_format.each({"collection": str, "path": str, **images.SHAPE})
+_are_images = shapes.each({"collection": str, "path": str, **packing.SHAPE})
 
 
 def _are_owners(value: Any) -> bool:
     if value is None:
         return True
-    if not state_format.each(images.SHAPE)([value]):
+    if not shapes.each(packing.SHAPE)([value]):
         return False
     try:
         return len(afters_of(value)) == int(value["count"])
@@ -58,6 +58,11 @@ class Transferred(EntryKind):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+
+    def mistake(self, entry: Entry) -> str:
+        """Return in what its parts contradict one another."""
+        told = [*entry["references"], *([entry["owners"]] if entry["owners"] else [])]
+        return next(filter(None, map(packing.mistake, told)), "")
 
     def touched(self, entry: Entry) -> Touched:
         """Return the collection that documents came to; see :meth:`touches`."""

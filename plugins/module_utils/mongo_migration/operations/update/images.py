@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import bson
-from bson.binary import Binary
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
@@ -17,22 +14,18 @@ from pymongo.database import Database
 from xxhash import xxh3_64_digest
 
 from ...document.definition import Step
-from ...ledger import state_format
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
-from ...ledger.state_format import Shape
+from ...ledger.shapes import Shape
 from ...values.compare import hashable
 from ...values.digest import Digest
 from ...values.elements import elements
-from ...values.raw import split
 from ..base import Touched
 from ..entries import Effect, EntryKind, Remaining, Revert
+from .packing import DIGEST, OPTIONS, SHAPE, by_field, mistake, packed, unpacked
 from .reader import Row, held_by
 
 KIND = "update"
-_DIGEST = 8
-_INT32 = struct.Struct("<i")
-_MOST_UNPACKED = 1 << 28
 _COMMENT = "migration-playbooks verify"
 
 
@@ -47,81 +40,6 @@ def entry_of(step: int, collection: str, fields: Sequence[str], rows: Sequence[R
     }
 
 
-def packed(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what an entry keeps of *rows*: what they held, and digests of what is written."""
-    orders: dict[tuple[str, ...], int] = {}
-    order_of = [orders.setdefault(row.names, len(orders)) for row in rows]
-    packed = zlib.compress(b"".join(row.key + row.before for row in rows), 1)
-    return {
-        "count": len(rows),
-        "images": Binary(packed),
-        "written": Binary(b"".join(xxh3_64_digest(row.after) for row in rows)),
-        "after": [
-            {"field": name, **digest.as_dict()}
-            for name, digest in by_field(fields, ((row.key, row.after) for row in rows)).items()
-        ],
-        **(
-            {"orders": [list(names) for names in orders], "order_of": order_of}
-            if any(orders)
-            else {}
-        ),
-    }
-
-
-def by_field(fields: Sequence[str], documents: Iterable[tuple[bytes, bytes]]) -> dict[str, Digest]:
-    """Return the digest over ``{_id, field}`` of each field that documents hold."""
-    parts: dict[str, list[bytes]] = {name: [] for name in fields}
-    for key, raw in documents:
-        for one in elements(raw):
-            body = bytes([one.kind]) + one.name + b"\0" + raw[one.start : one.stop]
-            whole = key[4:-1] + body + b"\0"
-            parts[one.name.decode()].append(_INT32.pack(4 + len(whole)) + whole)
-    return {name: Digest.of(found) for name, found in parts.items()}
-
-
-def unpacked(entry: Mapping[str, Any]) -> list[tuple[Any, bytes, bytes]]:
-    """Return the id, the raw key and the raw fields of each document."""
-    whole = split(zlib.decompressobj().decompress(entry["images"], _MOST_UNPACKED))
-    keys, before = whole[::2], whole[1::2]
-    return [
-        (bson.decode(key, _OPTIONS)["_id"], key, raw) for key, raw in zip(keys, before, strict=True)
-    ]
-
-
-_OPTIONS: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
-    tz_aware=True, datetime_conversion=bson.DatetimeConversion.DATETIME_AUTO
-)
-
-
-def _is_packed(value: Any) -> bool:
-    try:
-        split(zlib.decompressobj().decompress(value, _MOST_UNPACKED))
-    except (TypeError, ValueError, zlib.error):
-        return False
-    return True
-
-
-def is_fields(value: Any) -> bool:
-    """Return whether *value* is a list of top-level fields, and of one at least."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(n, str) and n != "_id" and n[:1] not in ("$", "") for n in value)
-    )
-
-
-#: What is kept of the documents of one collection that were changed; see :func:`packed`.
-SHAPE: Shape = {
-    "fields": is_fields,
-    "count": state_format.count,
-    "images": _is_packed,
-    "written": bytes,
-    "after": state_format.each({"field": str, "digest": str, "count": state_format.count}),
-    "orders": state_format.optional(list),
-    "order_of": state_format.optional(list),
-}
-
-
 class Images(EntryKind):
     """Documents of one collection were updated."""
 
@@ -129,6 +47,10 @@ class Images(EntryKind):
     #: Whether fields that are there may have changed their places.
     reorders: ClassVar[bool] = False
     shape: ClassVar[Shape] = SHAPE
+
+    def mistake(self, entry: Entry) -> str:
+        """Return in what its parts contradict one another."""
+        return mistake(entry)
 
     def touched(self, entry: Entry) -> Touched:
         """Return the first of the fields; see :meth:`touches`."""
@@ -258,13 +180,13 @@ def before_of(entry: Entry) -> list[tuple[Any, bytes, list[str]]]:
 
 def identity_of(raw: bytes) -> Any:
     """Return the ``_id`` of a document."""
-    return bson.decode(raw, _OPTIONS)["_id"]
+    return bson.decode(raw, OPTIONS)["_id"]
 
 
 def pairs(entry: Mapping[str, Any]) -> Iterable[tuple[tuple[Any, bytes, bytes], bytes]]:
     """Return for each document its id, its raw key and what it held, and what was written."""
     written = entry["written"]
-    digests = [written[at : at + _DIGEST] for at in range(0, len(written), _DIGEST)]
+    digests = [written[at : at + DIGEST] for at in range(0, len(written), DIGEST)]
     return zip(unpacked(entry), digests, strict=True)
 
 
@@ -309,7 +231,7 @@ def _statements(
             undone.count += 1  # undone already, before a kill
             continue
         if xxh3_64_digest(row.before) != written and on_conflict != "restore":
-            observed = bson.decode(row.before, _OPTIONS)
+            observed = bson.decode(row.before, OPTIONS)
             undone.conflict(identity, told, observed, "changed since the migration")
             continue
         undone.count += 1

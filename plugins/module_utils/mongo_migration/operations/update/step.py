@@ -38,6 +38,7 @@ class Update(Operation):
     """See the package. Options are those of the schema's ``update``."""
 
     KIND = KIND
+    TARGET = str
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)

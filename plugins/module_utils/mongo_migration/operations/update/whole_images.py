@@ -10,16 +10,16 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne
 from pymongo.client_session import ClientSession
 
-from ...ledger import state_format
+from ...ledger import shapes
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
-from ...ledger.state_format import Shape
+from ...ledger.shapes import Shape
 from ...values.compare import hashable
 from ...values.digest import Digest
 from ...values.raw import raw_documents
 from ..base import Touched
 from ..entries import Effect
-from . import images
+from . import images, packing
 from .images import Images
 from .reader import Row
 from .whole import WholeReader, cut, rebuilt, without
@@ -54,14 +54,14 @@ def _rest(pairs: Sequence[tuple[bytes, bytes]], left_out: Sequence[str]) -> dict
 
 
 def _is_names(value: Any) -> bool:
-    return value == [] or images.is_fields(value)
+    return value == [] or packing.is_fields(value)
 
 
 def _is_digest(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("digest"), str)
-        and state_format.count(value.get("count"))
+        and shapes.count(value.get("count"))
     )
 
 
