@@ -77,17 +77,15 @@ def verify(
     results = [check if isinstance(check, dict) else check.as_dict() for check in done]
     failed = [item["name"] for item in results if item["status"] == "failed"]
     passed = not failed
-    changed = False
-    if record:
-        changed = _record(
-            db,
-            document,
-            expect=expect,
-            passed=passed,
-            results=results,
-            operator=operator or {},
-            lease_seconds=lease_seconds,
-        )
+    changed = record and _record(
+        db,
+        document,
+        expect=expect,
+        passed=passed,
+        results=results,
+        operator=operator or {},
+        lease_seconds=lease_seconds,
+    )
     return {
         "changed": changed,
         "migration": definition.id,
