@@ -13,7 +13,8 @@ _NARROWEST = 40
 # A line that is there to be pasted is never broken: a terminal folds it without a line break.
 _PASTED = re.compile(r"\bansible-playbook |\bansible-vault |\bdb\.|\bmake |https?://")
 _BULLET = re.compile(r"\s*(?:(?:[-*•]|\d+\.) +)?")
-_LABEL = re.compile(r"\S+ {2,}")
+# One or two columns of words before the text, as in a list of checks.
+_LABELS = (re.compile(r"(?:\S+(?: \S+)* {2,}){2}"), re.compile(r"\S+(?: \S+)* {2,}"))
 
 
 def _terminal() -> int | None:
@@ -51,11 +52,12 @@ def fold(line: str, width: int | None, indent: str = "", *, hang: int = 0) -> li
         return [whole]
     begins = _BULLET.match(line)
     hang = len(begins[0]) + hang if begins else hang
-    if label := _LABEL.match(line, hang):
-        if " " not in line[label.end() :]:
-            return [whole]  # a path, to be copied as well
-        hang = label.end() if label.end() < width // 4 else hang + 2
-    return textwrap.wrap(
+    for kind, room in zip(_LABELS, (0.4, 0.25), strict=True):
+        label = kind.match(line, hang)
+        if label and label.end() < width * room:
+            hang = label.end()
+            break
+    folded = textwrap.wrap(
         line,
         width - 1,
         initial_indent=indent,
@@ -64,4 +66,8 @@ def fold(line: str, width: int | None, indent: str = "", *, hang: int = 0) -> li
         break_on_hyphens=False,
         drop_whitespace=True,
         replace_whitespace=False,
-    ) or [whole]
+    )
+    if len(folded) > 1 and folded[0].strip() == line[:hang].strip():
+        # A label alone, before a word that is longer than the line: a path, to be copied as well.
+        folded[:2] = [f"{indent}{line[:hang]}{folded[1].strip()}"]
+    return folded or [whole]

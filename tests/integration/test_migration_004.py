@@ -517,3 +517,20 @@ def test_a_moderate_validator_leaves_documents_alone_that_were_invalid_before(
     site.data.command("collMod", "items", validator=rule, validationLevel="moderate")
     assert site.migrate("004")["modified"] == 1
     assert failed(site.verify("004")) == []
+
+
+def test_the_plan_shows_a_few_real_documents_of_each_kind(site: Deployment, company: Tenants):
+    user = company.users[company.organizations[0]]
+    for model in OWNER_FIELDS:
+        for value in (None, "", 17):
+            company.add(model, user, value)
+            company.add(model, user, value)
+    plan = site.plan("004")
+    shown = [(row, one) for row in plan["steps"] for one in row.get("preview", ())]
+    # Two of each: null, empty, of another type; the rest is more of the same.
+    assert len(shown) == 2 * 3
+    for row, one in shown:
+        found = site.data[row["real_name"]].find_one({"_id": one["_id"]})
+        assert found is not None
+        assert one["before"]["organizationId"] == found["organizationId"]
+        assert one["after"] == {"organizationId": company.organizations[0]}

@@ -126,9 +126,9 @@ def test_what_is_unfit_goes_by_the_policy(deployment: Deployment, policy: str, w
 def test_the_plan_shows_real_documents_before_and_after(deployment: Deployment):
     deployment.data["items"].insert_many([{"_id": 1, "n": 5}, {"_id": 2, "n": -2.5}])
     found = plan_text.diff(deployment.plan(document(NEGATE)))
-    assert 'items 1 {"n": 5}' in found["before"]
-    assert 'items 1 {"n": -5}' in found["after"]
-    assert 'items 2 {"n": 2.5}' in found["after"]
+    assert 'items 1\n  {"n": 5}\n' in found["before"]
+    assert 'items 1\n  {"n": -5}\n' in found["after"]
+    assert 'items 2\n  {"n": 2.5}\n' in found["after"]
 
 
 SLUG = "      set: {slug: {python: {file: 950_slug.py, function: slug}}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,9 +18,9 @@ from ..errors import DefinitionError
 from ..ledger.batches import Writer
 from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
-from ..values import compare, ejson
+from ..values import compare
 from ..values.compare import ABSENT
-from . import contradictions, unique_indexes
+from . import contradictions, previews, unique_indexes
 from .base import Check, Need, Operation, Plan, Row, Touched, about_how_many
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
@@ -30,7 +31,8 @@ from .validators import Validator, too_large
 __all__ = ["KIND", "SetField"]
 
 _SAMPLES = 5
-_MOST_PREVIEWS = 8
+# Of each kind of change, real documents before and after.
+_PREVIEWS = 2
 
 
 class SetField(Operation):
@@ -42,6 +44,7 @@ class SetField(Operation):
         super().__init__(step, scope)
         options, names = step.options, scope.collections
         self._references: str | None = options.get("references")
+        self._previewed: Counter[tuple[str, str]] = Counter()
         self._rules = Rules.of(options, scope.now)
         named = options["collections"]
         owners: dict[str, str | None] = named if isinstance(named, dict) else dict.fromkeys(named)
@@ -104,11 +107,8 @@ class SetField(Operation):
         fine = row["documents"] - row["candidates"]
         label = f"{row['real_name']}.{row['field']}: {{:,}} of {row['documents']:,} documents set"
         before, after = [label.format(fine)], [label.format(fine + row["to_change"])]
-        for shown in row.get("preview", ()):
-            head = f"{row['real_name']} {ejson.short(shown['_id'])}"
-            before.append(f"{head} {ejson.short(shown['before'], 400)}")
-            after.append(f"{head} {ejson.short(shown['after'], 400)}  (by {shown['note']})")
-        return before, after
+        was, becomes = previews.lines(row["real_name"], row.get("preview", ()))
+        return [*before, *was], [*after, *becomes]
 
     def needs(self) -> Iterator[Need]:
         """Yield what the values are made from."""
@@ -127,6 +127,7 @@ class SetField(Operation):
     def plan(self) -> Plan:
         """Count the candidates of each collection by why they are one and what they would get."""
         plan = Plan()
+        self._previewed.clear()
         referents = Referents(self._references, self._scope)
         for name in self._absent:
             plan.warnings.append(f"{name}: left out, the inventory maps it to null")
@@ -320,17 +321,20 @@ class SetField(Operation):
 
     def _preview(self, tally: Tally, target: Target) -> list[dict[str, Any]]:
         """Return a few real documents of each kind, in the field, before and after."""
-        chosen = [
-            {"_id": identity, "value": value, "note": source}
-            for (_why, source), some in tally.shown.items()
-            for identity, value in some
-        ][:_MOST_PREVIEWS]
+        chosen = []
+        for kind, some in tally.shown.items():
+            # A few of a kind, whatever the collection: with many, the rest is more of the same.
+            for identity, value in some[: _PREVIEWS - self._previewed[kind]]:
+                self._previewed[kind] += 1
+                chosen.append({"_id": identity, "value": value, "note": f"by {kind[1]}"})
+        if not chosen:
+            return []
         found = target.collection.find(
             {"_id": {"$in": [one["_id"] for one in chosen]}},
             {self._rules.field: 1},
             comment=self._scope.comment,
         )
-        held = {compare.hashable([row.pop("_id")]): row for row in found} if chosen else {}
+        held = {compare.hashable([row.pop("_id")]): row for row in found}
         return [
             {
                 "_id": one["_id"],

@@ -40,6 +40,10 @@ def diff(plan: Mapping[str, Any]) -> dict[str, str]:
         was, becomes = OPERATIONS[row["kind"]].diff(row)
         before += was
         after += becomes
+        if row.get("preview"):
+            # A line that is in both keeps what follows apart.
+            before.append("")
+            after.append("")
     return {"before": _text(before), "after": _text(after)}
 
 

@@ -18,8 +18,8 @@ from ...document.value_sources import Scope
 from ...errors import DefinitionError
 from ...ledger.batches import Writer
 from ...support.tables import aligned, number, place
-from ...values import ejson
 from ...values.compare import bind_now, hashable
+from .. import previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from . import expressions, numbering, whole
 from .expressions import COMPUTED
@@ -115,12 +115,8 @@ class Update(Operation):
         if row["to_change"]:
             before.append(f"{row['real_name']}: 0 documents updated")
             after.append(label)
-        for shown in row["preview"]:
-            head = f"{row['real_name']} {ejson.short(shown['_id'])}"
-            before.append(f"{head} {ejson.short(shown['before'], 400)}")
-            note = f"  ({shown['note']})" if shown["note"] else ""
-            after.append(f"{head} {ejson.short(shown['after'], 400)}{note}")
-        return before, after
+        was, becomes = previews.lines(row["real_name"], row["preview"])
+        return [*before, *was], [*after, *becomes]
 
     def needs(self) -> Iterator[Need]:
         """Yield what the documents are made from."""
