@@ -59,6 +59,8 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     },
     "rolled_back": _BOTH,
     "held": _STOPPED,
+    "caught_up": {"recover_reason": "2 writers didn't end within 120 s."},
+    "stuck_caught_up": _STOPPED,
     "not_released": _STOPPED,
     "release_held": _STOPPED,
     "drifted": {"preflight_todo": "nothing"},

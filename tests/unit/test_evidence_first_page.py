@@ -88,3 +88,18 @@ def test_all_plots_share_one_axis_and_the_phases_are_shaded(tmp_path: Path):
 def test_the_top_of_an_axis_is_a_round_number_that_holds_all():
     for value, top in ((0, 1), (0.9, 1), (1, 1), (1.2, 1.5), (38, 40), (72_345, 80_000), (99, 100)):
         assert drawing._round_up(value) == top
+
+
+def test_what_a_probe_saw_stands_beside_what_was_foretold(tmp_path: Path):
+    folder = evidence(
+        tmp_path,
+        plan={"estimate": {"seconds": 2, "stopped_seconds": 3}},
+        conclusion={"headline": "done", "stopped": {"database_seconds": 4.2}},
+    )
+    stop = first_page.stop_of([switched(5, "on"), switched(50, "off")])
+    found = first_page.rows(report.collect(folder), stop)
+    (row,) = [row for row in found if row.label == "writers"]
+    assert row.text == "stopped for 45 s, from 02:05:05 to 02:05:50"
+    assert row.more == (
+        "of it, the database refused writes for 4.2 s, as a probe saw; about 3 s was foretold",
+    )

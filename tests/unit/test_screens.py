@@ -90,7 +90,7 @@ def test_a_screen_is_as_the_docs_show_it(name: str, width: int):
 def test_nothing_is_wider_than_the_screen_but_what_is_pasted(name: str, width: int):
     for line in render(name, width).splitlines():
         # A command, or a path that is longer than what is left beside its label.
-        whole = "ansible-playbook " in line or "/" in max(line.split(), key=len)
+        whole = "ansible-playbook " in line or "/" in max(["", *line.split()], key=len)
         assert len(line) < width or whole, line
 
 

@@ -172,11 +172,22 @@ def _writers(facts: Mapping[str, Any], stop: Stop | None) -> Iterator[Row]:
     until = f"{stop.ended:%H:%M:%S}" if stop.ended else "the end of this command, and still are"
     foretold = (facts["plan"].get("estimate") or {}).get("stopped_seconds")
     said = f"; about {_span(foretold)} was foretold" if isinstance(foretold, int | float) else ""
+    refused = _refused(facts["conclusion"].get("stopped"))
     yield Row(
         "writers",
-        f"stopped for {_span(stop.seconds)}, from {stop.began:%H:%M:%S} to {until}{said}",
+        f"stopped for {_span(stop.seconds)}, from {stop.began:%H:%M:%S} to {until}"
+        + ("" if refused else said),
+        (f"{refused}{said}",) if refused else (),
         tone="" if stop.ended else "bad",
     )
+
+
+def _refused(stopped: Any) -> str:
+    """Return for how long the database itself refused writes, where a probe looked."""
+    seconds = stopped.get("database_seconds") if isinstance(stopped, Mapping) else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return ""
+    return f"of it, the database refused writes for {_span(seconds)}, as a probe saw"
 
 
 def _way_back(facts: Mapping[str, Any]) -> Iterator[Row]:

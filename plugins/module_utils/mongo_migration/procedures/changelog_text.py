@@ -48,7 +48,7 @@ def lines(entries: Sequence[Entry], files: Sequence[str] = ()) -> list[str]:
 
 def _paragraph(row: Mapping[str, str]) -> list[str]:
     words = [row["phase"], *([f"began {row[_BEGAN]}"] if row.get(_BEGAN) else [])]
-    return [f"{row['migration']}  {row['name']}", *tables.folded(words, indent="  ")]
+    return [f"{row['migration']} {row['name']}", *tables.folded(words, indent="  ")]
 
 
 def _pending(file: str) -> dict[str, str]:
