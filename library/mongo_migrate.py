@@ -39,6 +39,12 @@ options:
     type: str
     choices: [applied, caught_up]
     default: applied
+  verify:
+    description:
+      - Whether to verify what was applied at once, in the same process, as M(mongo_verify) does.
+        While writers are stopped, a call of its own would only keep them waiting.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - mongo_connection
   - mongo_definition
@@ -200,6 +206,11 @@ cutover:
   returned: success, not in check mode
   type: dict
   sample: {kind: live_first, half: final, passes: 2, last: 12, live: 19874, proved: 33}
+verification:
+  description: What M(mongo_verify) returns; checks that fail are no failure of this module.
+  returned: with O(verify), when the run is applied
+  type: dict
+  sample: {passed: true, phase: verified, checks: [], failures: []}
 elapsed:
   description: Seconds that this attempt took.
   returned: success, not in check mode
@@ -330,7 +341,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.procedures import migrate as runner
-    from ansible.module_utils.mongo_migration.procedures import plan_text, status
+    from ansible.module_utils.mongo_migration.procedures import plan_text, status, verify
     from ansible.module_utils.mongo_migration.procedures.work import Job
     from ansible.module_utils.mongo_migration.support import progress, stop
 
@@ -353,6 +364,14 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
             backup=p["backup"],
             until=p["until"],
         )
+        if p["verify"] and result["phase"] in ("applied", "verified"):
+            result["verification"] = verify.verify(
+                client=client,
+                database=p["database"],
+                definition=definition,
+                operator=module_runner.operator(),
+                lease_seconds=p["lease_seconds"],
+            )
     return plan_text.illustrate(result, with_diff=module._diff)
 
 
@@ -368,6 +387,7 @@ def main() -> None:
                 "aliases": ["frozen"],
             },
             "backup": {"type": "str"},
+            "verify": {"type": "bool", "default": False},
             "until": {"type": "str", "choices": ["applied", "caught_up"], "default": "applied"},
         },
         supports_check_mode=True,
