@@ -211,7 +211,7 @@ lease:
 maintenance:
   description: The last switch of maintenance mode; C(switching) stands there while one is under way
     or was killed on its way. C(holds) says whether something still keeps writers out; where nothing
-    does, they don't count as stopped.
+    does, they don't count as stopped. C(last) is when it was on before, and for how many seconds.
   returned: success; null if it was never switched
   type: dict
   sample:
@@ -224,6 +224,8 @@ maintenance:
     applications: [app1, app2]
     holds: true
     seconds: 75
+    last: {since: {"$date": "2026-11-20T02:04:58Z"}, until: {"$date": "2026-11-20T02:05:02Z"},
+           reason: migration 003, seconds: 4.1}
 restore:
   description: The restore that ended while it was replacing collections, so that some of
     them are from the backup and some aren't. Nothing else works on the database until C(next) has

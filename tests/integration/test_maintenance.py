@@ -9,7 +9,7 @@ import pytest
 from mongo_migration.maintenance import mode, write_proof
 from mongo_migration.maintenance import write_block as blocks
 from mongo_migration.maintenance.errors import MaintenanceError
-from mongo_migration.procedures import preflight
+from mongo_migration.procedures import preflight, status
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -419,3 +419,33 @@ def test_a_required_block_fails_on_a_standalone_server_before_anything_is_writte
             switch("on", client=client, database=standalone_database.name, write_block="required")
 
         assert mode.state(client, standalone_database.name) is None
+
+
+def test_what_has_ended_is_kept_with_how_long_it_lasted(
+    switch: Switch, migrator: Client, database: Data
+) -> None:
+    switch("on")
+    began = database["_migrations"].find_one({"_id": "maintenance"})
+    switch("off")
+    switch("off")
+    ended = database["_migrations"].find_one({"_id": "maintenance"})
+    assert began
+    assert ended
+    assert "last" not in began
+    assert ended["last"] == {
+        "since": began["since"],
+        "until": ended["since"],
+        "reason": "migration 004",
+    }
+    seen = status.describe(client=migrator, database=database.name, definition=None)["maintenance"]
+    lasted = (ended["since"] - began["since"]).total_seconds()
+    assert seen["last"]["seconds"] == round(lasted, 1)
+    # The next time it is on, the one before is still known; what nobody of ours wrote is not.
+    switch("on")
+    again = database["_migrations"].find_one({"_id": "maintenance"})
+    assert again
+    assert again["last"] == ended["last"]
+    switch("off")
+    database["_migrations"].update_one({"_id": "maintenance"}, {"$set": {"last": "long ago"}})
+    seen = status.describe(client=migrator, database=database.name, definition=None)["maintenance"]
+    assert seen["last"] is None

@@ -103,7 +103,10 @@ def write(
     applications: Sequence[str],
     note: Mapping[str, Any],
 ) -> Document:
-    """Write the record; a state that is recorded already keeps its time, person and reason."""
+    """Write the record; a state that is recorded already keeps its time, person and reason.
+
+    What ends is kept as ``last``, with when it began and ended.
+    """
 
     values = {
         "since": "$$NOW",
@@ -112,12 +115,14 @@ def write(
     kept = {
         key: {"$cond": [{"$eq": ["$on", on]}, f"${key}", value]} for key, value in values.items()
     }
+    ended = {"since": "$since", "until": "$$NOW", "reason": "$reason"}
     after = records.find_one_and_update(
         {"_id": ID},
         [
             {
                 "$set": {
                     **kept,
+                    "last": {"$cond": [{"$and": ["$on", not on]}, ended, "$last"]},
                     "on": on,
                     "write_block": write_block,
                     "applications": {"$literal": list(applications) if on else []},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,12 +113,25 @@ def _advise_on_maintenance(mode: Mapping[str, Any]) -> list[dict[str, str]]:
 def _maintenance(client: MongoClient[dict[str, Any]], database: str) -> dict[str, Any] | None:
     """Return maintenance mode, with for how long it has been on by the server's clock."""
     found = mode.state(client, database)
+    if found:
+        found["last"] = _last(found.get("last"))
     if found is None or not found.get("on") or found.get("since") is None:
         return found
     found["holds"] = mode.holds(client, found)
     now = client.admin.command("hello", codec_options=ejson.CODEC)["localTime"]
-    lasted = now - found["since"]
-    return {**found, "seconds": round(max(0.0, lasted.total_seconds()))}
+    so_far = now - found["since"]
+    return {**found, "seconds": round(max(0.0, so_far.total_seconds()))}
+
+
+def _last(kept: Any) -> dict[str, Any] | None:
+    """Return when maintenance mode was on before, and for how long; None where that isn't kept."""
+    if not isinstance(kept, dict):
+        return None
+    since, until = kept.get("since"), kept.get("until")
+    if not (isinstance(since, datetime.datetime) and isinstance(until, datetime.datetime)):
+        return None
+    seconds = round(max(0.0, (until - since).total_seconds()), 1)
+    return {"since": since, "until": until, "reason": kept.get("reason"), "seconds": seconds}
 
 
 def _add_migration(
