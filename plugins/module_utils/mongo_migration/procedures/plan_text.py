@@ -121,12 +121,12 @@ def _cutover(plan: Mapping[str, Any]) -> list[str]:
     seconds = plan["estimate"].get("stopped_seconds", 0)
     if found["kind"] == "live_first":
         return [
-            "Cut-over: live first. The work is done while the application writes; then the "
+            "It can be live first: the work is done while the application writes, and the "
             f"database refuses writes for {_duration(seconds)}, for what is left"
         ]
     why = f" ({found['why']})" if found["why"] else ""
     return [
-        f"Cut-over: writers are stopped for all of it{why}; the database refuses writes for "
+        f"Writers are stopped for all of it{why}: the database refuses writes for "
         f"{_duration(seconds)}, and while the backup is made"
     ]
 
