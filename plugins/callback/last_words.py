@@ -64,7 +64,9 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """Remember what may have been begun, since its result may never come."""
-        self._story.begins(task.action, check=bool(task.check_mode))
+        self._story.begins(
+            task.action, check=bool(task.check_mode), background=bool(task.async_val)
+        )
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Remember what a task recorded."""

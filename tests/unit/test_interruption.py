@@ -33,8 +33,9 @@ def test_in_maintenance_mode():
 
 
 def test_while_it_is_switched():
-    words = told("mongo_maintenance_flag", maintenance_entered=True)
-    assert "being switched" in words
+    for action in ("mongo_maintenance_flag", "app_maintenance_everywhere"):
+        words = told(action, maintenance_entered=True)
+        assert "being switched" in words
 
 
 def test_after_it_was_left():
@@ -54,3 +55,15 @@ def test_a_module_that_speaks_itself_is_not_interrupted():
 def test_a_secret_is_not_repeated():
     words = told("debug", again="ansible-playbook migrate-004.yml -e vault_password=hunter2")
     assert "hunter2" not in words
+
+
+def test_what_shows_itself_says_itself_that_it_ends_and_what_works_unseen_does_not():
+    for action in ("mongo_monitor", "mongo_migration_watch"):
+        story = Story()
+        story.begins(action, check=False)
+        assert story.last_words("Watch", "ansible-playbook attach.yml -i x") == []
+    story = Story()
+    story.begins("mongo_monitor", check=False, background=True)
+    assert "next      ansible-playbook migrate-004.yml -i x" in story.last_words(
+        "Begin to sample", "ansible-playbook migrate-004.yml -i x"
+    )

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # They notice a signal themselves, end where they can go on, and say so.
-_SPEAKING = frozenset({"mongo_migrate", "mongo_rollback", "mongo_backup", "mongo_restore"})
+_SPEAKING = frozenset(
+    {
+        *("mongo_migrate", "mongo_rollback", "mongo_backup", "mongo_restore"),
+        *("mongo_monitor", "mongo_migration_watch"),
+    }
+)
 _DATA = frozenset({"mongo_migrate", "mongo_rollback", "mongo_restore"})
 _SWITCHING = frozenset(
     {"mongo_maintenance", "mongo_maintenance_flag", "app_maintenance_everywhere"}
@@ -28,12 +33,14 @@ class Story:
     phase: str = ""
     ended: bool = False
     _at: str = ""
+    _speaks: bool = False
     _begun: set[str] = field(default_factory=set)
     _facts: dict[str, Any] = field(default_factory=dict)
 
-    def begins(self, action: str, *, check: bool) -> None:
-        """Note that *action* was begun."""
+    def begins(self, action: str, *, check: bool, background: bool = False) -> None:
+        """Note that *action* was begun; in the *background* it shows nothing."""
         self._at = action.rpartition(".")[2]
+        self._speaks = self._at in _SPEAKING and not check and not background
         if not check:
             self._begun.add(self._at)
 
@@ -50,7 +57,7 @@ class Story:
             task: the task that was at work.
             again: the command as it was typed.
         """
-        if self._at in _SPEAKING & self._begun:
+        if self._speaks:
             return []
         where = f"{self.phase}: {task}" if self.phase else task
         lines = ["", f"Interrupted ({where}). Nothing else was begun."]
