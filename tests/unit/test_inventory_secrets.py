@@ -139,3 +139,33 @@ def test_the_examples_of_the_vault_show_how_secrets_are_written():
         filled = shown.replace("...", "{{x{%y{#0").replace("'the", "'0{{the")
         assert inventory_secrets.find(inventory(filled), str)
         assert masking.problems([inventory(filled)], LOADER) == []
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        {"announce_webhooks": [{"name": "x", "url": "{{ hook }}"}]},
+        {"app_smoke_tests": [{"headers": {"X-Thing": "{{ hook }}"}}]},
+        {"wired": {"login_password": "{{ hook }}"}},
+        {"wired": {"anything": "{{ lookup('ansible.builtin.env', 'X') or hook }}"}},
+    ],
+    ids=str,
+)
+def test_what_a_structure_gets_from_elsewhere_is_found(structure: dict[str, Any]):
+    resolved = "https://u:s3cret-4711@example.com/s3cret-4711"
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: resolve(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [resolve(each) for each in value]
+        return resolved if "{{" in str(value) else value
+
+    assert any("s3cret-4711" in found for found in inventory_secrets.find(structure, resolve))
+
+
+def test_what_leads_to_no_secret_is_not_evaluated():
+    def resolve(value: Any) -> Any:
+        raise AssertionError(f"{value} was evaluated")
+
+    inventory_secrets.find({"definition": {"text": "{{ document }}", "n": "{{ name }}"}}, resolve)

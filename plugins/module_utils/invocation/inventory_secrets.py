@@ -27,6 +27,11 @@ _SERVICES = frozenset({"announce_webhooks", "maintenance_status_page"})
 _TEMPLATE = re.compile(r"\{[{%#]")
 _WHOLE_EXPRESSION = re.compile(r"\s*\{\{.*\}\}\s*", re.DOTALL)
 _ADDRESS = re.compile(r"(?:uri|url)$", re.IGNORECASE)
+# Of a structure's keys and templates, what may lead to a secret.
+_TELLING = re.compile(
+    r"pass|pwd|secret|token|key|auth|cookie|header|cred|pem|sig|login|dsn|ur[il]|vault|lookup|query",
+    re.IGNORECASE,
+)
 # A shorter one would mask half of what is shown; no password is.
 _SHORTEST = 4
 
@@ -83,7 +88,15 @@ def _with_resolved(name: str, value: Any, resolve: Resolve, *, secret: bool) -> 
     """Yield *value*, and what it gives where that is worth the time: most templates hold none."""
     yield value
     wanted = secret or _ADDRESS.search(name) or not isinstance(value, str)
-    if wanted and any(_is_text_with_template(each) for _place, each in _leaves(name, value)):
+    if not wanted:
+        return
+    templates = [
+        (place, each) for place, each in _leaves(name, value) if _is_text_with_template(each)
+    ]
+    # What a structure is made of is known by its own name; only some of them are worth the time.
+    if templates and (
+        secret or any(_TELLING.search(f"{place} {text}") for place, text in templates)
+    ):
         try:
             yield resolve(value)
         except Exception:  # what it lacks is told where it is used
