@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,16 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "stuck_rolled_back": _STOPPED,
     "failed": {},
 }
+# It went well: there is no outcome to look up.
+SUCCESS = {
+    "conclude_success": "Migration 004 is applied and verified.",
+    "conclude_next": [
+        "ansible-playbook status.yml -i production",
+        "ansible-playbook rollback.yml -i production -e migration=004",
+    ],
+    "maintenance_stopped_seconds": 11.4,
+    "__conclude_probe": {"seconds": 4.2, "refused": 31},
+}
 
 
 def outcomes() -> set[str]:
@@ -78,13 +88,15 @@ def outcomes() -> set[str]:
     return set(found["__conclude_outcomes"])
 
 
-def last_words(outcome: str, facts: Mapping[str, Any]) -> str:
-    """Return the last words of a command that ended by *outcome*."""
+@cache
+def last_words(outcome: str) -> str:
+    """Return the last words of a command that ended by *outcome*, one of those, or ``success``."""
     variables: dict[str, Any] = {}
     for name in ("defaults", "vars"):
         variables |= yaml.safe_load((CONCLUDE / name / "main.yml").read_text())
     variables = {name: _trusted(value) for name, value in variables.items()}
-    variables |= {**FACTS, **facts, "recover_outcome": outcome}
+    facts = SUCCESS if outcome == "success" else OUTCOMES[outcome]
+    variables |= {**FACTS, **facts, "recover_outcome": "" if outcome == "success" else outcome}
     templar = Templar(DataLoader(), variables)
     text = (CONCLUDE / "templates" / "text.txt.j2").read_text()
     rendered = templar.template(

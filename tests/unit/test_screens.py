@@ -67,11 +67,11 @@ def difference(_width: int) -> str:
 
 def render(name: str, width: int) -> str:
     made = {"plan": plan, "changelog": changelog, "diff": difference}
-    text = made[name](width) if name in made else screens.last_words(name, screens.OUTCOMES[name])
+    text = made[name](width) if name in made else screens.last_words(name)
     return screens.shown(text, width, hang=2 if name == "diff" else 0)
 
 
-NAMES = ["plan", "changelog", "diff", *sorted(screens.OUTCOMES)]
+NAMES = ["plan", "changelog", "diff", "success", *sorted(screens.OUTCOMES)]
 
 
 @pytest.mark.parametrize("width", screens.WIDTHS)
@@ -105,15 +105,15 @@ def test_every_way_to_end_has_its_screen_and_no_screen_is_left_over():
 def suggested() -> list[str]:
     found = (
         command
-        for name, facts in screens.OUTCOMES.items()
-        for command in screens.commands(screens.last_words(name, facts))
+        for name in ("success", *screens.OUTCOMES)
+        for command in screens.commands(screens.last_words(name))
     )
     return list(dict.fromkeys(found))
 
 
 def test_every_way_to_end_says_what_to_type_next():
-    for name, facts in screens.OUTCOMES.items():
-        assert screens.commands(screens.last_words(name, facts)), name
+    for name in screens.OUTCOMES:
+        assert screens.commands(screens.last_words(name)), name
 
 
 def test_each_suggested_command_is_one_that_ansible_takes(tmp_path: Path):
