@@ -22,7 +22,7 @@ from mongo_migration.backup import create, open_source, restore
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
 from mongo_migration.ledger import lease
-from mongo_migration.procedures import migrate, rollback, verify, work
+from mongo_migration.procedures import migrate, prune, rollback, verify, work
 from mongo_migration.support import stop
 from mongo_migration.values import ejson
 from pymongo import MongoClient, monitoring
@@ -38,7 +38,7 @@ class Job:
         database: the database.
         text: the migration document.
         files: what lies beside it, by name.
-        action: migrate, rollback, verify, backup or restore.
+        action: migrate, rollback, verify, prune, backup or restore.
         settings: of :class:`batches.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
@@ -48,6 +48,7 @@ class Job:
         on_conflict: of a rollback.
         archive: of a restore; of a backup, the folder for it.
         hold_at: wait at this progress event, counted from 1, until the file `hold_until` exists.
+        confirm: what a pruning asks for.
         hold_phase: count the progress events of this phase alone.
         until: of a migration, caught_up for its live half.
     """
@@ -68,6 +69,7 @@ class Job:
     hold_until: str = ""
     hold_phase: str = ""
     until: str = "applied"
+    confirm: str = ""
 
     def dump(self) -> str:
         """Return the job as the process reads it."""
@@ -178,6 +180,8 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
             operator=operator,
             lease_seconds=job.settings.get("lease_seconds", 30),
         )
+    if job.action == "prune":
+        return prune.prune(work.Job(**common), migration=what.id, after_days=0, confirm=job.confirm)
     if job.action == "rollback":
         return rollback.roll_back(
             work.Job(**common),

@@ -115,11 +115,15 @@ class Deployment:
 
     def roll_back(self, migration: str, on_conflict: str = "keep") -> dict[str, Any]:
         return rollback.roll_back(
-            self._job(self._settings(writers_stopped=False)),
+            self.job(),
             migration,
             definition=self.known.get(migration),
             on_conflict=on_conflict,
         )
+
+    def job(self) -> Job:
+        """Return what a process works with."""
+        return self._job(self._settings(writers_stopped=False))
 
     def maintenance(self, state: str) -> None:
         """Record maintenance mode; without the server's write block, which all databases share."""

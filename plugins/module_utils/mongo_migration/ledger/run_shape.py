@@ -24,7 +24,7 @@ from .shapes import (
 
 PHASES = (
     *("planned", "running", "interrupted", "failed", "caught_up", "applied", "verified"),
-    *("rolling_back", "rolled_back"),
+    *("rolling_back", "rolled_back", "pruning", "pruned"),
 )
 _DATE = datetime.datetime
 
@@ -119,7 +119,8 @@ RUN: Shape = {
     "started": _DATE,
     "updated": optional(_DATE),
     **dict.fromkeys(
-        ("applied_at", "verified_at", "rolled_back_at", "batches_began"), optional(_DATE)
+        ("applied_at", "verified_at", "rolled_back_at", "pruned_at", "batches_began"),
+        optional(_DATE),
     ),
     "phase": lambda value: keeps(value, str) and value in PHASES,
     "history": each({"phase": str, "at": _DATE}),
@@ -141,6 +142,16 @@ RUN: Shape = {
     "rollback": optional(
         shaped(
             {"plan": _undone, "change": optional(dict), "operator": optional(dict)},
+        )
+    ),
+    "prune": optional(
+        shaped(
+            {
+                "operator": shaped({"user": optional(str), "host": optional(str)}),
+                "change": optional(dict),
+                "at": _DATE,
+                "bytes": count,
+            }
         )
     ),
     "baseline": optional(

@@ -27,7 +27,10 @@ from . import run_shape, shapes, state_format
 # Live first: hardly anything is left, and that is done while writers are stopped.
 CAUGHT_UP = "caught_up"
 UNFINISHED = ("running", "interrupted", "failed", CAUGHT_UP)
-DONE = ("applied", "verified")
+# The way back is being ended, or has been: nothing can undo the run any more.
+PRUNING, PRUNED = "pruning", "pruned"
+VERIFIED = ("verified", PRUNING, PRUNED)
+DONE = ("applied", *VERIFIED)
 ROLLING_BACK = "rolling_back"
 ROLLED_BACK = "rolled_back"
 
@@ -39,7 +42,9 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "interrupted": ("running", "interrupted", "failed", ROLLING_BACK),
     "failed": ("running", "interrupted", "failed", ROLLING_BACK),
     "applied": ("verified", ROLLING_BACK),
-    "verified": (ROLLING_BACK,),
+    "verified": (ROLLING_BACK, PRUNING),
+    PRUNING: (PRUNED,),
+    PRUNED: (),
     ROLLING_BACK: (ROLLED_BACK,),
     ROLLED_BACK: (),
 }

@@ -208,7 +208,7 @@ def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str,
     run = runs.latest(db, definition.id)
     if run is None or run["phase"] == runs.ROLLED_BACK:
         return None
-    if run["phase"] == "verified" and definition.is_repair:
+    if run["phase"] in runs.VERIFIED and definition.is_repair:
         # Done once, it is done again for what has gone wrong since.
         return run if plans.is_idle(plans.survey(db, definition, now=None)) else None
     if run["phase"] == runs.ROLLING_BACK:

@@ -7,13 +7,12 @@ from typing import Any
 
 from ..document import collections as naming
 from ..errors import PlanBlockedError
+from ..ledger import runs
 from ..operations.registry import OPERATIONS
 from ..support import commands, neutral
 from ..values import ejson
 
 Row = Mapping[str, Any]
-
-_FINISHED = ("applied", "verified")
 
 
 def table(plan: Mapping[str, Any]) -> str:
@@ -65,7 +64,7 @@ def preview(found: Mapping[str, Any]) -> dict[str, Any]:
             **({"plan": plan, "plan_text": table(plan).splitlines()} if plan else {}),
         )
     idle = migration["todo"] == "idle"
-    finished = idle or (migration["state"] in _FINISHED and not _anew(migration))
+    finished = idle or (migration["state"] in runs.DONE and not _anew(migration))
     command = commands.carry_out(migration["id"], migration["name"])
     if finished:
         look = commands.command("verify", migration=migration["id"])
@@ -84,7 +83,7 @@ def preview(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _anew(migration: Mapping[str, Any]) -> bool:
     """Return whether a repair that was done before is to be done again."""
-    return bool(migration["todo"] == "migrate" and migration["state"] == "verified")
+    return bool(migration["todo"] == "migrate" and migration["state"] in runs.VERIFIED)
 
 
 def illustrate(result: Mapping[str, Any], *, with_diff: bool = False) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from .. import connection
 from ..document.definition import Definition
 from ..errors import MigrationError
+from ..ledger import runs
 from ..maintenance import write_block
 from ..monitor import measure, snapshot
 from ..monitor import thresholds as judge
@@ -260,7 +261,7 @@ def _changelog_and_data(described: Mapping[str, Any]) -> Iterable[Check]:
         yield Check(name="plan", status=WARNING, found=warning, fix="see the plan above")
     state = described["migration"]["state"]
     if not problems:
-        done = " (it is applied already)" if state in ("applied", "verified") else ""
+        done = " (it is applied already)" if state in runs.DONE else ""
         yield Check(name="plan", status=OK, found=f"the migration would run{done}")
 
 

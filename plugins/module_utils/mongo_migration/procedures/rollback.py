@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -121,6 +122,7 @@ def _undoable(
     document = runs.latest(db, migration, run)
     if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
         return None
+    _refuse_pruned(document)
     _refuse_if_built_upon(db, document)
     return document
 
@@ -285,6 +287,29 @@ def _nothing(db: Database[dict[str, Any]], migration: str, run: str | None) -> d
         "plan": {"restore": 0, "remove": 0, "drop": []},
         "next": commands.STATUS,
     }
+
+
+def _refuse_pruned(document: Mapping[str, Any]) -> None:
+    if document["phase"] not in (runs.PRUNING, runs.PRUNED):
+        return
+    asked = document.get("prune") or {}
+    by = asked.get("operator") or {}
+    at = asked["at"].strftime("%Y-%m-%d") if isinstance(asked.get("at"), datetime.datetime) else ""
+    backup = document.get("backup")
+    way = (
+        f"The backup that was made before it is {backup}: "
+        f"{commands.command('restore', archive=backup)} replaces the whole database"
+        if backup
+        else "The run names no backup. "
+        f"{commands.command('backup', state='list')} shows those that there are"
+    )
+    raise MigrationError(
+        f"Run {document['_id']} was pruned {at} by {by.get('user', '?')}@{by.get('host', '?')}: "
+        f"its journal and what it had set aside are removed, so that it can't be undone. {way}; or "
+        "write a migration that changes the data back.",
+        run=document["_id"],
+        backup=backup,
+    )
 
 
 def _refuse_if_built_upon(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> None:

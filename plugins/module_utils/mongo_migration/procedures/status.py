@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pymongo import MongoClient
+from pymongo.database import Database
 
 from .. import connection
 from ..document import lint
 from ..document.definition import Definition
 from ..errors import MigrationError
-from ..ledger import lease, partial_restore, runs
+from ..ledger import holdings, lease, partial_restore, runs
 from ..maintenance import mode
 from ..maintenance.write_block import write_block_is_on
 from ..server import fsync_lock
@@ -36,7 +37,7 @@ def describe(
     found: dict[str, Any] = {
         "database": database,
         "server": {**server.as_dict(), "write_block": write_block_is_on(client)},
-        "changelog": [entry(run) for run in runs.changelog(db)],
+        "changelog": [entry(run, db) for run in runs.changelog(db)],
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
         "restore": partial_restore.read(db),
@@ -88,6 +89,9 @@ def advise(found: Mapping[str, Any]) -> list[dict[str, str]]:
         back = commands.roll_back(id_)
         if phase == runs.ROLLING_BACK:
             advice.append({"why": f"the rollback of {id_} stopped half-way", "command": back})
+        elif phase == runs.PRUNING:
+            why = f"the pruning of {id_} stopped half-way"
+            advice.append({"why": why, "command": commands.command("prune", migration=id_)})
         elif phase in _UNFINISHED:
             on = commands.carry_out(id_, run["name"])
             why = f"{id_} stopped half-way ({phase.replace('_', ' ')})"
@@ -148,12 +152,12 @@ def _add_migration(
         "run": run["_id"] if run else None,
         "backup": run.get("backup") if run else None,
         "command": commands.carry_out(definition.id, definition.name),
-        "todo": "nothing" if state == "verified" else "migrate",
+        "todo": "nothing" if state in runs.VERIFIED else "migrate",
         "changes": False,
         "cutover": cutover.choose(definition)["kind"],
     }
     found["lint"] = [str(item) for item in lint.findings(definition.text, definition.source)]
-    settled = ("planned", runs.ROLLED_BACK, *(["verified"] if definition.is_repair else []))
+    settled = ("planned", runs.ROLLED_BACK, *(runs.VERIFIED if definition.is_repair else ()))
     if run and state not in settled and run["digest"] != definition.digest:
         found["problems"].append(
             f"{definition.source} has changed since run {run['_id']} ({state}) began: restore the "
@@ -178,12 +182,13 @@ def _add_migration(
     ]
 
 
-def entry(run: dict[str, Any]) -> dict[str, Any]:
+def entry(run: dict[str, Any], db: Database[dict[str, Any]]) -> dict[str, Any]:
     """Return what the changelog shows of a run."""
     ended = {
         "applied": "applied_at",
         "verified": "verified_at",
         runs.ROLLED_BACK: "rolled_back_at",
+        runs.PRUNED: "pruned_at",
     }.get(run["phase"])
     return {
         "run": run["_id"],
@@ -199,6 +204,9 @@ def entry(run: dict[str, Any]) -> dict[str, Any]:
         "backup": run.get("backup"),
         "counts": run["counts"],
         "work": _work(run),
+        # About; exactly, prune.yml --check says it.
+        "held_bytes": holdings.of(db, run["_id"], exact=False)["bytes"],
+        "pruned_at": run.get("pruned_at"),
         "conflicts": run["counts"].get("conflicts", 0),
         "control": run.get("control"),
         "limits": run.get("limits") or {},

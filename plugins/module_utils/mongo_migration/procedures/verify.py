@@ -201,6 +201,10 @@ def _applied(
         ):
             yield _skipped(spec["name"], check) if isinstance(check, str) else check
         now = present.result()
+    if document["phase"] in (runs.PRUNING, runs.PRUNED):
+        why = "its journal was removed on purpose, and the way back ended"
+        yield _skipped("every value is as the journal says, and nothing else changed", why)
+        return
     yield _whole_journal(journal, document)
     yield from _nothing_else(journal, document, now, rolled_back=False)
     yield from value_proof.prove(
@@ -289,9 +293,14 @@ def _counts(
 def _rolled_back(
     db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal
 ) -> Iterator[Check | dict[str, Any]]:
+    now = _present(db, document, journal)
+    if document.get("pruned_at"):
+        why = "its journal was removed on purpose, and the way back ended"
+        yield _skipped("every batch of the journal is undone", why)
+        yield from _nothing_else(journal, document, now, rolled_back=True)
+        return
     yield _whole_journal(journal, document)
     yield from _journal_undone(db, journal)
-    now = _present(db, document, journal)
     yield from _nothing_else(journal, document, now, rolled_back=True)
 
 

@@ -64,6 +64,11 @@ class Meter:
         self._recent = deque([(self._started, done)])
         self._standing: dict[str, Any] = {}
 
+    @property
+    def done(self) -> int:
+        """How many were counted so far."""
+        return self._done
+
     def note(self, **facts: Any) -> None:
         """Keep *facts*, such as the reason for the present speed, with all reports from now on."""
         self._standing |= facts

@@ -30,6 +30,11 @@ def from_plain(value: Any) -> Any:
     return json_util.loads(json.dumps(value), json_options=_RELAXED)
 
 
+def in_order(value: Any) -> str:
+    """Return canonical extended JSON for *value*, its keys in their order."""
+    return json_util.dumps(value, json_options=_CANONICAL, ensure_ascii=False)
+
+
 def canonical(value: Any) -> str:
     """Return one fixed text for *value*: canonical extended JSON with sorted keys."""
     return json.dumps(
