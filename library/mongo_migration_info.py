@@ -178,6 +178,17 @@ changelog:
       returned: always
       type: dict
       sample: {done: 12000, total: 18252, rate: 6000.0, eta_seconds: 1}
+    held_bytes:
+      description: About how many bytes it holds for its way back; C(prune.yml --check) says it
+        exactly.
+      returned: always
+      type: int
+      sample: 1048576
+    pruned_at:
+      description: When the last of that was removed on purpose.
+      returned: always; null where it wasn't
+      type: dict
+      sample: {"$date": "2026-12-30T09:12:00Z"}
     conflicts:
       description: The documents that its rollback left alone, since somebody had changed them.
       returned: always

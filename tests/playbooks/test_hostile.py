@@ -66,6 +66,7 @@ def _fill(database: Database[dict[str, Any]]) -> None:
         ["attach.yml", "-e", "seconds=1"],
         ["maintenance.yml", "-e", "state=status"],
         ["preflight.yml"],
+        ["prune.yml", "--check"],
     ],
     ids=lambda arguments: arguments[0],
 )
