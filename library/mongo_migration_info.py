@@ -209,6 +209,12 @@ changelog:
       returned: always; null where it did not
       type: str
       sample: SIGTERM received
+adopted:
+  description: The migrations that another tool has applied and M(mongo_adopt) has taken over.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 lease:
   description: Who works on the database now.
   returned: success; null while nobody does

@@ -49,6 +49,7 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "mongo_rollback": _always,
     "mongo_restore": _always,
     "mongo_prune": _always,
+    "mongo_adopt": _always,
     "mongo_backup": _backs_up,
     "mongo_maintenance": _stops_writers,
     "mongo_maintenance_flag": _writes,
@@ -57,7 +58,9 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 }
 # What begins a change also needs a place for what it leaves. What stops writers, ends a change or
 # undoes it goes on without: the disk of the evidence may be what is broken meanwhile.
-_WITH_EVIDENCE = frozenset({"mongo_migrate", "mongo_restore", "mongo_backup", "mongo_prune"})
+_WITH_EVIDENCE = frozenset(
+    {"mongo_migrate", "mongo_restore", "mongo_backup", "mongo_prune", "mongo_adopt"}
+)
 
 
 def require(action: Any, task_vars: Mapping[str, Any]) -> None:

@@ -67,6 +67,7 @@ def _fill(database: Database[dict[str, Any]]) -> None:
         ["maintenance.yml", "-e", "state=status"],
         ["preflight.yml"],
         ["prune.yml", "--check"],
+        ["adopt.yml", "--check"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from .other_tools import is_theirs
+
 MIGRATION, REPAIR = "migration", "repair"
 
 _ID = {MIGRATION: re.compile(r"[0-9]{3,}"), REPAIR: re.compile(r"R[0-9]{2}")}
@@ -86,6 +88,8 @@ def unknown_after(known: Catalogue) -> list[str]:
         after = _head(known.folder / file).get("after")
         for earlier in after if isinstance(after, list) else ():
             text = str(earlier)
+            if is_theirs(text):
+                continue
             if text not in numbers and in_order([text, numbers[0]])[0] != text:
                 problems.append(
                     f"{file}: after: there is no migration {text}; known: {', '.join(numbers)}"

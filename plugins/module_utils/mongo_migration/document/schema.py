@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import schema_shapes, schema_transfer, schema_update
+from .other_tools import TOOLS
 
 _NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
 # A touched field is a top-level one: undoing `$set: {"a.b": …}` where `a` was absent
@@ -340,7 +341,12 @@ HEADER: dict[str, Any] = {
         "after": {
             "type": "array",
             "uniqueItems": True,
-            "items": {"type": "string", "pattern": "^[0-9]{3,}$"},
+            # Of another tool: what adopt.yml has taken over.
+            "items": {
+                "type": "string",
+                "pattern": "^([0-9]{3,}|(" + "|".join(TOOLS) + "):.+)$",
+                "description": "an id such as 004, or a tool's name, a colon and what it calls it",
+            },
         },
         "downtime": {"enum": ["none", "recommended", "required"]},
         # By default live_first, where every step can be done beside writers.

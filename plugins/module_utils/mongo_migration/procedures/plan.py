@@ -14,9 +14,10 @@ from pymongo.database import Database
 from ..document import variables
 from ..document.collections import Collections
 from ..document.definition import Definition, Step
+from ..document.other_tools import is_theirs
 from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
-from ..ledger import partial_restore, runs
+from ..ledger import adopted, partial_restore, runs
 from ..operations import dependencies
 from ..operations.base import Check, Operation
 from ..operations.registry import OPERATIONS, build, foresee, names
@@ -288,12 +289,20 @@ def _changelog_problems(
             "count": 1,
             "samples": [],
             "policy": f"after: {earlier}",
-            "fix": f"{commands.carry_out(earlier, '')} first; if another tool applied it, "
+            "fix": f"{commands.command('adopt')} takes over what that tool has applied"
+            if is_theirs(earlier)
+            else f"{commands.carry_out(earlier, '')} first; if another tool applied it, "
             "list it in migrations_assumed_applied",
         }
         for earlier in definition.after
-        if earlier not in definition.assume_applied and not runs.is_applied(database, earlier)
+        if earlier not in definition.assume_applied and not _is_applied(database, earlier)
     ]
+
+
+def _is_applied(database: Database[dict[str, Any]], earlier: str) -> bool:
+    if is_theirs(earlier):
+        return adopted.is_adopted(database, earlier)
+    return runs.is_applied(database, earlier)
 
 
 _TOTALS = {

@@ -171,9 +171,8 @@ def _aware(instant: datetime.datetime) -> datetime.datetime:
 
 def _refuse_kept(db: Db, migration: str, kept: Sequence[Mapping[str, Any]]) -> None:
     newest = runs.latest(db, migration)
-    assert newest is not None
     for item in kept:
-        if item["run"] == newest["_id"]:
+        if newest is not None and item["run"] == newest["_id"]:
             raise MigrationError(
                 f"Run {item['run']} isn't pruned: {item['why']}. Nothing was removed.",
                 run=item["run"],
@@ -203,7 +202,8 @@ def _prune(
         )
     db, file = job.db, None
     document = runs.latest(db, item["migration"], item["run"])
-    assert document is not None
+    if document is None:
+        raise AssertionError("a name that isn't there is an error")
     run = Run.adopt(db, document, lease.token)
     if export is not None and item["entries"]:
         file = _export(db, item["run"], Path(export))

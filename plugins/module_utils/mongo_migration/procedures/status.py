@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.database import Database
 
 from .. import connection
 from ..document import lint
 from ..document.definition import Definition
 from ..errors import MigrationError
-from ..ledger import holdings, lease, partial_restore, runs
+from ..ledger import adopted, holdings, lease, partial_restore, runs
 from ..maintenance import mode
 from ..maintenance.write_block import write_block_is_on
 from ..server import fsync_lock
@@ -37,7 +36,15 @@ def describe(
     found: dict[str, Any] = {
         "database": database,
         "server": {**server.as_dict(), "write_block": write_block_is_on(client)},
-        "changelog": [entry(run, db) for run in runs.changelog(db)],
+        "changelog": [
+            # About; exactly, prune.yml --check says it.
+            {**entry(run), "held_bytes": holdings.of(db, run["_id"], exact=False)["bytes"]}
+            for run in runs.changelog(db)
+        ],
+        "adopted": [
+            {key: row.get(key) for key in ("migration", "tool", "applied", "by", "adopted_at")}
+            for row in adopted.read(db)
+        ],
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
         "restore": partial_restore.read(db),
@@ -182,7 +189,7 @@ def _add_migration(
     ]
 
 
-def entry(run: dict[str, Any], db: Database[dict[str, Any]]) -> dict[str, Any]:
+def entry(run: dict[str, Any]) -> dict[str, Any]:
     """Return what the changelog shows of a run."""
     ended = {
         "applied": "applied_at",
@@ -204,8 +211,6 @@ def entry(run: dict[str, Any], db: Database[dict[str, Any]]) -> dict[str, Any]:
         "backup": run.get("backup"),
         "counts": run["counts"],
         "work": _work(run),
-        # About; exactly, prune.yml --check says it.
-        "held_bytes": holdings.of(db, run["_id"], exact=False)["bytes"],
         "pruned_at": run.get("pruned_at"),
         "conflicts": run["counts"].get("conflicts", 0),
         "control": run.get("control"),

@@ -1,0 +1,77 @@
+"""Migrations that another tool has applied, taken over into our changelog, and not ours to undo."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pymongo.database import Database
+
+from ..document.collections import STATE
+from . import state_format
+from .runs import MAJORITY
+from .state_format import FORMAT, Shape
+
+KIND = "adopted"
+_SHAPE: Shape = {
+    "_id": str,
+    "migration": str,
+    "tool": str,
+    "applied": state_format.optional(datetime.datetime),
+    "adopted_at": datetime.datetime,
+}
+
+Db = Database[dict[str, Any]]
+
+
+def read(database: Db) -> list[dict[str, Any]]:
+    """Return those that were taken over, by their names.
+
+    Raises:
+        StateError: one of them isn't what we write.
+    """
+    place = f"{database.name}.{STATE}"
+    found = []
+    for row in database[STATE].find({"kind": KIND}, sort=[("migration", 1)]):
+        checked = state_format.checked(row, _SHAPE, place=place, what="an adopted migration")
+        assert checked is not None
+        found.append(checked)
+    return found
+
+
+def is_adopted(database: Db, migration: str) -> bool:
+    """Return whether *migration* was taken over from another tool."""
+    return any(row["migration"] == migration for row in read(database))
+
+
+def add(database: Db, migration: str, **facts: Any) -> bool:
+    """Record *migration* with *facts*; return whether it wasn't recorded before."""
+    done = (
+        database[STATE]
+        .with_options(write_concern=MAJORITY)
+        .update_one(
+            {"_id": _identity(migration)},
+            {
+                "$setOnInsert": {
+                    "kind": KIND,
+                    "format": FORMAT,
+                    "migration": migration,
+                    **facts,
+                }
+            },
+            upsert=True,
+        )
+    )
+    return done.upserted_id is not None
+
+
+def remove(database: Db, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Forget that migrations were taken over."""
+    database[STATE].with_options(write_concern=MAJORITY).delete_many(
+        {"kind": KIND, "_id": {"$in": [row["_id"] for row in rows]}}
+    )
+
+
+def _identity(migration: str) -> str:
+    return f"{KIND}:{migration}"
