@@ -32,12 +32,11 @@ def read(database: Db) -> list[dict[str, Any]]:
         StateError: one of them isn't what we write.
     """
     place = f"{database.name}.{STATE}"
-    found = []
-    for row in database[STATE].find({"kind": KIND}, sort=[("migration", 1)]):
-        checked = state_format.checked(row, _SHAPE, place=place, what="an adopted migration")
-        assert checked is not None
-        found.append(checked)
-    return found
+    rows = database[STATE].find({"kind": KIND}, sort=[("migration", 1)])
+    read_ = [
+        state_format.checked(row, _SHAPE, place=place, what="an adopted migration") for row in rows
+    ]
+    return [row for row in read_ if row is not None]
 
 
 def is_adopted(database: Db, migration: str) -> bool:
