@@ -11,14 +11,15 @@ from pymongo.database import Database
 from ..document.collections import STATE
 from . import state_format
 from .runs import MAJORITY
-from .state_format import FORMAT, Shape
+from .shapes import Shape, optional
+from .state_format import FORMAT
 
 KIND = "adopted"
 _SHAPE: Shape = {
     "_id": str,
     "migration": str,
     "tool": str,
-    "applied": state_format.optional(datetime.datetime),
+    "applied": optional(datetime.datetime),
     "adopted_at": datetime.datetime,
 }
 
