@@ -644,3 +644,28 @@ def run_live(deployment: Any, text: str, ended: threading.Event) -> None:
             ended.set()
 
     run(deployment.data, text, batch_size=20, progress=progress)
+
+
+def test_what_was_changed_since_or_refers_to_an_old_id_is_told_beside_writers(db: Db):
+    new = teams(db)
+    run(db, NEW_ID)
+    db.teams.update_one({"_id": new[2]}, {"$set": {"name": "two"}})
+    db.users.insert_one({"_id": 50, "team": HEX.format(1)})
+    done = verify.verify(
+        client=db.client, database=db.name, definition=load(NEW_ID), expect="applied", operator={}
+    )
+    assert done["failures"] == []
+    told = {check["name"]: check for check in done["checks"] if check["status"] == "warning"}
+    assert told["teams: every document that came is as the journal says"]["samples"] == [new[2]]
+    assert told["teams: nothing refers to an _id from before"]["samples"] == [50]
+
+
+def test_a_server_without_transactions_is_told_of_by_the_plan(
+    standalone_deployment: Any, deployment: Any
+):
+    said = []
+    for server in (standalone_deployment, deployment):
+        server.data.old.insert_one({"_id": 1})
+        said.append(plan.make(server.data.client, server.data.name, load(MOVE))["warnings"])
+    assert "has no transactions" in str(said[0])
+    assert said[1] == []

@@ -222,6 +222,11 @@ class Operation(ABC):
     def check(self) -> Iterator[Check]:
         """Check that it was done, by reading the data anew."""
 
+    def left_behind(self, entry: Mapping[str, Any]) -> list[Any]:
+        """Return the ids of documents that still refer to what *entry* took away."""
+        del entry
+        return []
+
     def unexplained_by(self, entry: Mapping[str, Any], ids: Sequence[Any]) -> list[Any]:
         """Return those of *ids* whose values don't follow from where the document takes them.
 

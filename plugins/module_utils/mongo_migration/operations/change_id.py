@@ -18,7 +18,7 @@ from ..values import edits, ejson
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts
 from .transfer import planning
 from .transfer.contract import Transfer
-from .transfer.items import Item, Load, Repointed, id_of
+from .transfer.items import Item, Load, Repointed, id_of, pairs_of
 from .transfer.reading import changes_of, reader_of
 from .transfer.references import Reference, Renaming, build, declared
 from .transfer.walk import Walk
@@ -26,6 +26,7 @@ from .update.reader import Row as Document
 
 KIND = "change_id"
 _AT_ONCE = 1000
+_SAMPLES = 5
 # What refers to one document and is more than this is let follow in batches of its own.
 _MANY = 5000
 
@@ -167,6 +168,17 @@ class ChangeId(Operation):
                 if row["step"] == self._step.index
             )
             Walk(self._transfer, writer=writer, created=False).run(start)
+
+    def left_behind(self, entry: Mapping[str, Any]) -> list[Any]:
+        """Return the ids of documents that refer to an ``_id`` from before."""
+        if self._transfer is None:
+            return []
+        renaming = Renaming(pairs_of(entry))
+        return [
+            row.identity
+            for reference in self._transfer.references
+            for row in reference.rows(renaming, limit=_SAMPLES)
+        ]
 
     def check(self) -> Iterator[Check]:
         """Look for documents that would get another ``_id`` once more."""

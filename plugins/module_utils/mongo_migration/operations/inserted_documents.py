@@ -59,6 +59,15 @@ class InsertedDocuments(EntryKind):
             left=[identity for identity in self.ids(entry) if hashable(identity) in found],
         )
 
+    def changed_since(self, database: Database[dict[str, Any]], entry: Entry) -> list[Any]:
+        """Return those that hold something else by now."""
+        inserted = {hashable(document["_id"]): document for document in entry["documents"]}
+        return [
+            there["_id"]
+            for there in database[entry["collection"]].find({"_id": {"$in": self.ids(entry)}})
+            if not compare.same(there, inserted[hashable(there["_id"])])
+        ]
+
     def effect(self, entry: Entry) -> Effect:
         """Return the documents as they were inserted."""
         return Effect(collection=entry["collection"], inserted=entry["documents"])

@@ -33,6 +33,15 @@ class _Written:
     wrong: list[Any] = field(default_factory=list)  # of the sample, by what documents held before
 
 
+@dataclass
+class _Arrived:
+    """Documents that came to a collection."""
+
+    count: int = 0
+    changed: list[Any] = field(default_factory=list)
+    left: list[Any] = field(default_factory=list)  # what still refers to where they were
+
+
 def prove(
     database: Database[dict[str, Any]],
     journal: Journal,
@@ -51,9 +60,12 @@ def prove(
         after: entries up to this number were looked at before.
     """
     written: dict[Touched, _Written] = {}
+    arrived: dict[str, _Arrived] = {}
     for entry in journal.entries():
         kind = kind_of(entry)
         touched = kind.touched(entry)
+        if touched.inserts and not compared:
+            _look_at_arrivals(database, entry, operations, arrived)
         if not touched.label:
             continue
         ids, found = kind.ids(entry), written.setdefault(touched, _Written())
@@ -69,6 +81,41 @@ def prove(
         if not compared:
             yield _stands(touched, found, steps)
         yield _follows(touched, found, steps, compared=compared)
+    for name, there in arrived.items():
+        yield from _as_they_came(name, there)
+
+
+def _look_at_arrivals(
+    database: Database[dict[str, Any]],
+    entry: dict[str, Any],
+    operations: Sequence[Operation],
+    arrived: dict[str, _Arrived],
+) -> None:
+    """Compare the documents that came by *entry* with what the journal says of them."""
+    kind = kind_of(entry)
+    found = arrived.setdefault(kind.touched(entry).collection, _Arrived())
+    found.count += kind.size(entry)
+    found.changed += kind.changed_since(database, entry)
+    for operation in operations:
+        if operation.index == entry["step"]:
+            found.left += operation.left_behind(entry)
+
+
+def _as_they_came(name: str, found: _Arrived) -> Iterator[Check]:
+    """Who changed one since may have meant it: that is told, and fails nothing."""
+    for what, ids in (
+        ("every document that came is as the journal says", found.changed),
+        ("nothing refers to an _id from before", found.left),
+    ):
+        yield Check(
+            name=f"{name}: {what}",
+            passed=not ids,
+            expected=0,
+            observed=len(ids),
+            examined=found.count,
+            severity="warning",
+            samples=ids[:_SAMPLES],
+        )
 
 
 def _stands(touched: Touched, found: _Written, steps: Sequence[Operation]) -> Check:

@@ -9,6 +9,7 @@ from typing import Any
 import bson
 from xxhash import xxh3_128_digest
 
+from ... import connection
 from ...values.compare import equal_token, hashable
 from ..base import Plan, problem
 from ..unique_indexes import MOST_INSERTED
@@ -143,6 +144,12 @@ def tell(plan: Plan, transfer: Transfer, found: Survey) -> None:
                 policy=_POLICIES[what],
                 fix=_FIXES[what],
             )
+        )
+    if found.carried and not connection.inspect(transfer.target.database.client).transactions:
+        plan.warnings.append(
+            f"{transfer.name}: this server has no transactions: a document that the application "
+            "changes in the very moment in which it is carried may be met at both places. Stop the "
+            "writers"
         )
     for (path, policy, why), ids in found.troubles.items():
         said = f"{path}: {why}"
