@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mongo_migration.errors import DefinitionError
+from mongo_migration.errors import DefinitionError, MigrationError
+from mongo_migration.operations import drop_collection
 
 from tests.support.migrations import Deployment, failed
 from tests.support.snapshot import differences
@@ -125,3 +126,37 @@ def test_what_the_plan_tells_is_what_is_done(
     filled.roll_back("970")
     assert differences(before[0], filled.content()[0]) == []
     assert before[1] == filled.content()[1]
+
+
+EMPTY = "drop_collection: {collections: [items], only_if_empty: true}"
+
+
+def test_a_collection_that_is_to_be_empty_is_dropped_only_then(filled: Deployment):
+    before = filled.content()
+    some = "move: {from: [items], into: others, where: {n: {$lt: 3}}}"
+    (wrong,) = filled.plan(document(some, EMPTY))["problems"]
+    assert (wrong["count"], wrong["samples"]) == (1, [3])
+    filled.migrate(document(MOVE, EMPTY))
+    assert "items" not in filled.data.list_collection_names()
+    assert failed(filled.verify(document(MOVE, EMPTY))) == []
+    filled.roll_back("970")
+    assert differences(before[0], filled.content()[0]) == []
+
+
+def test_a_document_that_comes_before_the_drop_stops_it_and_stays(
+    filled: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    before = filled.content()
+    rename = drop_collection.set_aside
+
+    def late(writer: Any, real: str, entry: Any) -> None:
+        filled.data["items"].insert_one({"_id": 77})
+        rename(writer, real, entry)
+
+    monkeypatch.setattr(drop_collection, "set_aside", late)
+    with pytest.raises(MigrationError, match="items isn't empty"):
+        filled.migrate(document(MOVE, EMPTY))
+    assert [row["_id"] for row in filled.data["items"].find()] == [77]
+    filled.data["items"].delete_one({"_id": 77})
+    filled.roll_back("970")
+    assert differences(before[0], filled.content()[0]) == []

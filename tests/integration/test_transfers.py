@@ -669,3 +669,34 @@ def test_a_server_without_transactions_is_told_of_by_the_plan(
         said.append(plan.make(server.data.client, server.data.name, load(MOVE))["warnings"])
     assert "has no transactions" in str(said[0])
     assert said[1] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("{python: {file: ids.py, function: slug, inputs: [$name]}}", {"asha-k", "ben"}),
+        ("{map: {cases: [{from: [1], to: one}, {from: [2], to: two}]}}", {"one", "two"}),
+        ("{reference: {from: codes, match: {team: $_id}, take: code}}", {"A", "B"}),
+        ("{expression: {team: $_id, name: $name}}", {"Asha K", "Ben"}),
+    ],
+)
+def test_a_new_id_comes_from_any_source(db: Db, source: str, wanted: set[Any]):
+    db.teams.insert_many([{"_id": 1, "name": "Asha K"}, {"_id": 2, "name": "Ben"}])
+    db.codes.insert_many(
+        [{"_id": "a", "team": 1, "code": "A"}, {"_id": "b", "team": 2, "code": "B"}]
+    )
+    before = state(db)
+    text = one(
+        f"  - change_id: {{in: teams, id: {source}, where: {{_id: {{$type: number}}}},"
+        " referenced_by: {codes: team}}\n"
+    )
+    files = {"ids.py": "def slug(name):\n    return name.lower().replace(' ', '-')\n"}
+    what = definition.load(text, "transfer.yml", **({"files": files} if "python" in text else {}))
+    assert plan.make(db.client, db.name, what)["problems"] == []
+    torture.migrate(db, definition=what, **SETTINGS)
+    ids = [row["_id"] for row in db.teams.find()]
+    assert {one["name"] if isinstance(one, dict) else one for one in ids} == wanted
+    assert [row["team"] for row in db.codes.find().sort("_id")] == ids
+    job = work.Job(settings=migrate.Settings(**SETTINGS), **torture.common(db))
+    rollback.roll_back(job, what.id, what)
+    assert_back(before, db)

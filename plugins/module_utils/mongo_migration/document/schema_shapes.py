@@ -134,7 +134,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     ),
     "drop_collection": _object(
         ["collections"],
-        {"collections": _SOME},
+        {"collections": _SOME, "only_if_empty": {"type": "boolean"}},
     ),
     "validate": _object(
         ["collections", "validator"],

@@ -13,9 +13,11 @@ from pymongo.database import Database
 from ..document.collections import Collections, aside
 from ..document.definition import Step
 from ..document.value_sources import Scope
+from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
+from ..support import commands
 from ..support.tables import number, place
 from . import ddl
 from .base import Check, Plan, Row, Touched, amounts, problem
@@ -26,6 +28,7 @@ KIND = "drop_collection"
 # https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-Restriction-on-Collection-Names
 _MOST_BYTES = 255
 _AN_ID = 40
+_SAMPLES = 5
 # What an application has made under the old name since.
 _SINCE = "since"
 
@@ -38,6 +41,7 @@ class DropCollection(Reshape):
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
         names = scope.collections
+        self._only_empty: bool = step.options.get("only_if_empty", False)
         self._targets = [
             (name, names.real_name(name))
             for name in step.options["collections"]
@@ -89,6 +93,7 @@ class DropCollection(Reshape):
                 plan.problems.append(missing(self._step.index, name))
             else:
                 plan.problems += refusals(self._step.index, name, found, database.name)
+            plan.problems += self._documents_left(name, real)
             stats = size(database, real)
             plan.change(real, {})
             plan.rows.append(
@@ -110,8 +115,39 @@ class DropCollection(Reshape):
         return set_aside_entry(writer.database, real)
 
     def change(self, writer: Writer, real: str, entry: Entry) -> None:
-        """Set it aside, unless an earlier attempt has."""
+        """Set it aside, unless an earlier attempt has.
+
+        Raises:
+            MigrationError: it was to be empty, and isn't.
+        """
         set_aside(writer, real, entry)
+        kept = aside(writer.run.id, real)
+        # Where it is now, it gets no more documents.
+        if self._only_empty and writer.database[kept].find_one({}, {"_id": 1}) is not None:
+            ddl.rename(writer, kept, real)
+            raise MigrationError(
+                f"{real} isn't empty: documents came after the earlier steps had taken theirs "
+                f"away. It was left as it is. Stop the writers ({commands.STOP_WRITERS}), roll "
+                "back, and run it again."
+            )
+
+    def _documents_left(self, name: str, real: str) -> Iterator[dict[str, Any]]:
+        """Yield a problem where the collection is to be empty, and no earlier step sees to that."""
+        if not self._only_empty:
+            return
+        left = self._scope.staying(real, {})
+        collection = self._scope.collections.database[real]
+        rows = list(collection.find(left, {"_id": 1}, comment=self._scope.comment).limit(_SAMPLES))
+        if rows:
+            yield problem(
+                step=self._step.index,
+                collection=name,
+                what="it isn't empty once the earlier steps are done",
+                count=collection.count_documents(left, comment=self._scope.comment),
+                samples=[row["_id"] for row in rows],
+                policy="only_if_empty",
+                fix="move or delete these documents by an earlier step, or drop it with them",
+            )
 
     def check(self) -> Iterator[Check]:
         """Look whether it is gone."""
