@@ -79,13 +79,14 @@ def test_up_is_exact_and_down_gives_back_every_byte(case: Case, pair: Any):
     there_and_back(case, *pair)
 
 
-def there_and_back(case: Case, db: corpus.Db, wanted: corpus.Db) -> None:
+def there_and_back(case: Case, db: corpus.Db, wanted: corpus.Db, *, each_once: bool = True) -> None:
     """Migrate, verify, roll back and verify, behind maintenance mode; then migrate without it.
 
     Args:
         case: what is done.
         db: an empty database.
         wanted: another one, to hold what is wanted.
+        each_once: each document is written by one step, so that the evidence counts documents.
     """
     corpus.fill(db, case, "before")
     corpus.fill(wanted, case, "after")
@@ -100,8 +101,9 @@ def there_and_back(case: Case, db: corpus.Db, wanted: corpus.Db) -> None:
     without_block(db, "on")
     run(db, case, writers_stopped=True)
     assert verified(db, case) == []
-    journal = evidence_says_what_was_written(db, case, found, before[0])
-    assert not any(row["reverted"] for row in journal)
+    if each_once:
+        journal = evidence_says_what_was_written(db, case, found, before[0])
+        assert not any(row["reverted"] for row in journal)
     assert roll_back(db, case)["conflict_count"] == 0
     assert verified(db, case, "rolled_back") == []
     journal = journal_summary.describe(

@@ -54,4 +54,4 @@ def test_the_example_of_each_page_does_what_it_says(page: Path, pair: Any):
     case = example_of(page)
     assert case.before != case.after or case.indexes or case.collections
     assert page.stem in case.document
-    there_and_back(case, *pair)
+    there_and_back(case, *pair, each_once=False)

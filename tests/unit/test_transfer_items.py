@@ -43,7 +43,7 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 
 def read(found: dict[str, Any]) -> dict[str, Any]:
-    return read_entry(found, {"move": ENTRY_KINDS["move"].shape}, place="db.journal")
+    return read_entry(found, ENTRY_KINDS, place="db.journal")
 
 
 def test_items_are_read_as_they_were_written():
@@ -65,6 +65,12 @@ def packed(*parts: bytes) -> bytes:
         {"items": packed(raw(_id=1), raw(n=2, r=False), raw(_id=1))},
         {"items": packed(raw(_id=1), raw(n=0, r=True))},
         {"items": packed(raw(_id=1), raw(n=1, r=False), raw(n=1))},
+        {"items": packed(raw(_id=1), raw(n=1 << 40, r=False), raw(_id=1))},
+        {"items": packed(raw(_id=1), raw(n=-1, r=False))},
+        {"items": packed(raw(_id=1), raw(n=0, r=True), raw(_id=2))},
+        {"items": packed(raw(_id=1), raw(n=1, r=False), raw(_id={"$gt": ""}))},
+        {"items": packed(raw(_id=[1]), raw(n=0, r=False))},
+        {"pairs": raw(_id=1) + raw(_id={"$gt": ""})},
         {"items": packed(raw(x=1), raw(n=0, r=False))},
         {"owners": {}},
         {"owners": {**entry()["owners"], "becomes": b""}},

@@ -11,6 +11,7 @@ import bson
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
 
+from ...ledger import shapes
 from ...ledger.journal import Entry
 from ...values import edits, elements
 from ...values.compare import hashable
@@ -145,17 +146,17 @@ def unpack(binary: bytes) -> list[Item]:
     Raises:
         ValueError: it isn't what :func:`pack` made.
     """
-    parts, found = iter(split(_unzipped(binary))), list[Item]()
-    for source in parts:
-        head = bson.decode(next(parts, b"\5\0\0\0\0"))
-        removed = next(parts, None) if head.get("r") else None
-        documents = tuple(next(parts, b"") for _ in range(int(head.get("n", -1))))
-        identities = [raw for raw in (source, removed, *documents) if raw is not None]
-        if "n" not in head or not all(elements.field(raw, b"_id") for raw in identities if raw):
-            raise ValueError("a document lacks its _id")
-        if b"" in documents or (head["r"] and removed is None):
+    parts, found, at = split(_unzipped(binary)), list[Item](), 0
+    while at < len(parts):
+        source, head = parts[at], bson.decode(parts[at + 1]) if at + 1 < len(parts) else {}
+        removes, coming = head.get("r"), head.get("n")
+        stop = at + 2 + bool(removes) + (coming if shapes.count(coming) else len(parts))
+        if stop > len(parts) or not isinstance(removes, bool):
             raise ValueError("it ends too early")
-        found.append(Item(source=source, removed=removed, documents=documents))
+        rest = parts[at + 2 : stop]
+        removed = rest.pop(0) if removes else None
+        found.append(Item(source=source, removed=removed, documents=tuple(rest)))
+        at = stop
     return found
 
 
@@ -189,10 +190,25 @@ def pairs_of(entry: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
 def are_items(value: Any) -> bool:
     """Return whether *value* is what :func:`pack` makes, for the shape of an entry."""
     try:
-        unpack(value)
+        items = unpack(value)
     except (TypeError, ValueError, bson.errors.BSONError):
         return False
-    return True
+    return all(
+        _are_ids([one.source, *one.documents, *([one.removed] if one.removed else [])])
+        and (one.removed is None or key_of(one.removed) == key_of(one.source))
+        for one in items
+    )
+
+
+def _are_ids(documents: Iterable[bytes]) -> bool:
+    """Return whether each of *documents* has an ``_id`` that can't be taken for a filter."""
+    try:
+        return all(
+            elements.field(raw, b"_id") is not None and shapes.identity(id_of(raw))
+            for raw in documents
+        )
+    except (ValueError, bson.errors.BSONError):
+        return False
 
 
 def are_pairs(value: Any) -> bool:
@@ -201,7 +217,7 @@ def are_pairs(value: Any) -> bool:
         parts = split(value)
     except (TypeError, ValueError):
         return False
-    return len(parts) % 2 == 0 and all(elements.field(part, b"_id") for part in parts)
+    return len(parts) % 2 == 0 and _are_ids(parts)
 
 
 def id_of(raw: bytes) -> Any:
