@@ -149,7 +149,8 @@ def unpack(binary: bytes) -> list[Item]:
     parts, found, at = split(_unzipped(binary)), list[Item](), 0
     while at < len(parts):
         source, head = parts[at], bson.decode(parts[at + 1]) if at + 1 < len(parts) else {}
-        removes, coming = head.get("r"), head.get("n")
+        removes: Any = head.get("r")
+        coming: Any = head.get("n")
         stop = at + 2 + bool(removes) + (coming if shapes.count(coming) else len(parts))
         if stop > len(parts) or not isinstance(removes, bool):
             raise ValueError("it ends too early")
