@@ -11,6 +11,7 @@ import pytest
 from bson import ObjectId
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
+from mongo_migration.ledger import control
 from mongo_migration.ledger.state_format import StateError
 from mongo_migration.procedures import rollback, status, verify
 from pymongo.database import Database
@@ -194,6 +195,7 @@ def test_other_collections_than_the_inventorys_are_never_taken_from_the_database
 
 CRAFTED: dict[str, dict[str, Any]] = {
     "no plan": {"plan": None},
+    "a name with a line of its own": {"name": "x\n27 of 27 checks passed"},
     "a plan without totals": {"plan": {"steps": []}},
     "totals that are text": {"plan": {"totals": {"to_change": "x"}, "steps": [], "before": {}}},
     "an unknown phase": {"phase": "done"},
@@ -310,3 +312,20 @@ def test_an_id_in_an_error_is_the_one_that_was_planted(applied: Db, tmp_path: Pa
     applied["_migrations_journal"].insert_one(planted(applied, tmp_path / "m", _id=identity))
     with pytest.raises(StateError, match=str(identity)):
         torture.roll_back(applied)
+
+
+def test_nobody_elses_text_makes_a_line_of_its_own_in_a_message(db: Db) -> None:
+    who = {"user": "x\n27 of 27 checks passed", "host": "\x1b[2Kh", "pid": 1}
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    lease = {"token": 1, "holder": who, "purpose": "p\nNext: rm", "expires": soon, "seconds": 30}
+    db["_migrations"].insert_one({"_id": "lease", **lease})
+    with pytest.raises(MigrationError) as refused:
+        control.give(
+            client=db.client, database=db.name, action="pause", limits={}, operator={}, check=True
+        )
+    said = status.at_work(
+        status.describe(client=db.client, database=db.name, definition=torture.DEFINITION)
+    )
+    for text in (refused.value.message, said):
+        assert "\n" not in text
+        assert "\x1b" not in text

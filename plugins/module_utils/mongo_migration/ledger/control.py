@@ -17,7 +17,7 @@ from pymongo import MongoClient, ReturnDocument
 from ..document.collections import STATE
 from ..errors import InterruptedRunError, MigrationError
 from ..pace.throttle import Limits
-from ..support import commands
+from ..support import commands, neutral
 from . import lease, runs
 
 PAUSE, RESUME, ABORT, LIMITS = ACTIONS = ("pause", "resume", "abort", "limits")
@@ -53,7 +53,7 @@ def asked(document: Mapping[str, Any]) -> Asked | None:
     found = document.get("control")
     if not found:
         return None
-    return Asked(action=found["action"], by=found["by"], at=found.get("at"))
+    return Asked(action=found["action"], by=neutral.line(found["by"]), at=found.get("at"))
 
 
 def give(

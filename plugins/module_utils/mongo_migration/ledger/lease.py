@@ -29,7 +29,7 @@ from pymongo.write_concern import WriteConcern
 from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
 from ..server import members, obstacles
-from ..support import commands, majority, retry
+from ..support import commands, majority, neutral, retry
 from . import runs, shapes, state_format
 
 LEASE_ID = "lease"
@@ -85,13 +85,15 @@ def _checked(
     held = state_format.checked(
         found, _SHAPE, place=f"{state.database.name}.{STATE}", what="a lease"
     )
-    return held and {
-        "holder": {},
-        "purpose": "something unnamed",
-        "since": None,
-        **{key: value for key, value in held.items() if value is not None},
-        "expires": held.get("expires"),
-    }
+    if held is None:
+        return None
+    known = {key: value for key, value in held.items() if value is not None}
+    # For people alone, and on the lines of our messages: nobody else's text makes one of its own.
+    holder = dict(known.get("holder", {}))
+    holder |= {key: neutral.line(holder[key]) for key in ("user", "host") if holder.get(key)}
+    purpose = neutral.line(known.get("purpose", "something unnamed"))
+    more = {"holder": holder, "purpose": purpose, "expires": held.get("expires")}
+    return {"since": None, **known, **more}
 
 
 class Lease:

@@ -20,6 +20,7 @@ from .shapes import (
     seconds,
     shaped,
     texts,
+    word,
 )
 
 PHASES = (
@@ -104,12 +105,12 @@ _POSITION: Shape = {
 }
 
 RUN: Shape = {
-    "_id": str,
+    "_id": word,
     "number": count,
     "revision": optional(count),
     "recoveries": optional(count),
-    "migration": str,
-    "name": str,
+    "migration": word,
+    "name": word,
     "digest": str,
     "variables": dict,
     "collections": each({"name": str, "real": optional(str)}),

@@ -12,6 +12,7 @@ from typing import Any
 
 from bson import Int64, ObjectId, Regex
 
+from ..support import neutral
 from ..values import ejson
 
 Rule = type | tuple[type, ...] | Callable[[Any], bool]
@@ -21,6 +22,7 @@ Shape = Mapping[str, Rule]
 MOST = 1 << 53
 # Of ids, looked at first: there are a million of them.
 _COMMON = frozenset({ObjectId, Int64, int, str})
+_LONGEST_WORD = 200
 _DIGEST = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -65,6 +67,11 @@ def seconds(value: Any) -> bool:
 def digest(value: Any) -> bool:
     """Return whether *value* is a digest over documents, as :mod:`..values.digest` writes it."""
     return type(value) is str and bool(_DIGEST.match(value))
+
+
+def word(value: Any) -> bool:
+    """Return whether *value* is a short text on one line, as names of ours are."""
+    return type(value) is str and 0 < len(value) <= _LONGEST_WORD and neutral.line(value) == value
 
 
 def field(value: Any) -> bool:

@@ -16,7 +16,7 @@ from ..ledger import adopted, holdings, lease, partial_restore, runs
 from ..maintenance import mode
 from ..maintenance.write_block import write_block_is_on
 from ..server import fsync_lock
-from ..support import commands
+from ..support import commands, neutral
 from ..values import ejson
 from . import cutover, plan
 
@@ -74,7 +74,7 @@ def at_work(found: Mapping[str, Any]) -> str:
         share = 100 * work["done"] / work["total"]
         words.append(f"{work['done']:,} of {work['total']:,} documents, {share:.1f} %")
         if (control := run["control"]) and control.get("action") == "pause":
-            words.append(f"paused by {control.get('by')}")
+            words.append(f"paused by {neutral.line(control.get('by'))}")
         elif work["eta_seconds"] is not None:
             words.append(f"about {work['eta_seconds']:,} s left")
     return ", ".join(words)
