@@ -169,13 +169,15 @@ def _writers(facts: Mapping[str, Any], stop: Stop | None) -> Iterator[Row]:
         if facts["result"] and facts["plan"].get("downtime") == "none":
             yield Row("writers", "were not stopped")
         return
-    until = f"{stop.ended:%H:%M:%S}" if stop.ended else "the end of this command, and still are"
+    until = (
+        f" to {stop.ended:%H:%M:%S}" if stop.ended else "; this command didn't let them in again"
+    )
     foretold = (facts["plan"].get("estimate") or {}).get("stopped_seconds")
     said = f"; about {_span(foretold)} was foretold" if isinstance(foretold, int | float) else ""
     refused = _refused(facts["conclusion"].get("stopped"))
     yield Row(
         "writers",
-        f"stopped for {_span(stop.seconds)}, from {stop.began:%H:%M:%S} to {until}"
+        f"stopped for {_span(stop.seconds)}, from {stop.began:%H:%M:%S}{until}"
         + ("" if refused else said),
         (f"{refused}{said}",) if refused else (),
         tone="" if stop.ended else "bad",
