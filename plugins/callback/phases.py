@@ -59,8 +59,8 @@ class CallbackModule(Default):
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "phases"
 
-    # The phase that isn't shown yet.
-    _phase = ""
+    # The phase that isn't shown yet, and the text that was shown last.
+    _phase = _said = ""
 
     @property
     def _everything(self) -> bool:
@@ -219,7 +219,7 @@ class CallbackModule(Default):
 
     def _text(self, message: Any) -> None:
         self._show_phase()
-        width = screen.columns()
+        width, self._said = screen.columns(), "\n".join(_lines(message))
         for line in _lines(message):
             for part in screen.fold(line.rstrip(), width, "    "):
                 self._display.display(part.rstrip())
@@ -231,6 +231,8 @@ class CallbackModule(Default):
 
     def _failed(self, result: Any, what: str = "FAILED", item: str | None = None) -> None:
         message = str(outcome.values(result).get("msg", "")).rstrip()
+        if outcome.task(result).action in _ASSERTING and screen.repeats(message, self._said):
+            return
         if outcome.task(result).action not in _ASSERTING:
             about = f" ({neutral.line(item)})" if item is not None else ""
             self._line(f"{what}  {self._task(result)}{about}", constants.COLOR_ERROR)

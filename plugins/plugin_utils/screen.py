@@ -71,3 +71,13 @@ def fold(line: str, width: int | None, indent: str = "", *, hang: int = 0) -> li
         # A label alone, before a word that is longer than the line: a path, to be copied as well.
         folded[:2] = [f"{indent}{line[:hang]}{folded[1].strip()}"]
     return folded or [whole]
+
+
+def repeats(message: str, shown: str) -> bool:
+    """Return whether all of *message* stands in *shown*, the last text on the screen.
+
+    A command's last task fails with its headline and what is next, which its last words just said.
+    """
+    words = " ".join(shown.split())
+    parts = [" ".join(part.split()).rstrip(".") for part in message.split(" Next: ")]
+    return bool(words) and all(part and part in words for part in parts)

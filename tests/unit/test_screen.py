@@ -118,3 +118,13 @@ def test_a_terminal_without_a_size_has_one(monkeypatch: pytest.MonkeyPatch, tmp_
     assert screen.columns() == 40
     monkeypatch.setattr(screen, "_TERMINAL", None)
     assert screen.columns() is None
+
+
+def test_what_the_last_words_say_is_not_said_again():
+    said = "Migration 004 did not run.\nhappened  x\nnext      ansible-playbook status.yml -i a"
+    headline = "Migration 004 did not run. Next: ansible-playbook status.yml -i a"
+    assert screen.repeats(headline, said)
+    assert not screen.repeats(headline.replace("status", "verify"), said)
+    assert not screen.repeats("The evidence is not sealed", said)
+    assert not screen.repeats("", said)
+    assert not screen.repeats("anything", "")
