@@ -116,7 +116,7 @@ def test_what_is_not_verified_or_too_young_is_kept(deployment: Deployment):
 def test_it_must_be_confirmed_by_name(deployment: Deployment, said: str):
     run = applied(deployment)
     before = deployment.everything()
-    with pytest.raises(MigrationError, match=rf"confirm={run}.*Nothing was removed"):
+    with pytest.raises(MigrationError, match=rf"prune_confirm={run}.*Nothing was removed"):
         pruned(deployment, said)
     assert deployment.everything() == before
 

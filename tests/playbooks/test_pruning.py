@@ -36,10 +36,10 @@ def test_the_way_back_is_ended_by_whoever_names_the_run(place: Site):
     asked = place.run(*arguments)
     assert asked.code != 0
     assert run["_id"] in asked.output
-    assert f"-e confirm={run['_id']}" in asked.output
+    assert f"-e prune_confirm={run['_id']}" in asked.output
     assert place.database["_migrations_journal"].count_documents({}) == entries > 0
 
-    done = place.run(*arguments, "-e", f"confirm={run['_id']}", "-e", "prune_export=true")
+    done = place.run(*arguments, "-e", f"prune_confirm={run['_id']}", "-e", "prune_export=true")
     assert done.code == 0, done.output
     assert done.data == asked.data
     assert place.phases("003") == ["pruned"]

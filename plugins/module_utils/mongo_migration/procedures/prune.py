@@ -186,8 +186,8 @@ def _refuse_unconfirmed(made: Mapping[str, Any], confirm: str) -> None:
     if made["runs"] and confirm != made["confirm"]:
         what = "run" if len(made["runs"]) == 1 else "database, since there are several runs"
         raise MigrationError(
-            f"Not confirmed: pruning ends the way back for good. Name the {what}: -e "
-            f"confirm={made['confirm']}. Nothing was removed.",
+            f"Not confirmed: pruning ends the way back for good. Name the {what}: "
+            f"-e prune_confirm={made['confirm']}. Nothing was removed.",
             confirm=made["confirm"],
         )
 
