@@ -101,6 +101,7 @@ _POSITION: Shape = {
     "pass": optional(count),
     "seq": optional(count),
     "skipped": optional(number),
+    "pairs": optional(bytes),
     "last": identity,
 }
 

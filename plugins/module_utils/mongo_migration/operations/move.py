@@ -32,6 +32,7 @@ class Move(Operation):
     """See the module. Options are those of the schema's ``move``."""
 
     KIND = KIND
+    TARGET = str
     TELLS_LEAVING = True
 
     def __init__(self, step: Step, scope: Scope) -> None:

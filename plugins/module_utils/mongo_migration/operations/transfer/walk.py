@@ -12,13 +12,14 @@ from pymongo.client_session import ClientSession
 from ...errors import MigrationError, PlanBlockedError
 from ...ledger.batches import StaleBatchError, Writer
 from ...ledger.journal import MOST_BYTES
+from ...ledger.state_format import StateError
 from ...support import commands
 from ...values import ejson
 from ...values.compare import hashable
 from ..update.reader import Row
 from .batch import Batch
 from .contract import Transfer, carried
-from .items import Item, Load, Repointed, items_of, pairs_of, raw_items, token_of
+from .items import Item, Load, Repointed, are_pairs, items_of, pairs_of, raw_items, token_of
 from .references import Renaming
 
 _MOST_STALE = 50
@@ -52,6 +53,11 @@ class Walk:
     def run(self, position: dict[str, Any]) -> None:
         """Go from *position* to the end, and again while writers bring in more."""
         self._done = self._journalled()
+        if not are_pairs(position.get("pairs", b"")):
+            raise StateError(
+                f"Run {self._writer.run.id} stands at ids that no release of ours wrote. Someone "
+                "else has written there: look who may (docs/privileges.md), then roll back."
+            )
         self._fixed = dict(pairs_of({"pairs": position.get("pairs", b"")}))
         first = int(position.get("pass", 1))
         for number in range(first, _MOST_PASSES + 1):
