@@ -49,6 +49,7 @@ def test_a_refusal_lasts_from_the_first_refused_write_to_the_next_accepted_one(
         assert span["seconds"] == found["seconds"]
         assert found["seconds"] >= round(least, 1) - 0.1
         assert found["problem"] == ""
+        assert tries(client, db.name) is None, "it leaves something behind"
 
 
 def test_what_is_still_refused_at_the_end_says_so(

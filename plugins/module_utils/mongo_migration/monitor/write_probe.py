@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from pymongo import MongoClient
@@ -54,6 +55,9 @@ class WriteProbe:
         """
         self._over.set()
         self._thread.join(_END_SECONDS)
+        if self._since is None:
+            with suppress(PyMongoError):
+                self._place.delete_one({"_id": _ID})
         spans = list(self._spans)
         if self._since is not None:
             spans.append(_span(self._since, time.monotonic()) | {"open": True})
