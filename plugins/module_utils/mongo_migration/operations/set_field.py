@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pymongo import ASCENDING, DESCENDING
 from pymongo.client_session import ClientSession
 
 from ..document import reads, value_sources
@@ -30,7 +31,7 @@ from .validators import Validator, too_large
 
 __all__ = ["KIND", "SetField"]
 
-_SAMPLES = 5
+_SAMPLES, _OLDEST = 5, 2
 # Of each kind of change, real documents before and after.
 _PREVIEWS = 2
 
@@ -230,17 +231,20 @@ class SetField(Operation):
         return wrong
 
     def _sample(self, target: Target, excused: int) -> Check:
-        rows = list(
-            target.collection.aggregate(
-                [
-                    # Only as the first stage does a sample cost less than reading everything.
-                    *([{"$match": self._rules.where}] if self._rules.where else []),
-                    {"$sample": {"size": _SAMPLES}},
-                    {"$project": {self._rules.field: 1}},
-                ],
+        # The oldest and the newest. The server's own $sample takes longer than all other checks
+        # together, right after a collection was written to, while writers may be stopped.
+        found = {
+            compare.hashable(row["_id"]): row
+            for order, most in ((ASCENDING, _OLDEST), (DESCENDING, _SAMPLES - _OLDEST))
+            for row in target.collection.find(
+                self._rules.where or {},
+                {self._rules.field: 1},
+                sort=[("_id", order)],
+                limit=most,
                 comment=self._scope.comment,
             )
-        )
+        }
+        rows = list(found.values())
         have = [row for row in rows if row.get(self._rules.field) is not None]
         return Check(
             name=f"{target.name}: sample documents have {self._rules.field}",
