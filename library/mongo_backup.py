@@ -114,8 +114,8 @@ options:
     default: manifest
   drill_database:
     description:
-      - The database for the drill. It must not exist, and its name must end in C(_drill), because
-        it is dropped. Without it, the name of O(database) with C(_drill) behind it.
+      - The database for the drill. It must not exist, and C(_drill) must be in its name, because it
+        is dropped. Without it, the name of O(database) with C(_drill) behind it.
       - The server needs room for it, and the user C(readWrite) and C(dbAdmin) on it.
     type: str
   external_command:
@@ -517,8 +517,8 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
 
     drilled = drill.examiner(
         client,
-        scratch=p["drill_database"] or drill.scratch_name(p["database"]),
-        holder=module_runner.operator(),
+        name=p["drill_database"] or drill.scratch_name(p["database"]),
+        operator=module_runner.operator(),
         progress=sink,
         stop=asked,
     )

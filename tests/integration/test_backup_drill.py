@@ -26,8 +26,8 @@ def run(client: Client, database: Database[dict[str, Any]], folder: Path, **opti
             client,
             source,
             progress=quiet,
-            hold=backups.lease_of(drill.PURPOSE),
-            **{"scratch": drill.scratch_name(database.name), **options},
+            operator=backups.OPERATOR,
+            **{"name": drill.scratch_name(database.name), **options},
         )
 
 
@@ -74,8 +74,8 @@ def test_drill_never_drops_a_database_that_somebody_needs(
 
     with pytest.raises(ArchiveError, match="exists"):
         run(client, database, tmp_path)
-    with pytest.raises(ArchiveError, match="must end in _drill"):
-        run(client, database, tmp_path, scratch=f"{database.name}_precious")
+    with pytest.raises(ArchiveError, match="'_drill' must be in its name"):
+        run(client, database, tmp_path, name=f"{database.name}_precious")
 
     assert other["precious"].count_documents({}) == 1
 

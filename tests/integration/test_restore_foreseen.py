@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration.backup import drill, open_source, replacing, restore
+from mongo_migration.backup import drill, open_source, replacing, restore, scratch
 from mongo_migration.errors import ArchiveError, MigrationError
 from mongo_migration.ledger import partial_restore
 from mongo_migration.support.progress import quiet
@@ -243,8 +243,8 @@ def test_a_drill_restores_over_an_existing_copy(
         done = drill.drill(
             client,
             source,
-            scratch=drill.scratch_name(small.name),
-            hold=backups.lease_of(drill.PURPOSE),
+            name=drill.scratch_name(small.name),
+            operator=backups.OPERATOR,
             progress=quiet,
         )
 
@@ -259,12 +259,15 @@ def test_two_drills_dont_meet(
     client: Client, small: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     archive = Path(backups.take(client, small.name, tmp_path)["archive"])
-    scratch = drill.scratch_name(small.name)
-    options: dict[str, Any] = {"hold": backups.lease_of(drill.PURPOSE), "progress": quiet}
+    name = drill.scratch_name(small.name)
+    options: dict[str, Any] = {"name": name, "operator": backups.OPERATOR, "progress": quiet}
+    other = scratch.Wanted(
+        name=name, of=small.name, ending="_drill", purpose="drill", operator=backups.OPERATOR
+    )
     with open_source.open_source(archive) as source:  # type: ignore[union-attr]
         with (
-            backups.lease_of(drill.PURPOSE)(client[scratch]),
+            scratch.own(client, other),
             pytest.raises(MigrationError, match="holds the lease"),
         ):
-            drill.drill(client, source, scratch=scratch, **options)
-        assert drill.drill(client, source, scratch=scratch, **options)["passed"]
+            drill.drill(client, source, **options)
+        assert drill.drill(client, source, **options)["passed"]

@@ -37,6 +37,7 @@ LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
 # How the documents of `_migrations` begin that tell of the present.
 _PRESENT = tuple(bson.encode({"_id": name})[4:-1] for name in ("lease", "restore"))
 LONG_NAME = "long" + "ä" * 45
+OPERATOR = {"user": "operator", "host": "here", "pid": os.getpid()}
 
 EVERY_TYPE: dict[str, Any] = {
     "_id": ObjectId("65a000000000000000000001"),
@@ -246,5 +247,4 @@ def put_back(client: Client, database: str, archive: Path, **options: Any) -> di
 
 def lease_of(purpose: str, seconds: float = 30) -> Callable[[Any], Any]:
     """Return what takes the lease of a database for *purpose*."""
-    me = {"user": "operator", "host": "here", "pid": os.getpid()}
-    return lambda database: lease.hold(database, purpose=purpose, holder=me, seconds=seconds)
+    return lambda database: lease.hold(database, purpose=purpose, holder=OPERATOR, seconds=seconds)

@@ -13,7 +13,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..document.collections import NAMESPACE_NOT_FOUND
+from ..document.collections import NAMESPACE_NOT_FOUND, SCRATCH
 from ..values.raw import RAW_CODEC
 from .names import BUCKETS, LOADING, SPECIAL
 
@@ -77,12 +77,14 @@ def lenient(database: Database[Any]) -> Database[Any]:
 def read(database: Database[Any]) -> list[Found]:
     """Return all that a backup holds, by name.
 
-    Left out: ``system.*`` (``system.js`` is kept), and what an unfinished restore left.
+    Left out: ``system.*`` (``system.js`` is kept), what an unfinished restore left, and the mark of
+    a scratch database.
     """
     found = [
         _found(database, one)
         for one in _listed(database, {})
         if not one["name"].startswith(LOADING)
+        and one["name"] != SCRATCH
         and (not one["name"].startswith("system.") or one["name"] in SPECIAL)
     ]
     return sorted(found, key=lambda one: one.name)

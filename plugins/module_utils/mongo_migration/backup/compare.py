@@ -2,11 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.database import Database
+
+from .. import connection
+from ..document.collections import is_ours
 from ..errors import ArchiveError
 from ..values.digest import Digest
-from . import load
+from . import catalog, load, specs
 from .manifest import Collection
 from .source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How one collection of a database differs from the backup's.
+
+    ``note`` says what wasn't compared, and why.
+    """
+
+    name: str
+    documents: int = 0
+    problems: tuple[str, ...] = ()
+    note: str = ""
+
+    def require(self) -> None:
+        """Raise an ArchiveError if it differs."""
+        if self.problems:
+            raise ArchiveError(" ".join(self.problems), collection=self.name)
+
+
+def each(database: Database[dict[str, Any]], source: Source) -> Iterator[Compared]:
+    """Compare all of *database* with the backup: names, content, options and indexes.
+
+    What the project keeps for itself is left out: it is another database's record.
+    """
+    found = {one.name: one for one in catalog.read(database)}
+    theirs = source.manifest.server.get("version", "").split(".")[:2]
+    same_server = theirs == connection.inspect(database.client).version.split(".")[:2]
+    for entry in source.manifest.collections:
+        there = found.pop(entry.name, None)
+        if is_ours(entry.name):
+            continue
+        if there is None:
+            yield Compared(name=entry.name, problems=(f"{entry.name} is missing.",))
+        else:
+            yield _one(database, source, entry, there, exactly=same_server)
+    for name in sorted(found):
+        if not is_ours(name):
+            yield Compared(name=name, problems=(f"{name} isn't in the backup.",))
+
+
+def _one(
+    database: Database[dict[str, Any]],
+    source: Source,
+    entry: Collection,
+    there: catalog.Found,
+    *,
+    exactly: bool,
+) -> Compared:
+    exact = entry.exact()
+    options, indexes = specs.restorable(*exact)
+    wanted = catalog.Found(
+        name=entry.name,
+        type=entry.type,
+        uuid=entry.uuid,
+        definition=catalog.define(options, indexes),
+    )
+    problems = [f"{entry.name}: {text}." for text in load.differences(there, wanted)]
+    note = ""
+    if problems and not exactly:
+        note, problems = f"{' '.join(problems)} (backup of another server version)", []
+    if there.stored_in is None or entry.digest is None:
+        return Compared(name=entry.name, problems=tuple(problems), note=note)
+    # What has expired goes by itself: only the restore's own comparison counts.
+    if _expires(exact):
+        note = f"{entry.name}: a TTL index deletes documents by itself, they weren't compared."
+        return Compared(name=entry.name, problems=tuple(problems), note=note)
+    digest = load.digest_of(database, there.stored_in, read=lambda count: None)
+    try:
+        note = require_loaded(source, entry, digest) or note
+    except ArchiveError as error:
+        problems.append(error.message)
+    return Compared(name=entry.name, documents=digest.count, problems=tuple(problems), note=note)
+
+
+def _expires(exact: tuple[dict[str, Any], list[dict[str, Any]]]) -> bool:
+    options, indexes = exact
+    return "expireAfterSeconds" in options or any("expireAfterSeconds" in one for one in indexes)
 
 
 def require(entry: Collection, digest: Digest, where: str) -> None:

@@ -15,9 +15,11 @@ STATE = "_migrations"
 JOURNAL = "_migrations_journal"
 PROBE = "_migrations_probe"
 EMPTIED = "_migrations_emptied"
+# In a database that we made for a while: that it is ours to drop, and who uses it.
+SCRATCH = "_migrations_scratch"
 # The server's code for a collection that isn't there.
 NAMESPACE_NOT_FOUND = 26
-OURS = frozenset({STATE, JOURNAL, PROBE, EMPTIED})
+OURS = frozenset({STATE, JOURNAL, PROBE, EMPTIED, SCRATCH})
 # What a migration took out of the application's sight, and a rollback brings back.
 ASIDE = "_migrations_aside."
 

@@ -55,27 +55,27 @@ _SHAPE: shapes.Shape = {
 _RELEASE_SECONDS = 5
 
 
-def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
+def read(database: Database[dict[str, Any]], place: str = STATE) -> dict[str, Any] | None:
     """Return who holds the lease now; None if nobody does, or a process known to be dead."""
     rows = list(
-        database[STATE].aggregate(
+        database[place].aggregate(
             [
                 {"$match": {"_id": LEASE_ID}},
                 {"$match": {"$nor": [{"expires": None}, {"$expr": _is_over()}]}},
             ]
         )
     )
-    held = _checked(database[STATE], rows[0] if rows else None)
+    held = _checked(database[place], rows[0] if rows else None)
     return held if held and not _is_dead_here(held["holder"]) else None
 
 
-def last_token(database: Database[dict[str, Any]]) -> int:
+def last_token(database: Database[dict[str, Any]], place: str = STATE) -> int:
     """Return what the token of the next taking is greater than by one.
 
     Raises:
         StateError: what is there isn't the lease as we write it.
     """
-    newest = _checked(database[STATE], database[STATE].find_one({"_id": LEASE_ID}))
+    newest = _checked(database[place], database[place].find_one({"_id": LEASE_ID}))
     return max(int(newest["token"]) if newest else 0, runs.newest_number(database))
 
 
@@ -83,7 +83,7 @@ def _checked(
     state: Collection[dict[str, Any]], found: dict[str, Any] | None
 ) -> dict[str, Any] | None:
     held = state_format.checked(
-        found, _SHAPE, place=f"{state.database.name}.{STATE}", what="a lease"
+        found, _SHAPE, place=f"{state.database.name}.{state.name}", what="a lease"
     )
     if held is None:
         return None
@@ -193,6 +193,7 @@ def hold(
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
     patience: retry.Patience | None = None,
+    place: str = STATE,
 ) -> Iterator[Lease]:
     """Hold the lease of *database* for the time of a ``with`` block.
 
@@ -206,13 +207,14 @@ def hold(
         seconds: the life of the lease.
         sleep: how to wait.
         patience: how long to wait for a primary or a majority that isn't there.
+        place: the collection that the lease lies in.
 
     Raises:
         LeaseHeldError: another process holds it and lives.
         ConnectionFailedError: there is no majority that could confirm a write.
         InterruptedRunError: a stop was asked for while that was waited for.
     """
-    collection = database[STATE].with_options(write_concern=majority.WRITE_CONCERN)
+    collection = database[place].with_options(write_concern=majority.WRITE_CONCERN)
     patience = patience or retry.Patience(seconds=seconds)
 
     def take(evict: int | None) -> Lease | dict[str, Any]:
@@ -223,7 +225,9 @@ def hold(
             obstacle=obstacles.namer(database.client),
         )
 
-    last_token(database)  # refused here if it isn't a lease: the taking would fail in the server
+    last_token(
+        database, place
+    )  # refused here if it isn't a lease: the taking would fail in the server
     # The lease is the first write of whatever is going to be done.
     members.await_majority(
         database.client, seconds=patience.seconds, stop=patience.stop, waiting=patience.waiting

@@ -1,0 +1,160 @@
+"""A database for a while: made, used and dropped, whatever happens; and never somebody else's.
+
+Its first document says of which database it is the copy, and under which name. Only a database
+that says so, under its very name, is ever dropped: a copy of that document elsewhere proves
+nothing. Beside it lies the lease of the process that uses it; where that process was killed, the
+next one finds both, and begins by removing what it left.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from ..document.collections import SCRATCH, STATE
+from ..errors import ArchiveError
+from ..ledger import lease
+from ..support import majority
+from . import catalog, load
+from .names import SPECIAL
+
+Client = MongoClient[dict[str, Any]]
+
+MARK = "scratch"
+_LEASE_SECONDS = 30.0
+# The server's own limit for the name of a database, in bytes.
+_LONGEST_NAME = 63
+# How the purpose of a drill's lease begins. It was the only mark that 1.0 left.
+_DRILL = "drill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The database that is wanted for a while.
+
+    Args:
+        name: its name.
+        of: the database of which it is a copy.
+        ending: what its name must hold, so that nobody names another by mistake.
+        purpose: what for, such as ``drill of backup-….tar.gz``; others are shown it.
+        operator: user, host and pid of this process.
+    """
+
+    name: str
+    of: str
+    ending: str
+    purpose: str
+    operator: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Refuse a name that can't be one of ours.
+
+        Raises:
+            ArchiveError: the name is another kind, or too long.
+        """
+        if self.name == self.of or self.ending not in self.name:
+            raise ArchiveError(
+                f"'{self.name}' would be dropped in the end, so '{self.ending}' must be in its "
+                f"name, as in '{self.of}{self.ending}'. Nothing was written."
+            )
+        if len(self.name.encode()) > _LONGEST_NAME:
+            raise ArchiveError(
+                f"'{self.name}' is longer than the {_LONGEST_NAME} bytes that the name of a "
+                "database may have. Give a shorter one. Nothing was written."
+            )
+
+
+@contextmanager
+def own(client: Client, wanted: Wanted) -> Iterator[Database[dict[str, Any]]]:
+    """Yield the database *wanted*, empty but for its mark; drop it at the end.
+
+    Raises:
+        ArchiveError: a database of this name exists and isn't ours, or can't be dropped.
+        LeaseHeldError: another process uses it.
+    """
+    wanted.check()
+    database = client[wanted.name]
+    require_free(database, wanted)
+    _mark(database, wanted)
+    with lease.hold(
+        database,
+        purpose=wanted.purpose,
+        holder=dict(wanted.operator),
+        seconds=_LEASE_SECONDS,
+        place=SCRATCH,
+    ) as held:
+        # Once more: the process that had it until now may have dropped it meanwhile.
+        require_free(database, wanted)
+        _mark(database, wanted)
+        _empty(database)
+        try:
+            yield database
+        finally:
+            _drop(database, held)
+
+
+def require_free(database: Database[dict[str, Any]], wanted: Wanted) -> None:
+    """Refuse where *database* holds what isn't ours.
+
+    Raises:
+        ArchiveError: it does.
+    """
+    if is_ours(database, wanted.of):
+        return
+    raise ArchiveError(
+        f"The database '{database.name}' exists, and nothing in it says that it is a scratch "
+        f"database of '{wanted.of}'. It was left alone: drop it yourself if nobody needs it, or "
+        "give another name.",
+        database=database.name,
+    )
+
+
+def is_ours(database: Database[dict[str, Any]], of: str) -> bool:
+    """Return whether *database* may be dropped: it isn't there, or says that it is ours."""
+    names = catalog.every_name(database)
+    # The server makes the collection of the mark before the mark.
+    if not names - {SCRATCH}:
+        return True
+    mark = database[SCRATCH].find_one({"_id": MARK}) or {}
+    if mark.get("name") == database.name and mark.get("of") == of:
+        return True
+    old = database[STATE].find_one({"_id": lease.LEASE_ID}, {"purpose": 1}) or {}
+    return database.name.endswith(f"_{_DRILL}") and str(old.get("purpose", "")).startswith(_DRILL)
+
+
+def _mark(database: Database[dict[str, Any]], wanted: Wanted) -> None:
+    there = database[SCRATCH].with_options(write_concern=majority.WRITE_CONCERN)
+    said = {"name": wanted.name, "of": wanted.of, "purpose": wanted.purpose}
+    there.update_one({"_id": MARK}, {"$set": said}, upsert=True)
+
+
+def _empty(database: Database[dict[str, Any]]) -> None:
+    """Remove what a process that was killed has left."""
+    for name in sorted(catalog.every_name(database) - {SCRATCH}):
+        if name in SPECIAL:
+            database[name].delete_many({})
+        elif not name.startswith("system."):  # the server's own go with what they belong to
+            load.drop(database, name)
+
+
+def _drop(database: Database[dict[str, Any]], held: lease.Lease) -> None:
+    """Drop *database*; where that fails, what failed before is what a person has to read."""
+    failed = sys.exc_info()[1] is not None
+    try:
+        held.check()  # where it is another process's by now, it isn't ours to drop
+        database.client.drop_database(database.name)
+    except PyMongoError as error:
+        if failed:
+            return
+        raise ArchiveError(
+            f"The scratch database '{database.name}' can't be dropped: {error}. The next command "
+            "of its kind removes it.",
+            database=database.name,
+        ) from error
