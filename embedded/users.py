@@ -72,9 +72,11 @@ def revoke(client: MongoClient[dict[str, Any]], database: str) -> None:
 def _roles(database: str) -> dict[str, list[dict[str, str]]]:
     both = ("readWrite", "dbAdmin")
     return {
-        # A restore drill writes into a second database, so that the first stays untouched.
+        # Drills and rehearsals write into a second database, so that the first stays untouched.
         MIGRATOR: [
-            {"role": role, "db": name} for name in (database, f"{database}_drill") for role in both
+            {"role": role, "db": name}
+            for name in (database, f"{database}_drill", f"{database}_rehearsal")
+            for role in both
         ],
         APP: [{"role": "readWrite", "db": database}],
     }

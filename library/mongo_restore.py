@@ -326,12 +326,7 @@ def open_backup(module: AnsibleModule) -> Any:
 def keys(module: AnsibleModule) -> Any:
     from ansible.module_utils.mongo_migration.backup import crypt
 
-    p = module.params
-    return crypt.Keys(
-        identity=p["identity"] or None,
-        identity_file=Path(p["identity_file"]) if p["identity_file"] else None,
-        passphrase=p["passphrase"] or None,
-    )
+    return crypt.Keys.of(module.params)
 
 
 def safety_lock(module: AnsibleModule, source: Any) -> Any:

@@ -1,9 +1,10 @@
 """Action plugin: run a long module and show how far it is, and stop it where it can be resumed.
 
-mongo_rollback, mongo_backup and mongo_restore are links to this file. Two facts of Ansible shape
-it. A task runs in a worker process that is detached from the terminal: what is to be seen goes
-through ``Display``. And Ctrl-C ends the worker at once, with the module left alone: here the worker
-hands the signal to the module and waits, so that the module's own last words reach the person.
+mongo_rollback, mongo_backup, mongo_restore and mongo_rehearse are links to this file. Two facts of
+Ansible shape it. A task runs in a worker process that is detached from the terminal: what is to be
+seen goes through ``Display``. And Ctrl-C ends the worker at once, with the module left alone: here
+the worker hands the signal to the module and waits, so that the module's own last words reach the
+person.
 
 Over SSH the module's file can't be watched and no signal reaches it: the task is quiet, and
 ``status.yml`` and ``control.yml`` do their work from another terminal.

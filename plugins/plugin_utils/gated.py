@@ -51,6 +51,8 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "mongo_prune": _always,
     "mongo_adopt": _always,
     "mongo_backup": _backs_up,
+    # It writes a copy of all data, if only for a while.
+    "mongo_rehearse": _always,
     "mongo_maintenance": _stops_writers,
     "mongo_maintenance_flag": _writes,
     "app_maintenance_everywhere": _stops_writers,
@@ -59,7 +61,10 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 # What begins a change also needs a place for what it leaves. What stops writers, ends a change or
 # undoes it goes on without: the disk of the evidence may be what is broken meanwhile.
 _WITH_EVIDENCE = frozenset(
-    {"mongo_migrate", "mongo_restore", "mongo_backup", "mongo_prune", "mongo_adopt"}
+    {
+        *("mongo_migrate", "mongo_restore", "mongo_backup", "mongo_rehearse"),
+        *("mongo_prune", "mongo_adopt"),
+    }
 )
 
 

@@ -58,6 +58,20 @@ DEFINITION_OPTIONS: Spec = {
     "assume_applied": {"type": "list", "elements": "str", "default": []},
 }
 
+# Documented by mongo_rehearse: the documents that one may build on.
+EARLIER_OPTIONS: Spec = {
+    "earlier": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "definition": {"type": "str", "required": True},
+            "definition_name": {"type": "str", "required": True},
+            "variables": {"type": "dict", "default": {}},
+        },
+    },
+}
+
 # Documented by the section CHANGE of the fragment mongo_run.
 CHANGE_OPTIONS: Spec = {
     "change": {"type": "dict", "default": {}},

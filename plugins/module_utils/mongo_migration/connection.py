@@ -68,7 +68,7 @@ class Server:
 def secrets(params: Mapping[str, Any]) -> set[str]:
     """Return every secret among the options, also those within a URI, in each spelling."""
     found = {params.get("login_password"), params.get("ssl_pem_passphrase")}
-    for key in ("uri", "probe_uri"):
+    for key in ("uri", "probe_uri", "rehearsal_uri"):
         found |= set(mongodb_uri.secrets(params.get(key) or ""))
     # A short one, too: it is known to be a secret, and no part of one.
     plain = {unquote_plus(secret) for secret in found if secret}

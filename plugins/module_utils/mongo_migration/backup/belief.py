@@ -1,4 +1,4 @@
-"""Whether a backup may be relied on for a run: not because somebody wrote down that there is one.
+"""Whether a backup may be relied on: not because somebody wrote down that there is one.
 
 A run's document lies in the database that is migrated, and whoever may write there may name any
 backup in it. So it is found, read, and seen to be of this very database and from before the run.
@@ -24,7 +24,12 @@ from .store import ENCRYPTED
 
 
 def require(
-    client: MongoClient[dict[str, Any]], database: str, archive: Path, run: str, *, progress: Sink
+    client: MongoClient[dict[str, Any]],
+    database: str,
+    archive: Path,
+    run: str | None,
+    *,
+    progress: Sink,
 ) -> None:
     """Read all of *archive*, and require that it holds *database* as it was before *run*.
 
@@ -32,7 +37,7 @@ def require(
         client: connected to the deployment.
         database: the database that the run migrates.
         archive: the backup that the run is said to rely on.
-        run: the run's id.
+        run: the run's id; None where the backup is no run's.
         progress: told of each block that was read.
 
     Raises:
@@ -48,7 +53,7 @@ def require(
         _require_same_collections(client, database, archive, manifest)
         if run in {str(one.get("_id")) for one in manifest.runs}:
             raise ArchiveError(f"{archive} was taken when the run {run} had begun already.")
-    began = _began(client, database, run)
+    began = _began(client, database, run) if run is not None else None
     if began is not None and datetime.fromisoformat(about.started) > began:
         raise ArchiveError(
             f"{archive} was taken at {about.started}, after the run {run} had begun "

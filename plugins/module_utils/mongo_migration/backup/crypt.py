@@ -41,6 +41,15 @@ class Keys:
     identity_file: Path | None = None
     passphrase: str | None = None
 
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Keys:
+        """Return those that a module's options ``identity``, ``identity_file``, ``passphrase`` say."""
+        return cls(
+            identity=params["identity"] or None,
+            identity_file=Path(params["identity_file"]) if params["identity_file"] else None,
+            passphrase=params["passphrase"] or None,
+        )
+
     def lock(self) -> Lock:
         """Return how to encrypt so that these keys open it."""
         if self.passphrase:

@@ -28,7 +28,6 @@ from .names import SPECIAL
 Client = MongoClient[dict[str, Any]]
 
 MARK = "scratch"
-_LEASE_SECONDS = 30.0
 # The server's own limit for the name of a database, in bytes.
 _LONGEST_NAME = 63
 # How the purpose of a drill's lease begins. It was the only mark that 1.0 left.
@@ -45,6 +44,7 @@ class Wanted:
         ending: what its name must hold, so that nobody names another by mistake.
         purpose: what for, such as ``drill of backup-….tar.gz``; others are shown it.
         operator: user, host and pid of this process.
+        lease_seconds: life of the lease that keeps others out.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Wanted:
     ending: str
     purpose: str
     operator: Mapping[str, Any]
+    lease_seconds: float = 30
 
     def check(self) -> None:
         """Refuse a name that can't be one of ours.
@@ -87,7 +88,7 @@ def own(client: Client, wanted: Wanted) -> Iterator[Database[dict[str, Any]]]:
         database,
         purpose=wanted.purpose,
         holder=dict(wanted.operator),
-        seconds=_LEASE_SECONDS,
+        seconds=wanted.lease_seconds,
         place=SCRATCH,
     ) as held:
         # Once more: the process that had it until now may have dropped it meanwhile.

@@ -227,6 +227,18 @@ class Operation(ABC):
         del entry
         return []
 
+    def left_alone(self, most: int) -> list[dict[str, Any]]:
+        """Return the documents that a policy left as they are, once the step is applied.
+
+        Args:
+            most: how many ``_id``s to name in each collection.
+
+        Returns:
+            For each collection: ``collection``, ``what``, ``count`` and some ``ids``.
+        """
+        del most
+        return []
+
     def unexplained_by(self, entry: Mapping[str, Any], ids: Sequence[Any]) -> list[Any]:
         """Return those of *ids* whose values don't follow from where the document takes them.
 

@@ -195,6 +195,26 @@ class SetField(Operation):
                 yield self._agreement(target, row)
             yield self._sample(target, excused)
 
+    def left_alone(self, most: int) -> list[dict[str, Any]]:
+        """Return those that are candidates still: nothing else is left of them."""
+        referents = Referents(self._references, self._scope)
+        found = []
+        for target in self._targets:
+            mine = self._rules.candidates(referents)
+            count = target.collection.count_documents(mine, comment=self._scope.comment)
+            if not count:
+                continue
+            rows = target.collection.find(mine, {"_id": 1}, comment=self._scope.comment)
+            found.append(
+                {
+                    "collection": target.name,
+                    "what": f"without a {self._rules.field}",
+                    "count": count,
+                    "ids": [row["_id"] for row in rows.sort("_id", 1).limit(most)],
+                }
+            )
+        return found
+
     def _agreement(self, target: Target, row: dict[str, Any]) -> Check:
         found = row["contradicting"]
         allowed = found if self._rules.when_contradicted == "skip" else row["excused"]

@@ -46,6 +46,7 @@ def verify(
     record: bool = True,
     operator: Mapping[str, Any] | None = None,
     lease_seconds: float = 30,
+    alone: bool = False,
 ) -> dict[str, Any]:
     """Check the state that *expect* names; a run that passes as ``applied`` becomes ``verified``.
 
@@ -58,6 +59,7 @@ def verify(
         record: write the result into the run document.
         operator: who does it, for the lease.
         lease_seconds: life of the lease while the result is written.
+        alone: nobody else knows this database, so that nobody can have written to it.
 
     Raises:
         MigrationError: there is no run to verify, or it is in another phase than expected.
@@ -70,9 +72,9 @@ def verify(
         raise AssertionError("an applied run has a document")
     journal = _journal(db, document, definition)
     done = list(
-        _applied(db, document, journal, authority.bind(document, definition))
+        _applied(db, document, journal, authority.bind(document, definition), alone=alone)
         if expect == "applied"
-        else _rolled_back(db, document, journal)
+        else _rolled_back(db, document, journal, alone=alone)
     )
     results = [check if isinstance(check, dict) else check.as_dict() for check in done]
     failed = [item["name"] for item in results if item["status"] == "failed"]
@@ -155,7 +157,12 @@ def _record(
 
 
 def _applied(
-    db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal, bound: Definition
+    db: Database[dict[str, Any]],
+    document: dict[str, Any],
+    journal: Journal,
+    bound: Definition,
+    *,
+    alone: bool,
 ) -> Iterator[Check | dict[str, Any]]:
     before = document["plan"]["before"]
     there = Collections(db, bound.collections)
@@ -176,7 +183,7 @@ def _applied(
     operations: list[Operation] = []
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as other:
         # While the server counts for the other checks, this process hashes.
-        present = other.submit(_present, db, document, journal)
+        present = other.submit(_present, db, document, journal, alone=alone)
         try:
             active = list(plans.active(bound, scope, document["plan"]["before"]))
             operations += [operation for _step, operation in active]
@@ -291,9 +298,9 @@ def _counts(
 
 
 def _rolled_back(
-    db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal
+    db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal, *, alone: bool
 ) -> Iterator[Check | dict[str, Any]]:
-    now = _present(db, document, journal)
+    now = _present(db, document, journal, alone=alone)
     if document.get("pruned_at"):
         why = "its journal was removed on purpose, and the way back ended"
         yield _skipped("every batch of the journal is undone", why)
@@ -363,12 +370,13 @@ def _journal_undone(
 
 
 def _present(
-    db: Database[dict[str, Any]], document: Mapping[str, Any], journal: Journal
+    db: Database[dict[str, Any]], document: Mapping[str, Any], journal: Journal, *, alone: bool
 ) -> dict[str, dict[str, Any]] | None:
     """Return what the collections hold now; None if that can't be compared with before."""
     if "baseline" not in document:
         return None
-    if not mode.is_on_since(db, document.get("batches_began", document["started"])):
+    began = document.get("batches_began", document["started"])
+    if not alone and not mode.is_on_since(db, began):
         return None  # on again, perhaps, but users have written in between
     touched = [
         Touched(collection=item["collection"], field=field, places="whole" in item)

@@ -1,0 +1,1 @@
+mongo_migrate.py
