@@ -133,6 +133,14 @@ options:
     description: Of all times that don't name one.
     type: str
     default: UTC
+  rehearsal:
+    description:
+      - Which rehearsal counts. V(copy) asks for one on a copy of the data of O(deployment), whose
+        data too are no older than O(rehearsal_days); V(any) is content with three commands on
+        another deployment, too.
+    type: str
+    choices: [any, copy]
+    default: any
   rehearsal_days:
     description: How old a rehearsal of the same document may be; 0 asks for none.
     type: float

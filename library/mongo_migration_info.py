@@ -17,6 +17,13 @@ options:
     description:
       - The B(text) of a migration document, as in C(playbooks/migrations/). With it, RV(migration),
         RV(plan) and RV(problems) are returned.
+  rehearsed:
+    description:
+      - What a rehearsal on a copy of the data measured, with C(at), C(of), C(documents), and
+        C(seconds) by phase, as M(mongo_rehearse) returns them. It takes the place of the plan's
+        estimate.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - mongo_connection
   - mongo_definition
@@ -369,10 +376,12 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def describe(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.procedures import plan_text, status
+    from ansible.module_utils.mongo_migration.procedures import plan, plan_text, status
 
     database = module.params["database"]
     found = status.describe(client=client, database=database, definition=definition)
+    if "plan" in found:
+        found["plan"] = plan.rehearsed(found["plan"], module.params["rehearsed"])
     result = plan_text.illustrate({"changed": False, **found})
     if module._diff and found.get("plan") and found["migration"]["todo"] == "migrate":
         result["diff"] = plan_text.diff(found["plan"])
@@ -385,6 +394,7 @@ def main() -> None:
             **CONNECTION_OPTIONS,
             **DEFINITION_OPTIONS,
             "definition": {"type": "str"},
+            "rehearsed": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,

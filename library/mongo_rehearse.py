@@ -231,6 +231,8 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     RUN_OPTIONS,
 )
 
+PLACES = ["deployment", "own", "other"]
+
 
 def load(module: AnsibleModule) -> Any:
     """Refuse documents that aren't right before anything connects."""
@@ -259,8 +261,7 @@ def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.procedures import rehearse as rehearsal
     from ansible.module_utils.mongo_migration.support import progress, stop
 
-    p, (definition, earlier) = module.params, loaded
-    report = progress.sink(p["progress_file"])
+    p, report = module.params, progress.sink(module.params["progress_file"])
     archive = Path(p["archive"] or newest.archive(Path(p["dest"]), p["database"]))
     belief.require(client, p["database"], archive, None, progress=report)
     with (
@@ -273,16 +274,16 @@ def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
             client=server or client,
             source=source,
             name=p["copy"] or f"{p['database']}{rehearsal.ENDING}",
-            definition=definition,
-            earlier=earlier,
+            definition=loaded[0],
+            earlier=loaded[1],
             settings=Settings.of(p),
             operator=module_runner.operator(),
             progress=report,
             stop=stop.listen(),
         )
-        if module.check_mode:
-            return {"changed": False, **rehearsal.look(play, elsewhere=server is None)}
-        return plan_text.illustrate(rehearsal.rehearse(play))
+        if not module.check_mode:
+            return plan_text.illustrate(rehearsal.rehearse(play))
+        return {"changed": False, **rehearsal.look(play, elsewhere=server is None)}
 
 
 def main() -> None:
@@ -297,11 +298,7 @@ def main() -> None:
             "identity": {"type": "str", "no_log": True},
             "identity_file": {"type": "path"},
             "passphrase": {"type": "str", "no_log": True},
-            "server": {
-                "type": "str",
-                "choices": ["deployment", "own", "other"],
-                "default": "deployment",
-            },
+            "server": {"type": "str", "choices": PLACES, "default": PLACES[0]},
             "rehearsal_uri": {"type": "str", "no_log": True},
             "mongod": {"type": "str", "default": "mongod"},
             "server_dir": {"type": "path"},

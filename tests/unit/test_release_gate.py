@@ -52,6 +52,7 @@ def check(project: Path, **asked: Any) -> Verdict:
         "timezone": "UTC",
         "ticket_pattern": "^CHG[0-9]{7}$",
         "tag_pattern": "^v",
+        "rehearsal": "any",
         "rehearsal_days": 0,
         "notice_hours": 24,
         "maintenance_mode": "auto",

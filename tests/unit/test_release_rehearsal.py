@@ -12,13 +12,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from evidence import log_writer, proof, seal, signature
-from release import notice, rehearsal
+from release import copies, notice, rehearsal
 
 NOW = datetime(2026, 11, 23, 20, tzinfo=UTC)
 DIGEST = "d" * 64
 
 
-MODULES = {"migrate": "mongo_migrate", "rollback": "mongo_rollback", "notice": "uri"}
+MODULES = {
+    "migrate": "mongo_migrate",
+    "rehearse": "mongo_rehearse",
+    "rollback": "mongo_rollback",
+    "notice": "uri",
+}
 
 
 def turn(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
@@ -49,7 +54,12 @@ def turn(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
     log = log_writer.Writer(folder)
     log.write(
         [
-            {"time": moment.isoformat(), "action": module, "host": "staging", "status": "ok"}
+            {
+                "time": moment.isoformat(),
+                "action": module,
+                "host": run["deployment"],
+                "status": "ok",
+            }
             for moment, module in ((began, MODULES[action]), (ended, "mongo_verify"))
         ],
         "",
@@ -80,6 +90,42 @@ def find(root: Path, **more: Any) -> rehearsal.Rehearsal:
         **more,
     }
     return rehearsal.find(root=root, now=NOW, **known)
+
+
+def on_copy(
+    root: Path, hours_ago: float = 3, told: dict[str, Any] | None = None, **more: Any
+) -> Path:
+    """Leave the sealed evidence of one rehearsal on a copy of production's data."""
+    folder = turn(root, "rehearse", hours_ago, deployment="production", **more)
+    (folder / "verification.json").unlink()
+    good = {"passed": True, "checks": [{"name": "all", "status": "passed"}]}
+    rehearsal_ = {
+        "passed": True,
+        "digest": DIGEST,
+        "database": "bizzai",
+        "snapshot_time": (NOW - timedelta(hours=hours_ago + 1)).isoformat(),
+        "documents": 20,
+        "seconds": {"migrate": 1.5},
+        "compared": {"collections": 3, "documents": 20, "problems": []},
+        "turns": [{"direction": each, **good} for each in ("up", "down", "up")],
+        **(told or {}),
+    }
+    (folder / "rehearsal.json").write_text(json.dumps(rehearsal_))
+    reseal(folder, NOW - timedelta(hours=hours_ago))
+    return folder
+
+
+def newest(root: Path, **more: Any) -> tuple[copies.Copy | None, list[str]]:
+    known = {
+        "digest": DIGEST,
+        "days": 14,
+        "deployment": "production",
+        "database": "bizzai",
+        "variables": {"policy": "default_period"},
+        "verify": verify,
+        **more,
+    }
+    return copies.newest(root=root, now=NOW, **known)
 
 
 def rehearse(root: Path) -> list[Path]:
@@ -329,3 +375,93 @@ def test_a_log_that_cannot_be_of_the_command_is_no_proof(
         log.close()
     reseal(folder, NOW - timedelta(hours=3))
     assert said in proof.problems(folder, now=NOW)[0]
+
+
+# -- on a copy of the data -------------------------------------------------------------------
+
+
+def test_one_on_a_copy_of_these_very_data_counts(tmp_path: Path):
+    older, newer = on_copy(tmp_path, 30), on_copy(tmp_path, 3)
+    found, problems = newest(tmp_path)
+    assert problems == []
+    assert found is not None
+    assert found.folder == newer != older
+    assert (found.documents, found.seconds) == (20, {"migrate": 1.5})
+    # It is no turn of a rehearsal elsewhere.
+    assert find(tmp_path).turns == ()
+
+
+_BAD = {"passed": False, "checks": [{"name": "all", "status": "failed"}]}
+_GOOD = {"passed": True, "checks": [{"name": "all", "status": "passed"}]}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"passed": False},
+        {"digest": "e" * 64},
+        {"database": "other"},
+        {"compared": {"collections": 3, "problems": ["items differs"]}},
+        {"compared": {"collections": 0, "problems": []}},
+        {"turns": [{"direction": each, **_GOOD} for each in ("up", "down")]},
+        {"turns": [{"direction": each, **_BAD} for each in ("up", "down", "up")]},
+        {"turns": [{"direction": "up", "passed": True, "checks": []}] * 3},
+        {"snapshot_time": "yesterday"},
+        {"seconds": None},
+        {"turns": None},
+    ],
+)
+def test_half_of_one_on_a_copy_is_none(tmp_path: Path, told: dict[str, Any]):
+    on_copy(tmp_path, told=told)
+    assert newest(tmp_path) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"outcome": "failed"},
+        {"verified": False},
+        {"check_mode": True},
+        {"finished_by": "another"},
+        {"digest": "e" * 64},
+    ],
+)
+def test_one_that_failed_or_was_no_more_than_a_check_is_none(tmp_path: Path, run: dict[str, Any]):
+    on_copy(tmp_path, **run)
+    assert newest(tmp_path) == (None, [])
+
+
+def test_one_on_a_copy_of_other_data_or_with_other_values_is_none(tmp_path: Path):
+    on_copy(tmp_path)
+    assert newest(tmp_path, deployment="staging") == (None, [])
+    for more, why in (
+        ({"database": "other"}, "it was in the database 'bizzai', not in other"),
+        ({"variables": {"policy": "else"}}, "it had another value of policy"),
+    ):
+        found, (problem,) = newest(tmp_path, **more)
+        assert found is None
+        assert why in problem
+
+
+def test_the_data_must_be_as_young_as_the_rehearsal(tmp_path: Path):
+    on_copy(tmp_path, told={"snapshot_time": (NOW - timedelta(days=20)).isoformat()})
+    found, (problem,) = newest(tmp_path)
+    assert found is None
+    assert "its data are those of 2026-11-03: rehearse on a newer backup" in problem
+    assert newest(tmp_path, days=0.01) == (None, [])
+
+
+def test_one_on_a_copy_that_was_edited_or_never_ran_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = on_copy(tmp_path)
+    text = (folder / "rehearsal.json").read_text()
+    (folder / "rehearsal.json").write_text(text.replace('"documents": 20', '"documents": 21', 1))
+    _found, (problem,) = newest(tmp_path)
+    assert f"{folder.name} doesn't count" in problem
+
+    monkeypatch.setitem(MODULES, "rehearse", "mongo_migration_info")
+    on_copy(tmp_path, 2)
+    found, problems = newest(tmp_path)
+    assert found is None
+    assert any("mongo_rehearse didn't succeed on production" in each for each in problems)

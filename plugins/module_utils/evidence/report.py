@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -89,7 +89,7 @@ def collect(folder: Path) -> dict[str, Any]:
         name: record.read_json(folder / f"{name}.json")
         for name in (
             *("conclusion", "gate", "plan", "state", "result", "verification", "rollback"),
-            *("restore", "backup", "journal", "versions"),
+            *("restore", "rehearsal", "backup", "journal", "versions"),
         )
     }
     run = record.read(folder)
@@ -113,7 +113,9 @@ def collect(folder: Path) -> dict[str, Any]:
         "short_phases": sum(not phase.failed and phase.seconds < _SHORT_PHASE for phase in phases),
         "standstills": plots.standstills(batches),
         "proofs": timeline.proofs(lines),
-        "checks": _checks(files["verification"]),
+        "checks": _checks([files["verification"], *_turns(files["rehearsal"])]),
+        "copied": [_mapping(one) for one in files["rehearsal"].get("phases") or []],
+        "left_alone": [_mapping(one) for one in files["rehearsal"].get("left_alone") or []],
         "collections": of_collections(files["plan"], journal),
         "previews": _previews(files["plan"]),
         "policies": of_run.get("variables") or {},
@@ -175,9 +177,18 @@ def _seconds(run: Mapping[str, Any]) -> float | None:
     return (ended - began).total_seconds() if began and ended else None
 
 
-def _checks(verification: Mapping[str, Any]) -> dict[str, Any]:
+def _turns(rehearsal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [_mapping(turn) for turn in rehearsal.get("turns") or []]
+
+
+def _checks(verifications: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the checks, what needs attention first, and how many there are of each kind."""
-    checks = [check for check in verification.get("checks") or [] if isinstance(check, dict)]
+    checks = [
+        check
+        for verification in verifications
+        for check in verification.get("checks") or []
+        if isinstance(check, dict)
+    ]
     rows = sorted(checks, key=lambda check: _ORDER.get(str(check.get("status")), 3))
     passed = [
         check for check in rows if check.get("status") == "passed" and not check.get("detail")

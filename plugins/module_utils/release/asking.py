@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from . import copies
 from .gate import Gate, Migration, Verdict
 
 _TICKET_SYSTEM: dict[str, Any] = {
@@ -38,6 +39,7 @@ ARGUMENTS: dict[str, Any] = {
     "windows": {"type": "list", "elements": "dict", "default": []},
     "freezes": {"type": "list", "elements": "dict", "default": []},
     "timezone": {"type": "str", "default": "UTC"},
+    "rehearsal": {"type": "str", "choices": ["any", "copy"], "default": "any"},
     "rehearsal_days": {"type": "float", "default": 0},
     "rehearsal_evidence": {"type": "path"},
     "rehearsal_public_key": {"type": "str", "default": ""},
@@ -76,14 +78,13 @@ def ask(
         SettingError: a setting can't be understood.
         OSError: a document can't be read.
     """
-    key = {
-        True: settings["rehearsal_public_key"] or settings["public_key"],
-        False: settings["public_key"],
-    }
+    ours = settings["public_key"]
+    theirs = settings["rehearsal_public_key"] or ours
 
     def verify(folder: Path, modules: Sequence[str]) -> list[str]:
         # Of what ran elsewhere, the signature may be of another key.
-        return prove(folder, modules, now=now, public_key=key[bool(modules)])
+        elsewhere = bool(modules) and copies.MODULE not in modules
+        return prove(folder, modules, now=now, public_key=theirs if elsewhere else ours)
 
     # A way out applies no document, and a broken one must not close it.
     documents = [] if settings["way_out"] else settings["documents"]

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import checklist, dependencies, notice, people, rehearsal, revision, ticket
+from . import checklist, copies, dependencies, notice, people, rehearsal, revision, ticket
 from .calendar import Calendar
 from .errors import SettingError
 from .findings import ASK, MISSING, OK, OVERRIDDEN, WAIVED, Finding, override, waive
@@ -312,6 +312,25 @@ class Gate:
 
     def _rehearsal_of(self, migration: Migration, days: float) -> Finding:
         s = self._settings
+        what = f"{migration.id} (digest {migration.digest[:12]})"
+        copy, problems = copies.newest(
+            root=Path(s["evidence"]),
+            digest=migration.digest,
+            deployment=s["deployment"],
+            database=s["database"],
+            days=days,
+            now=self._now,
+            verify=self._verify,
+            variables=migration.variables,
+        )
+        if copy is not None:
+            self._rehearsed.append(copy.folder.name)
+            where = f"a copy of the data of {copy.of:%Y-%m-%d %H:%M} UTC on {copy.ended:%Y-%m-%d}"
+            text = f"{what} went up, down and up on {where}"
+            return Finding(check="rehearsal", state=OK, text=text)
+        if s["rehearsal"] == "copy":
+            none = f"no rehearsal on a copy of the data in the last {days:g} days"
+            return self._not_rehearsed(migration, [none, *problems])
         found = rehearsal.find(
             root=Path(s["rehearsal_evidence"]),
             digest=migration.digest,
@@ -323,23 +342,31 @@ class Gate:
             deployments=s["rehearsal_deployments"],
             databases=s["rehearsal_databases"] or [s["database"]],
         )
-        what = f"{migration.id} (digest {migration.digest[:12]})"
+        self._rehearsed += [turn.folder.name for turn in found.turns]
         if found.complete:
             last = found.turns[-1]
-            self._rehearsed += [turn.folder.name for turn in found.turns]
-            return Finding(
-                check="rehearsal",
-                state=OK,
-                text=f"{what} went up, down and up on {last.deployment} by {last.ended:%Y-%m-%d}",
-            )
+            text = f"{what} went up, down and up on {last.deployment} by {last.ended:%Y-%m-%d}"
+            return Finding(check="rehearsal", state=OK, text=text)
+        return self._not_rehearsed(migration, [*found.problems, *problems])
+
+    def _not_rehearsed(self, migration: Migration, problems: Sequence[str]) -> Finding:
         return Finding(
             check="rehearsal",
             state=MISSING,
-            text=f"{what}: {'; '.join(found.problems)}",
-            fix=f"On staging run migrate-{migration.id}.yml, rollback.yml -e "
-            f"migration={migration.id}, and migrate-{migration.id}.yml, with the evidence in "
-            f"{s['rehearsal_evidence']}; or in an emergency pass -e override=REASON",
+            text=f"{migration.id} (digest {migration.digest[:12]}): {'; '.join(problems)}",
+            fix=f"{self._how_to_rehearse(migration.id)}; or in an emergency pass -e "
+            "override=REASON",
             overridable=True,
+        )
+
+    def _how_to_rehearse(self, migration: str) -> str:
+        here = f"Run rehearse.yml -e migration={migration} with this inventory"
+        if self._settings["rehearsal"] == "copy":
+            return here
+        return (
+            f"{here}; or on staging run migrate-{migration}.yml, rollback.yml -e "
+            f"migration={migration}, and migrate-{migration}.yml, with the evidence in "
+            f"{self._settings['rehearsal_evidence']}"
         )
 
     def _name(self) -> list[Finding]:

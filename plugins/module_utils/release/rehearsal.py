@@ -1,4 +1,7 @@
-"""Whether a migration was rehearsed: up, verified, down, and up again, with sealed evidence."""
+"""Whether a migration was rehearsed: up, verified, down, and up again, with sealed evidence.
+
+Here by three commands on another deployment; :mod:`.copies` is about one on a copy of the data.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,9 @@ def find(
             continue
         if deployments and turn.deployment not in deployments:
             continue
-        wrong = _unlike(turn, databases, variables) or verify(path.parent, _MODULES[turn.direction])
+        wrong = unlike(
+            turn.database, turn.variables, databases=databases, variables=variables
+        ) or verify(path.parent, _MODULES[turn.direction])
         if wrong:
             problems.append(f"{path.parent.name} doesn't count: {'; '.join(wrong)}")
         else:
@@ -101,12 +106,51 @@ def find(
     return Rehearsal(problems=(_missing(turns, days), *problems))
 
 
-def _unlike(turn: Turn, databases: Sequence[str], variables: Mapping[str, Any] | None) -> list[str]:
-    """Return how a turn differs from what is to be done now."""
+def passed(verdict: Mapping[str, Any]) -> bool:
+    """Return whether a verification passed, and really checked something."""
+    checks = verdict["checks"]
+    return bool(
+        verdict["passed"] is True
+        and checks
+        and not any(check["status"] == "failed" for check in checks)
+    )
+
+
+def succeeded(run: Mapping[str, Any], digest: str) -> bool:
+    """Return whether ``run.json`` says that a command with *digest* ended well, by itself."""
+    return bool(
+        run.get("digest") == digest
+        and run.get("verified") is True
+        and not run.get("check_mode")
+        and run.get("outcome") == _SUCCESS
+        and not run.get("finished_by")
+    )
+
+
+def moment(text: Any) -> datetime:
+    """Return the time that *text* is; a ValueError if it is none."""
+    moment = datetime.fromisoformat(str(text))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def unlike(
+    database: str,
+    known: Mapping[str, Any] | None,
+    *,
+    databases: Sequence[str],
+    variables: Mapping[str, Any] | None,
+) -> list[str]:
+    """Return how a rehearsal differs from what is to be done now.
+
+    Args:
+        database: where it was.
+        known: the variables that it had.
+        databases: where it counts; empty for anywhere.
+        variables: those that the migration has now.
+    """
     wrong = []
-    if databases and turn.database not in databases:
-        wrong.append(f"it was in the database '{turn.database}', not in {' or '.join(databases)}")
-    known = turn.variables
+    if databases and database not in databases:
+        wrong.append(f"it was in the database '{database}', not in {' or '.join(databases)}")
     if variables and known is None:
         wrong.append("it doesn't say with which variables: rehearse it again")
     elif variables is not None and known is not None and _plain(known) != _plain(variables):
@@ -127,25 +171,18 @@ def _turn(path: Path, digest: str) -> Turn | None:
     """Return what one folder proves; None for another migration, a failure or a mere plan."""
     try:
         run: dict[str, Any] = plain_files.read_json(path)
-        ended = datetime.fromisoformat(str(run["ended"]))
+        ended = moment(run["ended"])
         direction = _ACTIONS[run["action"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    good = (
-        run.get("digest") == digest
-        and run.get("verified") is True
-        and not run.get("check_mode")
-        and run.get("outcome") == _SUCCESS
-        and not run.get("finished_by")
-    )
-    if not good or not _proved(path.parent, run):
+    if not succeeded(run, digest) or not _proved(path.parent, run):
         return None
     variables = run.get("variables")
     return Turn(
         direction=direction,
         deployment=str(run.get("deployment") or ""),
         database=str(run.get("database") or ""),
-        ended=ended if ended.tzinfo else ended.replace(tzinfo=UTC),
+        ended=ended,
         folder=path.parent,
         variables=variables if isinstance(variables, dict) else None,
     )
@@ -155,13 +192,7 @@ def _proved(folder: Path, run: Mapping[str, Any]) -> bool:
     """Return whether the verification beside the record says the same, of the same run."""
     try:
         found = plain_files.read_json(folder / "verification.json")
-        checks, same = found["checks"], found.get("run") in (None, run.get("run"))
-        return bool(
-            found["passed"] is True
-            and checks
-            and same
-            and not any(check["status"] == "failed" for check in checks)
-        )
+        return passed(found) and found.get("run") in (None, run.get("run"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

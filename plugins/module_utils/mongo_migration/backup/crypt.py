@@ -8,7 +8,7 @@ beside the archive. Both are ordinary age files, which the ``age`` program opens
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,7 +43,7 @@ class Keys:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Keys:
-        """Return those that a module's options ``identity``, ``identity_file``, ``passphrase`` say."""
+        """Return those of a module's options identity, identity_file and passphrase."""
         return cls(
             identity=params["identity"] or None,
             identity_file=Path(params["identity_file"]) if params["identity_file"] else None,

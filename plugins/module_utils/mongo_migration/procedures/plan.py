@@ -26,7 +26,7 @@ from ..support import commands
 from . import conditions, cutover, expiring, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
-# and several indexes; docs/benchmarks.md says how. A rehearsal on staging replaces them.
+# and several indexes; docs/benchmarks.md says how. A rehearsal on a copy replaces them.
 _DOCUMENTS_PER_SECOND = 20_000
 _LIVE_DOCUMENTS_PER_SECOND = 5_000  # while others write, it gives way to them
 _DIGESTED_PER_SECOND = 150_000
@@ -222,6 +222,20 @@ def active(
         where = f"{definition.source}: steps[{step.index}]"
         if variables.condition(step.when, values, where=where):
             yield step, build(step, scope)
+
+
+def rehearsed(facts: dict[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan whose estimate is what a rehearsal on a copy of the data measured.
+
+    Args:
+        facts: the plan.
+        measured: ``at``, ``of``, ``documents`` and ``seconds`` by phase; empty if there was none.
+    """
+    seconds = measured.get("seconds") or {}
+    if not seconds.get("migrate") or not facts["estimate"]["seconds"]:
+        return facts
+    estimate = {**facts["estimate"], "seconds": seconds["migrate"], "rehearsed": dict(measured)}
+    return {**facts, "estimate": estimate}
 
 
 def count(collections: Collections, definition: Definition) -> dict[str, int]:

@@ -108,7 +108,16 @@ def _steps(rows: Sequence[Row]) -> Iterable[list[str]]:
 
 def _cost(plan: Mapping[str, Any]) -> list[str]:
     cost = plan["estimate"]
-    lines = [f"Estimate: {_duration(cost['seconds'])}, {_size(cost['oplog_bytes'])} of oplog"]
+    oplog = f"{_size(cost['oplog_bytes'])} of oplog"
+    if measured := cost.get("rehearsed"):
+        took = {name: _measured(seconds) for name, seconds in measured["seconds"].items()}
+        lines = [
+            f"Rehearsed on {measured['at']} on a copy of the data of {measured['of']} "
+            f"({measured['documents']:,} documents): {took['migrate']}, verification "
+            f"{took.get('verify', '?')}, rollback {took.get('roll_back', '?')}; {oplog}"
+        ]
+    else:
+        lines = [f"Estimate: {_duration(cost['seconds'])}, {oplog}"]
     return [*lines, *_cutover(plan)]
 
 
@@ -160,6 +169,10 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} min"
+
+
+def _measured(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def _size(count: float) -> str:

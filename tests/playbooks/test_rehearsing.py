@@ -1,0 +1,88 @@
+"""rehearse.yml as a user runs it, and what the gate and the plan make of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from embedded import binary
+from embedded.mongod import ReplicaSet
+from tests.playbooks.site import Run, Site, site
+from tests.support.snapshot import differences, snapshot
+
+GATED = {"change_gate_rehearsal_days": 14, "change_gate_rehearsal": "copy"}
+
+
+@pytest.fixture(scope="module")
+def place(
+    replica_set: ReplicaSet,
+    client: MongoClient[dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    with site(replica_set, client, tmp_path_factory.mktemp("place")) as made:
+        yield made
+
+
+def scratch(place: Site) -> list[str]:
+    names = place.database.client.list_database_names()
+    return [name for name in names if name.startswith(f"{place.database.name}_")]
+
+
+def words(run: Run) -> str:
+    return " ".join(run.output.split())
+
+
+def test_rehearsed_on_a_copy_the_gate_lets_it_pass_and_the_plan_says_how_long(place: Site):
+    before = snapshot(place.database, own=True)
+    none = place.run("rehearse.yml", "-e", "migration=003", "--check")
+    assert none.code == 2
+    assert "There is no backup of" in words(none)
+    assert f"next      ansible-playbook backup.yml -i {place.inventory}" in none.output
+
+    done = place.run("rehearse.yml", "-e", "migration=003", "-e", "rehearsal_backup=fresh")
+    assert done.code == 0, done.output
+    assert done.counters["changed"] == 1  # the backup
+    assert "was rehearsed on the data of" in words(done)
+    assert "were, byte by byte, those of the backup" in words(done)
+    assert scratch(place) == []
+    assert differences(before, done.everything) == []
+    assert not done.application_in_maintenance
+    told, run = done.read("rehearsal.json"), done.read("run.json")
+    assert run["verified"] is True
+    assert run["digest"] == told["digest"]
+    assert [turn["direction"] for turn in told["turns"]] == ["up", "down", "up"]
+    assert "migrate again" in done.read("report.html")
+
+    gated = json.dumps(GATED)
+    passed = place.run("migrate-003.yml", "--check", "-e", gated)
+    assert passed.code == 0, passed.output
+    assert "went up, down and up on a copy of the data of" in words(passed)
+    assert "A run would be refused" not in passed.output
+    assert "Rehearsed on" in words(passed)
+    assert passed.read("plan.json")["estimate"]["seconds"] == told["seconds"]["migrate"]
+    # It proves nothing about another choice.
+    otherwise = {**GATED, "migration_variables": {"003": {"unresolved_entries": "skip"}}}
+    refused = place.run("migrate-003.yml", "--check", "-e", json.dumps(otherwise))
+    assert "it had another value of unresolved_entries" in words(refused)
+    assert "Run rehearse.yml -e migration=003 with this inventory" in words(refused)
+
+
+def test_a_server_of_its_own_takes_the_copy_of_what_builds_on_another(place: Site):
+    own = ["-e", "rehearsal_server=own", "-e", f"rehearsal_mongod={binary.find()}"]
+    before = snapshot(place.database, own=True)
+    checked = place.run(
+        *("rehearse.yml", "-e", "migration=004", "-e", "rehearsal_backup=fresh", "--check"), *own
+    )
+    done = place.run("rehearse.yml", "-e", "migration=004", "-e", "rehearsal_backup=fresh", *own)
+
+    assert checked.code == 0, checked.output
+    assert done.code == 0, done.output
+    told = done.read("rehearsal.json")
+    assert told["server"]["set_name"] == "rehearsal"
+    assert "migrate 003 first" in [one["phase"] for one in told["phases"]]
+    assert list((place.backups / "rehearsal").iterdir()) == []
+    assert differences(before, done.everything) == []
