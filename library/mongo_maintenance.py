@@ -38,9 +38,9 @@ options:
     default: auto
   applications:
     description:
-      - Hosts whose application was told of maintenance mode, or with O(phase=begin) will be. With
-        O(state=on), where the write block isn't used and there is no such host either, nothing
-        would keep writers out, and the task fails.
+      - Hosts whose application was seen to refuse a write, or with O(phase=begin) will be asked to.
+        That one was told proves nothing. With O(state=on), where the write block isn't used and
+        there is no such host either, nothing would keep writers out, and the task fails.
     type: list
     elements: str
     default: []

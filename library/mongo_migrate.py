@@ -19,9 +19,11 @@ description:
 options:
   writers_stopped:
     description:
-      - Whether nobody else writes while this runs (maintenance mode is on). Then a digest of each
-        collection without the touched field is taken as a baseline, with which M(mongo_verify)
-        proves that nothing else has changed.
+      - Whether nobody else writes while this runs. Then a digest of each collection without the
+        touched field is taken as a baseline, with which M(mongo_verify) proves that nothing else
+        has changed.
+      - It isn't believed. Maintenance mode must be on (M(mongo_maintenance)), by the server's write
+        block or by an application that was seen to refuse a write; otherwise the task fails.
       - Until 1.1.0 it was called C(frozen), which still works and will be removed in 2.0.0.
     type: bool
     default: false
@@ -340,6 +342,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
+    from ansible.module_utils.mongo_migration.maintenance import mode
     from ansible.module_utils.mongo_migration.procedures import migrate as runner
     from ansible.module_utils.mongo_migration.procedures import plan_text, status, verify
     from ansible.module_utils.mongo_migration.procedures.work import Job
@@ -354,7 +357,11 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
             Job(
                 client=client,
                 database=p["database"],
-                settings=runner.Settings.of(p, writers_stopped=p["writers_stopped"]),
+                settings=runner.Settings.of(
+                    p,
+                    writers_stopped=p["writers_stopped"]
+                    and mode.require_on(client, p["database"]),
+                ),
                 change=p["change"],
                 operator=module_runner.operator(),
                 progress=progress.sink(p["progress_file"]),

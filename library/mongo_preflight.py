@@ -30,8 +30,8 @@ options:
     default: auto
   applications:
     description:
-      - Hosts whose application will be told of maintenance mode. Without one, only the server's
-        write block can keep writers out.
+      - Hosts whose application can be seen to refuse a write in maintenance mode. Without one, only
+        the server's write block can keep writers out.
     type: list
     elements: str
     default: []

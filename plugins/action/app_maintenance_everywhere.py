@@ -99,7 +99,8 @@ class ActionModule(ActionBase):
             "hosts": {host: _kept(one) for host, one in outcomes.items()},
             "untold": untold,
             "problems": problems,
-            # How many were seen to refuse, or to accept again.
+            # Who was seen to refuse, or to accept again, and how many.
+            "answering": [host for host, one in outcomes.items() if one["answered"] is True],
             "seen": sum(one["answered"] is True for one in outcomes.values()),
         }
         if problems and given["required"]:

@@ -354,7 +354,7 @@ def test_where_nothing_would_keep_writers_out_maintenance_is_refused(
         switch("on", client=client, database=standalone_database.name, phase=phase)
 
     assert "a standalone server has none" in error.value.message
-    assert "inventory has no application host" in error.value.message
+    assert "no application host of the inventory is seen to refuse" in error.value.message
     assert standalone_database["_migrations"].find_one() is None
 
 
@@ -370,6 +370,22 @@ def test_writers_count_as_stopped_only_while_something_keeps_them_out(
     assert (mode.state(client, database.name) or {})["on"], "the record stays, for who looks"
     switch("on", write_block="never", applications=["app1"])
     assert mode.is_on(database)
+
+
+def test_a_claim_that_writers_are_stopped_is_not_believed(
+    switch: Switch, client: Client, database: Data
+) -> None:
+    with pytest.raises(MaintenanceError, match="nothing keeps writers out") as refused:
+        mode.require_on(client, database.name)
+    assert refused.value.details["next"] == "ansible-playbook maintenance.yml -e state=on"
+    # As 1.0 recorded it, and as anybody may write it: on, and kept out by nobody.
+    database["_migrations"].insert_one({"_id": "maintenance", "on": True, "write_block": False})
+    assert not mode.is_on(database)
+    with pytest.raises(MaintenanceError, match="nothing keeps writers out"):
+        mode.require_on(client, database.name)
+
+    switch("on")
+    assert mode.require_on(client, database.name)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -97,6 +98,31 @@ def test_every_kind_of_flag_reaches_its_application_and_is_taken_back(place: Sit
     # -vvv shows every argument; what opens doors isn't among them.
     for secret in (SECRET, place.apps[2].token, *place.secrets):
         assert secret not in on.output
+
+
+def test_nothing_is_called_stopped_that_nobody_saw_stopped(place: Site) -> None:
+    never = ("-e", "maintenance_write_block=never")
+    # Told, and it answers as before.
+    takes = {"app_write_probe": {"url": f"{place.app.url}/api/health/live", "method": "GET"}}
+    deaf = switch(place, "on", *never, "-e", json.dumps(takes))
+    unblocked = deaf.writes_blocked
+    off = switch(place, "off")
+    # Nobody to be told, and no write block: not even begun.
+    nobody = place.run(
+        *("migrate-004.yml", *never, "-e", "app_group=nobody"),
+        *("-e", '{"migrations_assumed_applied": ["003"]}'),
+    )
+
+    assert deaf.code == 2
+    assert "answers a write with 200" in words(deaf)
+    assert not unblocked
+    assert not place.maintenance()["on"]
+    assert off.code == 0, off.output
+    assert nobody.code == 2
+    assert "Nothing would keep writers out" in words(nobody)
+    assert "app_write_probe" in words(nobody)
+    assert "Maintenance mode is off" in words(nobody)
+    assert place.phases("004") == []
 
 
 def test_a_flag_that_is_described_wrongly_changes_nothing_anywhere(place: Site) -> None:

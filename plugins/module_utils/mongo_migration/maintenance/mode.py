@@ -12,6 +12,8 @@ from pymongo.database import Database
 
 from ..document import collections
 from ..ledger import shapes, state_format
+from ..support import commands
+from .errors import MaintenanceError
 from .write_block import write_block_is_on
 
 Document = dict[str, Any]
@@ -72,8 +74,25 @@ def holds(client: Client, record: Mapping[str, Any] | None) -> bool:
     """Return whether what is recorded as on keeps writers out."""
     if record is None or not record.get("on"):
         return False
-    # A record of before applications were named: whoever switched saw to it.
-    return bool(record.get("applications", True)) or blocked(client, record)
+    # A record of before applications were seen to refuse (1.0) claims no more than it shows.
+    return bool(record.get("applications")) or blocked(client, record)
+
+
+def require_on(client: Client, database: str) -> bool:
+    """Return True if the writers of *database* are stopped; a claim of that proves nothing.
+
+    Raises:
+        MaintenanceError: nothing keeps them out.
+    """
+    if is_on(client[database]):
+        return True
+    raise MaintenanceError(
+        f"`writers_stopped` says that nobody else writes to {database}, and nothing keeps writers "
+        "out: maintenance mode isn't on, or neither the server refuses writes nor was an "
+        f"application seen to refuse one. Nothing was written. {commands.STOP_WRITERS} first, or "
+        "go on beside the writers, without `writers_stopped`.",
+        next=commands.STOP_WRITERS,
+    )
 
 
 def blocked(client: Client, record: Mapping[str, Any]) -> bool:

@@ -53,8 +53,9 @@ class Request:
         reason: why, for whoever finds the database so.
         change: what to record of the change.
         write_block: whether to use the server's write block.
-        applications: hosts whose application is told. Where the write block isn't used, they alone
-            keep writers out, and there has to be one.
+        applications: hosts whose application was seen to refuse a write, or at the begin will be
+            asked to. Where the write block isn't used, they alone keep writers out, and there has
+            to be one: that it was told proves nothing.
         majority_seconds: how long to wait for a majority that could confirm the switch.
         check: change nothing, and say what would be changed.
     """

@@ -55,7 +55,7 @@ def way(
     Args:
         client: logged in as the user that migrates.
         wanted: the inventory's ``maintenance_write_block``.
-        applications: hosts whose application is told of maintenance mode.
+        applications: hosts whose application is seen to refuse a write.
         blocked: the write block is on already, by whomever.
     """
     if wanted == "never":
@@ -92,9 +92,9 @@ def _by_applications(reason: str, applications: Sequence[str], blocked: bool, *,
         return Way(
             block=False,
             problem="Nothing would keep writers out: the server has no write block to use "
-            f"({reason}), and the inventory has no application host that could be told",
-            fix="Add the hosts of the application to the inventory (docs/maintenance.md), or let "
-            "the server refuse writes.",
+            f"({reason}), and no application host of the inventory is seen to refuse a write",
+            fix="Add the hosts of the application to the inventory, with app_write_probe "
+            "(docs/maintenance.md), or let the server refuse writes.",
         )
     warning = (
         f"No write block: {reason}. Only the application's maintenance flag keeps writers out."
