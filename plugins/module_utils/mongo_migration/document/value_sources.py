@@ -230,6 +230,9 @@ class Reference:
             self._taken += [self._within["from"], self._within["to"]]
         self._cache: dict[bytes, list[dict[str, Any]]] = {}
         self._unfit: dict[bytes, bool] = {}
+        # Of the documents to come, by their key, those that were looked at already.
+        self._to_come: dict[bytes, list[dict[str, Any]]] = {}
+        self._indexed = 0
 
     def forget(self) -> None:
         """Look everything up anew from now on."""
@@ -414,11 +417,7 @@ class Reference:
             {"$match": selector},
             {"$project": dict.fromkeys(fields, 1)},
         ]
-        planned = [
-            document
-            for document in self._scope.planned.get(name, ())
-            if _token([document.get(target) for target in self._targets]) in wanted
-        ]
+        planned = self._planned(name, wanted)
         yield from collection.aggregate(
             pipeline, comment=self._scope.comment, session=self._scope.session
         )
@@ -428,6 +427,15 @@ class Reference:
             yield from state.aggregate(
                 [{"$documents": [{"$literal": document} for document in planned]}, *pipeline]
             )
+
+    def _planned(self, name: str, wanted: Iterable[bytes]) -> list[dict[str, Any]]:
+        """Return the documents to come that have one of the keys, each looked at once."""
+        known = self._scope.planned.get(name, ())
+        for document in known[self._indexed :]:
+            token = _token([document.get(target) for target in self._targets])
+            self._to_come.setdefault(token, []).append(document)
+        self._indexed = len(known)
+        return [document for token in wanted for document in self._to_come.get(token, ())]
 
 
 class FirstOf:
