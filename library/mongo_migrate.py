@@ -359,8 +359,7 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
                 database=p["database"],
                 settings=runner.Settings.of(
                     p,
-                    writers_stopped=p["writers_stopped"]
-                    and mode.require_on(client, p["database"]),
+                    writers_stopped=p["writers_stopped"] and mode.require_on(client, p["database"]),
                 ),
                 change=p["change"],
                 operator=module_runner.operator(),

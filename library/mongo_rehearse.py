@@ -259,6 +259,7 @@ def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.ledger.batches import Settings
     from ansible.module_utils.mongo_migration.procedures import plan_text, rehearsal_place
     from ansible.module_utils.mongo_migration.procedures import rehearse as rehearsal
+    from ansible.module_utils.mongo_migration.procedures.work import Job
     from ansible.module_utils.mongo_migration.support import progress, stop
 
     p, report = module.params, progress.sink(module.params["progress_file"])
@@ -270,17 +271,16 @@ def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
             client, p, size=source.manifest.size, start=not module.check_mode
         ) as server,
     ):
-        play = rehearsal.Play(
+        job = Job(
             client=server or client,
-            source=source,
-            name=p["copy"] or f"{p['database']}{rehearsal.ENDING}",
-            definition=loaded[0],
-            earlier=loaded[1],
+            database=p["copy"] or f"{p['database']}{rehearsal.ENDING}",
             settings=Settings.of(p),
+            change=p["change"],
             operator=module_runner.operator(),
             progress=report,
             stop=stop.listen(),
         )
+        play = rehearsal.Play(job=job, source=source, definition=loaded[0], earlier=loaded[1])
         if not module.check_mode:
             return plan_text.illustrate(rehearsal.rehearse(play))
         return {"changed": False, **rehearsal.look(play, elsewhere=server is None)}

@@ -17,6 +17,7 @@ from mongo_migration.errors import MigrationError, PlanBlockedError
 from mongo_migration.ledger.batches import Settings
 from mongo_migration.procedures import rehearse
 from mongo_migration.procedures.rehearse import Play
+from mongo_migration.procedures.work import Job
 from mongo_migration.server import throwaway
 from mongo_migration.support.progress import quiet
 from mongo_migration.support.stop import StopSignal
@@ -56,20 +57,24 @@ def play(site: Deployment, folder: Path, migration: Any = "004", **options: Any)
     archive = Path(backups.take(site.client, site.data.name, folder)["archive"])
     variables = options.pop("variables", {})
     with open_source.open_source(archive) as source:  # type: ignore[union-attr]
-        yield Play(
+        job = Job(
             **{
                 "client": site.client,
-                "source": source,
-                "name": f"{site.data.name}_rehearsal",
-                "definition": site.load(migration, **variables),
-                "earlier": (),
+                "database": f"{site.data.name}_rehearsal",
                 "settings": Settings(lease_seconds=10),
+                "change": {},
                 "operator": backups.OPERATOR,
                 "progress": quiet,
                 "stop": StopSignal(),
                 **options,
             }
         )
+        yield Play(job=job, source=source, definition=site.load(migration, **variables))
+
+
+def under(made: Play, **options: Any) -> Play:
+    """The same rehearsal, with another client or database."""
+    return replace(made, job=replace(made.job, **options))
 
 
 def names(site: Deployment) -> list[str]:
@@ -199,9 +204,9 @@ def test_a_database_of_somebody_else_is_left_alone(company: Deployment, tmp_path
             with pytest.raises(MigrationError, match="exists, and nothing in it says"):
                 attempt(made)
         with pytest.raises(MigrationError, match="must be in its name"):
-            rehearse.rehearse(replace(made, name=f"{company.data.name}_precious"))
+            rehearse.rehearse(under(made, database=f"{company.data.name}_precious"))
         with pytest.raises(MigrationError, match="longer than"):
-            rehearse.rehearse(replace(made, name=f"{company.data.name}_rehearsal{'x' * 60}"))
+            rehearse.rehearse(under(made, database=f"{company.data.name}_rehearsal{'x' * 60}"))
 
     assert list(other["precious"].find()) == [{"_id": 1}]
 
@@ -219,6 +224,7 @@ from mongo_migration.argument_specs import CONNECTION_OPTIONS
 from mongo_migration.backup import open_source
 from mongo_migration.ledger.batches import Settings
 from mongo_migration.procedures import rehearse
+from mongo_migration.procedures.work import Job
 from mongo_migration.support.progress import quiet
 from mongo_migration.support.stop import StopSignal
 from tests.support.migrations import Deployment
@@ -238,12 +244,12 @@ site = Deployment(client, client[database], collections={})
 stop = StopSignal()
 signal.signal(signal.SIGTERM, lambda *_: stop.ask("SIGTERM"))
 with open_source.open_source(Path(archive)) as source:
-    rehearse.rehearse(rehearse.Play(
-        client=client, source=source, name=f"{database}_rehearsal", definition=site.load(SMALL),
-        earlier=(), settings=Settings(lease_seconds=10),
-        operator={"user": "anna", "host": "bastion", "pid": os.getpid()},
+    job = Job(
+        client=client, database=f"{database}_rehearsal", settings=Settings(lease_seconds=10),
+        change={}, operator={"user": "anna", "host": "bastion", "pid": os.getpid()},
         progress=quiet, stop=stop,
-    ))
+    )
+    rehearse.rehearse(rehearse.Play(job=job, source=source, definition=site.load(SMALL)))
 """
 )
 PHASES = [
@@ -303,7 +309,7 @@ def test_stopped_at_each_phase_it_leaves_nothing(
 def test_two_rehearsals_dont_meet(small: Deployment, tmp_path: Path) -> None:
     with play(small, tmp_path, SMALL, settings=Settings(lease_seconds=2)) as made:
         with (
-            scratch.own(made.client, made.wanted),
+            scratch.own(made.job.client, made.wanted),
             pytest.raises(MigrationError, match="holds the lease"),
         ):
             rehearse.rehearse(made)
@@ -327,7 +333,7 @@ def test_a_server_of_its_own_is_started_and_gone_afterwards(
             pytest.raises(OperationFailure, match="requires authentication"),
         ):
             anybody["admin"]["x"].find_one()
-        result = rehearse.rehearse(replace(made, client=client))
+        result = rehearse.rehearse(under(made, client=client))
 
     assert result["passed"]
     assert result["server"]["set_name"] == "rehearsal"

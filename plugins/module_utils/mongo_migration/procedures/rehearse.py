@@ -10,77 +10,59 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from .. import connection
-from ..backup import compare, restore, scratch
+from ..backup import restore, scratch
 from ..backup.source import Source
-from ..document.collections import STATE, Collections
+from ..document.collections import STATE
 from ..document.definition import Definition
-from ..document.value_sources import Scope
 from ..errors import InterruptedRunError, MigrationError
 from ..ledger import lease, runs
-from ..ledger.batches import Settings
 from ..maintenance import mode
-from ..operations.registry import foresee
 from ..support import commands
-from ..support.progress import Sink
-from ..support.stop import StopSignal
-from . import migrate, plan, rollback, verify
-
-Client = MongoClient[dict[str, Any]]
+from . import rehearsal_turns as turns
+from .work import Job
 
 #: What the name of the copy must hold.
 ENDING = "_rehearsal"
-# Of the documents that a policy leaves alone, by collection.
-_MOST_NAMED = 1000
 _COMMAND = "command"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
-    """What is rehearsed, where, and by whom.
+    """What is rehearsed, and where.
 
     Args:
-        client: connected to the deployment that holds the copy for a while.
+        job: what to work with; its client is of the deployment that holds the copy for a while,
+            and its database is the copy.
         source: the backup.
-        name: the copy's name.
         definition: what is rehearsed.
-        earlier: the migrations that *definition* may build on, in their order; those that the
-            backup doesn't have yet are applied to the copy first.
-        settings: how a run behaves.
-        operator: user, host and pid of this process.
-        progress: told of every batch.
-        stop: asks for the end.
+        earlier: the migrations that *definition* may build on; those that the backup doesn't have
+            yet are applied to the copy first.
         clock: seconds, for the time of each phase.
     """
 
-    client: Client
+    job: Job
     source: Source
-    name: str
     definition: Definition
-    earlier: Sequence[Definition]
-    settings: Settings
-    operator: Mapping[str, Any]
-    progress: Sink
-    stop: StopSignal
+    earlier: Sequence[Definition] = ()
     clock: Callable[[], float] = time.monotonic
 
     @property
     def wanted(self) -> scratch.Wanted:
         """The copy."""
         return scratch.Wanted(
-            name=self.name,
+            name=self.job.database,
             of=self.source.manifest.database,
             ending=ENDING,
             purpose=f"rehearsal of {self.definition.id} on {self.source.path.name}",
-            operator=self.operator,
-            lease_seconds=self.settings.lease_seconds,
+            operator=self.job.operator,
+            lease_seconds=self.job.settings.lease_seconds,
         )
 
 
@@ -106,8 +88,8 @@ def look(play: Play, *, elsewhere: bool = False) -> dict[str, Any]:
     play.wanted.check()
     _refuse_commands(play)
     if not elsewhere:
-        scratch.require_free(play.client[play.name], play.wanted)
-        restore.check_space(restore.plan(play.client, play.source, _restoring(play)))
+        scratch.require_free(play.job.db, play.wanted)
+        restore.check_space(restore.plan(play.job.client, play.source, _restoring(play)))
     return _facts(play)
 
 
@@ -121,7 +103,7 @@ def rehearse(play: Play) -> dict[str, Any]:
     _refuse_commands(play)
     found = _Found(facts=_facts(play))
     try:
-        with scratch.own(play.client, play.wanted) as copy:
+        with scratch.own(play.job.client, play.wanted) as copy:
             _rehearse(play, copy, found)
             dropping = play.clock()
         _note(found, "drop the copy", play.clock() - dropping)
@@ -139,140 +121,71 @@ def rehearse(play: Play) -> dict[str, Any]:
 
 
 def _rehearse(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None:
+    job, definition = play.job, play.definition
     with _phase(play, found, "restore the copy"):
-        restored = restore.restore(
-            play.client,
-            play.source,
-            _restoring(play),
-            hold=_holding(play),
-            progress=play.progress,
-            stop=play.stop,
-        )
-        found.facts["warnings"] = restored["warnings"]
-        # It may have been taken while maintenance mode was on; nobody is kept out of the copy.
-        copy[STATE].delete_one({"_id": mode.ID})
-    _require_pending(copy, play.definition)
+        _restore(play, copy, found)
+    _require_pending(copy, definition)
     earlier = _missing(copy, play)
     for one in earlier:
         with _phase(play, found, f"migrate {one.id} first"):
-            _migrate(play, one)
-            _verify(play, one, "applied", found, "up")
+            turns.up(job, one)
+            turns.verified(job, one, "applied")
     with _phase(play, found, "migrate"):
-        run = _migrate(play, play.definition)
+        run = turns.up(job, definition)
     found.facts |= {
         "run": run["run"],
         "plan": run["plan"],
         "counts": {key: run[key] for key in ("matched", "modified", "inserted", "deleted")},
-        "left_alone": _left_alone(play, copy, run["plan"]),
+        "left_alone": turns.left_alone(job, definition, run["plan"]),
     }
     with _phase(play, found, "verify"):
-        _verify(play, play.definition, "applied", found, "up")
+        _verify(play, "up", found)
     with _phase(play, found, "roll back"):
-        _roll_back(play, play.definition)
+        turns.down(job, definition)
     with _phase(play, found, "verify the rollback"):
-        _verify(play, play.definition, "rolled_back", found, "down")
+        _verify(play, "down", found)
     for one in reversed(earlier):
         with _phase(play, found, f"roll back {one.id}"):
-            _roll_back(play, one)
+            turns.down(job, one)
     with _phase(play, found, "compare with the backup"):
-        _compare(play, copy, found)
+        found.facts["compared"] = turns.compared(copy, play.source)
+        turns.require_equal(found.facts["compared"])
     for one in earlier:
         with _phase(play, found, f"migrate {one.id} again"):
-            _migrate(play, one)
+            turns.up(job, one)
     with _phase(play, found, "migrate again"):
-        _migrate(play, play.definition)
+        turns.up(job, definition)
     with _phase(play, found, "verify again"):
-        _verify(play, play.definition, "applied", found, "up")
+        _verify(play, "up", found)
 
 
-# -- the phases ------------------------------------------------------------------------------
-
-
-def _migrate(play: Play, definition: Definition) -> dict[str, Any]:
-    # As it will be in earnest: with the writers stopped, or beside them, batch by batch.
-    settings = replace(play.settings, frozen=definition.downtime != "none")
-    return migrate.migrate(
-        client=play.client,
-        database=play.name,
-        definition=definition,
-        settings=settings,
-        change={},
-        operator=play.operator,
-        progress=play.progress,
-        stop=play.stop,
+def _restore(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None:
+    job = play.job
+    restored = restore.restore(
+        job.client,
+        play.source,
+        _restoring(play),
+        hold=lambda there: lease.hold(
+            there,
+            purpose=play.wanted.purpose,
+            holder=dict(job.operator),
+            seconds=job.settings.lease_seconds,
+        ),
+        progress=job.progress,
+        stop=job.stop,
     )
+    found.facts["warnings"] = restored["warnings"]
+    # It may have been taken while maintenance mode was on; nobody is kept out of the copy.
+    copy[STATE].delete_one({"_id": mode.ID})
 
 
-def _roll_back(play: Play, definition: Definition) -> None:
-    outcome = rollback.roll_back(
-        client=play.client,
-        database=play.name,
-        migration=definition.id,
-        definition=definition,
-        settings=play.settings,
-        change={},
-        operator=play.operator,
-        progress=play.progress,
-        stop=play.stop,
+def _verify(play: Play, direction: str, found: _Found) -> None:
+    expect = "rolled_back" if direction == "down" else "applied"
+    verdict = turns.checked(play.job, play.definition, expect)
+    found.turns.append(
+        {"direction": direction, "passed": verdict["passed"], "checks": verdict["checks"]}
     )
-    if conflicts := outcome["conflict_count"]:
-        raise MigrationError(
-            f"the rollback left {conflicts:,} documents alone, which nobody but the migration "
-            "wrote to",
-            conflicts=outcome["conflicts"],
-        )
-
-
-def _verify(play: Play, definition: Definition, expect: str, found: _Found, direction: str) -> None:
-    verdict = verify.verify(
-        client=play.client,
-        database=play.name,
-        definition=definition,
-        expect=expect,
-        operator=play.operator,
-        lease_seconds=play.settings.lease_seconds,
-        alone=True,
-    )
-    if definition is play.definition:
-        found.turns.append(
-            {"direction": direction, "passed": verdict["passed"], "checks": verdict["checks"]}
-        )
-    if not verdict["passed"]:
-        failed = [check for check in verdict["checks"] if check["status"] == "failed"]
-        told = "; ".join(
-            f"{check['name']}: expected {check['expected']}, found {check['observed']}"
-            for check in failed
-        )
-        raise MigrationError(f"{len(failed)} checks fail: {told}")
-
-
-def _compare(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None:
-    """Require that the copy is, byte by byte, what the backup holds."""
-    compared = list(compare.each(copy, play.source))
-    problems = [text for one in compared for text in one.problems]
-    found.facts["compared"] = {
-        "collections": len(compared),
-        "documents": sum(one.documents for one in compared),
-        "problems": problems,
-        "notes": [one.note for one in compared if one.note],
-    }
-    if problems:
-        raise MigrationError(f"the rolled back copy isn't what the backup holds: {problems[0]}")
-
-
-def _left_alone(
-    play: Play, copy: Database[dict[str, Any]], planned: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    there = Collections(copy, play.definition.collections)
-    foresee(there, play.definition.steps)
-    scope = Scope(
-        collections=there, now=planned["now"], planned={}, comment="migration-playbooks rehearsal"
-    )
-    return [
-        {**item, "step": step.index}
-        for step, operation in plan.active(play.definition, scope, planned["before"])
-        for item in operation.left_alone(_MOST_NAMED)
-    ]
+    turns.require_passed(verdict)
 
 
 # -- what is refused -------------------------------------------------------------------------
@@ -324,7 +237,7 @@ def _missing(copy: Database[dict[str, Any]], play: Play) -> list[Definition]:
 
 @contextmanager
 def _phase(play: Play, found: _Found, name: str) -> Iterator[None]:
-    play.stop.check()
+    play.job.stop.check()
     began = play.clock()
     try:
         yield
@@ -337,7 +250,7 @@ def _note(found: _Found, name: str, seconds: float) -> None:
 
 
 def _seconds(phases: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what a plan says of the run in earnest, from the longer one of both runs."""
+    """Return what a plan says of the run in earnest: the longer one of both runs."""
     of = {one["phase"]: one["seconds"] for one in phases}
     return {
         "migrate": max(of["migrate"], of["migrate again"]),
@@ -348,7 +261,7 @@ def _seconds(phases: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _facts(play: Play) -> dict[str, Any]:
-    manifest, server = play.source.manifest, connection.inspect(play.client)
+    manifest, server = play.source.manifest, connection.inspect(play.job.client)
     return {
         "migration": play.definition.id,
         "name": play.definition.name,
@@ -359,7 +272,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "snapshot_time": manifest.snapshot_time or manifest.started,
         "consistent": manifest.consistent,
         "database": manifest.database,
-        "copy": play.name,
+        "copy": play.job.database,
         "server": server.as_dict(),
         "documents": manifest.documents,
         "bytes": manifest.size,
@@ -395,18 +308,9 @@ def _failed(play: Play, found: _Found, error: MigrationError) -> MigrationError:
 
 def _restoring(play: Play) -> restore.Settings:
     return restore.Settings(
-        database=play.name,
+        database=play.job.database,
         source_database=play.source.manifest.database,
-        confirm=play.name,
+        confirm=play.job.database,
         keep_state=False,
-        retry_seconds=play.settings.retry_seconds,
-    )
-
-
-def _holding(play: Play) -> Any:
-    return lambda there: lease.hold(
-        there,
-        purpose=play.wanted.purpose,
-        holder=dict(play.operator),
-        seconds=play.settings.lease_seconds,
+        retry_seconds=play.job.settings.retry_seconds,
     )
