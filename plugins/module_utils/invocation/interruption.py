@@ -11,7 +11,7 @@ from typing import Any
 _SPEAKING = frozenset(
     {
         *("mongo_migrate", "mongo_rollback", "mongo_backup", "mongo_restore"),
-        *("mongo_monitor", "mongo_migration_watch"),
+        *("mongo_rehearse", "mongo_monitor", "mongo_migration_watch"),
     }
 )
 _DATA = frozenset({"mongo_migrate", "mongo_rollback", "mongo_restore"})
