@@ -73,13 +73,13 @@ def test_rehearsed_on_a_copy_the_gate_lets_it_pass_and_the_plan_says_how_long(pl
 
 def test_a_server_of_its_own_takes_the_copy_of_what_builds_on_another(place: Site):
     own = ["-e", "rehearsal_server=own", "-e", f"rehearsal_mongod={binary.find()}"]
+    assert place.run("backup.yml").code == 0
     before = snapshot(place.database, own=True)
-    checked = place.run(
-        *("rehearse.yml", "-e", "migration=004", "-e", "rehearsal_backup=fresh", "--check"), *own
-    )
-    done = place.run("rehearse.yml", "-e", "migration=004", "-e", "rehearsal_backup=fresh", *own)
+    checked = place.run("rehearse.yml", "-e", "migration=004", "--check", *own)
+    done = place.run("rehearse.yml", "-e", "migration=004", *own)
 
     assert checked.code == 0, checked.output
+    assert "a server of its own, which is removed afterwards" in words(checked)
     assert done.code == 0, done.output
     told = done.read("rehearsal.json")
     assert told["server"]["set_name"] == "rehearsal"
