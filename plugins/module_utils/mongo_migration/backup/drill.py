@@ -58,25 +58,14 @@ def drill(
         ArchiveError: the scratch database exists, or the backup doesn't restore to what it says.
     """
     began = clock()
-    purpose = f"drill of {source.path.name}"
-    wanted = scratch.Wanted(
-        name=name,
-        of=source.manifest.database,
-        ending=_SUFFIX,
-        purpose=purpose,
-        operator=operator,
-    )
+    of, purpose = source.manifest.database, f"drill of {source.path.name}"
+    wanted = scratch.Wanted(name=name, of=of, ending=_SUFFIX, purpose=purpose, operator=operator)
     with scratch.own(client, wanted) as database:
         _make_present(database, source)
         restore.restore(
             client,
             source,
-            restore.Settings(
-                database=name,
-                source_database=source.manifest.database,
-                confirm=name,
-                keep_state=False,
-            ),
+            restore.Settings(database=name, source_database=of, confirm=name, keep_state=False),
             hold=lambda there: lease.hold(
                 there, purpose=purpose, holder=dict(operator), seconds=_LEASE_SECONDS
             ),

@@ -78,12 +78,11 @@ def verify(
     )
     results = [check if isinstance(check, dict) else check.as_dict() for check in done]
     failed = [item["name"] for item in results if item["status"] == "failed"]
-    passed = not failed
     changed = record and _record(
         db,
         document,
         expect=expect,
-        passed=passed,
+        passed=not failed,
         results=results,
         operator=operator or {},
         lease_seconds=lease_seconds,
@@ -93,7 +92,7 @@ def verify(
         "migration": definition.id,
         "run": document["_id"],
         "phase": "verified" if changed else document["phase"],
-        "passed": passed,
+        "passed": not failed,
         "checks": results,
         "failures": failed,
     }
@@ -174,12 +173,7 @@ def _applied(
         for name, count in before.items()
         if not there.goes(name) and name not in emptied
     }
-    scope = Scope(
-        collections=there,
-        now=document["now"],
-        planned={},
-        comment=_COMMENT,
-    )
+    scope = Scope(collections=there, now=document["now"], planned={}, comment=_COMMENT)
     operations: list[Operation] = []
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as other:
         # While the server counts for the other checks, this process hashes.
