@@ -39,6 +39,8 @@ def _fill(database: Database[dict[str, Any]]) -> None:
     name = EVERYTHING.replace("$", "").replace("\0", "")[:100]
     database[name].insert_one({f"field {EVERYTHING}": EVERYTHING})
     database[f"users{LINES}{ESCAPES}"].insert_one({"name": EVERYTHING})
+    theirs = {"executionId": "1", "author": f"anna{EVERYTHING}", "state": f"FAILED{EVERYTHING}"}
+    database["mongockChangeLog"].insert_one({**theirs, "changeId": f"users{LINES}{ESCAPES}"})
     now = datetime.now(UTC)
     who = {"user": f"anna{EVERYTHING}", "host": f"h{LINES}{ESCAPES}", "pid": 1}
     database["_migrations"].insert_many(
@@ -66,7 +68,6 @@ def _fill(database: Database[dict[str, Any]]) -> None:
         ["attach.yml", "-e", "seconds=1"],
         ["maintenance.yml", "-e", "state=status"],
         ["preflight.yml"],
-        ["prune.yml", "--check"],
         ["adopt.yml", "--check"],
     ],
     ids=lambda arguments: arguments[0],
