@@ -14,9 +14,9 @@ import pytest
 from bson import ObjectId
 from mongo_migration.errors import InterruptedRunError, MigrationError
 from mongo_migration.values.compare import hashable
-from pymongo.errors import WriteError
 
 from embedded.mongod import ReplicaSet
+from tests.conftest import CACHE_GB
 from tests.support import torture
 from tests.support.torture import ORGANIZATIONS, USERS, Db, home_of
 
@@ -244,27 +244,31 @@ def test_a_validator_that_rejects_stops_before_the_batch_and_can_be_mended(datab
     torture.assert_same(before, torture.state(database))
 
 
-def grow(db: Db, which: dict[str, Any], blob: bytes) -> None:
-    """Make a document large; the server's small cache may be full of others' for a moment."""
-    for left in range(60, -1, -1):
-        try:
-            db["items"].update_one(which, {"$set": {"blob": blob}})
-        except WriteError as error:
-            if error.code != 388 or not left:
-                raise
-            time.sleep(0.5)
-        else:
-            return
+@pytest.fixture
+def roomy(client: Any) -> Iterator[None]:
+    """A cache that holds a document of 16 MB and its entry in the oplog.
+
+    Both are dirty until they are checkpointed. Of a small cache that is more than the share that
+    the server allows one write (transactionTooLargeForCacheThreshold): it refuses by code 388 what
+    this test does before the migration has its turn.
+    """
+
+    def resize(size: str) -> None:
+        client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={size}")
+
+    resize("1GB")
+    yield
+    resize(f"{int(CACHE_GB * 1024)}MB")
 
 
-@pytest.mark.torture  # a small cache refuses the test's own write of 16 MB (code 388) now and then
+@pytest.mark.usefixtures("roomy")
 def test_a_document_that_grew_to_16_mb_since_the_plan_stops_before_the_batch(database: Db) -> None:
     torture.fill(database)
     before = torture.state(database)
     interrupt_after_the_plan(database)
     grown = {"name": "items 18"}
     room = (16 << 20) - len(bson.encode(database["items"].find_one(grown) or {}))
-    grow(database, grown, bytes(room - 20))
+    database["items"].update_one(grown, {"$set": {"blob": bytes(room - 20)}})
     error = refused(database)
     assert "larger than MongoDB's 16 MB" in error.message
     assert_nothing_of_the_batch(database, 18)

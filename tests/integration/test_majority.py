@@ -12,6 +12,7 @@ from mongo_migration import connection
 from mongo_migration.backup import create
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from mongo_migration.ledger import lease
+from mongo_migration.ledger.runs import Run
 from mongo_migration.procedures import migrate, preflight, rollback
 from mongo_migration.procedures.work import Job
 from mongo_migration.server import members
@@ -22,7 +23,7 @@ from pymongo.database import Database
 
 from embedded.mongod import ReplicaSet
 from tests.conftest import CACHE_GB
-from tests.support import databases
+from tests.support import backups, databases
 from tests.support.maintenance import set_mode
 from tests.support.migrations import ANNA, Deployment
 
@@ -129,6 +130,21 @@ def changing(client: Any, data: Db, told: Told, tmp_path: Path) -> dict[str, Cal
     return {
         "migrate": lambda: migrate.migrate(Job(**common), deployment.load(DOCUMENT)),
         "rollback": lambda: rollback.roll_back(Job(**common), "901"),
+        "restore": lambda: backups.put_back(
+            client,
+            data.name,
+            tmp_path / "archive",
+            retry_seconds=60,
+            progress=told,
+            stop=told.stop,
+            hold=lambda database: lease.hold(
+                database,
+                purpose="restore",
+                holder=ANNA,
+                seconds=30,
+                patience=settings.patience(told.stop, told, "lease"),
+            ),
+        ),
         "back up": lambda: create.back_up(
             client,
             data.name,
@@ -139,12 +155,15 @@ def changing(client: Any, data: Db, told: Told, tmp_path: Path) -> dict[str, Cal
     }
 
 
-@pytest.mark.parametrize("work", ["migrate", "rollback", "back up"])
+@pytest.mark.parametrize("work", ["migrate", "rollback", "restore", "back up"])
 def test_without_a_majority_work_says_what_it_waits_for_and_hears_a_stop(
     servers: WithArbiter, data: Db, client: Any, tmp_path: Path, work: str
 ) -> None:
     if work == "rollback":
         Deployment(client, data).migrate(DOCUMENT)
+    if work == "restore":
+        made = backups.take(client, data.name, tmp_path / "made")["archive"]
+        (tmp_path / "archive").symlink_to(made)
     down = lose_majority(servers, client)
     before = list(data["_migrations"].find())
     told = Told()
@@ -216,6 +235,79 @@ def test_a_majority_that_is_lost_at_work_is_waited_for_and_named(
     assert waits[0].startswith(f"waiting for a majority: {down[0]} is down")
     assert done["phase"] == "applied"
     assert data["items"].count_documents({"touched": True}) == 3
+
+
+@pytest.mark.parametrize("phase", ["load", "compare", "index"])
+def test_a_restore_that_loses_its_majority_waits_for_it_and_goes_on(
+    servers: WithArbiter, data: Db, client: Any, tmp_path: Path, phase: str
+) -> None:
+    data["items"].create_index("touched")
+    archive = Path(backups.take(client, data.name, tmp_path)["archive"])
+    data["items"].update_many({}, {"$set": {"touched": True}})
+    waits: list[str] = []
+    down: list[str] = []
+
+    def lose(event: dict[str, Any]) -> None:
+        if event.get("phase") == phase and not down and "waiting" not in event:
+            down.append(lose_majority(servers, client))
+        if "waiting" in event:
+            if not waits:
+                servers.restart(servers.secondary)
+            waits.append(event["waiting"])
+
+    # Of the server's default, which waits for members without an end, nothing may depend.
+    backups.put_back(client, data.name, archive, retry_seconds=60, progress=lose)
+
+    assert waits[0].startswith(f"waiting for a majority: {down[0]} is down")
+    assert data["items"].count_documents({"touched": True}) == 0
+
+
+def test_what_was_read_of_a_run_is_believed_only_if_a_majority_confirms_it(
+    servers: WithArbiter, data: Db, client: Any, tmp_path: Path
+) -> None:
+    """Also where nothing would be written, because all is done already."""
+    Deployment(client, data).migrate(DOCUMENT)
+    down = lose_majority(servers, client)
+    told = Told()
+
+    with pytest.raises(InterruptedRunError, match="SIGINT"):
+        changing(client, data, told, tmp_path)["migrate"]()
+
+    assert f"{down} is down" in told.waits[0]
+
+
+def test_a_majority_that_is_lost_between_the_lease_and_the_first_batch_is_waited_for(
+    servers: WithArbiter, data: Db, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[str] = []
+    prepare = Run.prepare
+
+    def lose(database: Db) -> None:
+        monkeypatch.setattr(Run, "prepare", prepare)
+        prepare(database)
+        lose_majority(servers, client)
+
+    def come_back(event: dict[str, Any]) -> None:
+        if "waiting" in event:
+            if not waits:
+                servers.restart(servers.secondary)
+            waits.append(event["waiting"])
+
+    monkeypatch.setattr(Run, "prepare", lose)
+    job = Job(
+        client=client,
+        database=data.name,
+        settings=migrate.Settings(retry_seconds=60),
+        change={},
+        operator=ANNA,
+        progress=come_back,
+        stop=StopSignal(),
+    )
+    done = migrate.migrate(job, Deployment(client, data).load(DOCUMENT))
+
+    assert waits[0].startswith("waiting for a majority")
+    assert done["phase"] == "applied"
+    assert data["_migrations"].count_documents({"kind": "run"}) == 1
 
 
 def test_patience_ends_with_the_members_names_and_nothing_written(

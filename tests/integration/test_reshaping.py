@@ -152,3 +152,26 @@ def test_an_inserted_document_that_is_referred_to_stays(deployment: Deployment):
     deployment.data["users"].update_one({}, {"$set": {"role": kept["_id"]}})
     assert deployment.roll_back("905")["conflict_count"] == 1
     assert list(deployment.data["roles"].find()) == [kept]
+
+
+def test_a_collection_of_which_nothing_is_to_be_left_is_rightly_empty(
+    deployment: Deployment,
+) -> None:
+    """Verification takes an empty collection for a loss, unless the run removed the documents."""
+    data = deployment.data
+    data["items"].insert_many([{"_id": number} for number in range(5)])
+    document = (
+        """
+id: "901"
+name: emptied
+summary: Everything goes.
+downtime: none
+steps:
+  - delete: {collections: [items], where: {}}
+""",
+        "901-emptied.yml",
+    )
+    deployment.migrate(document)
+    assert failed(deployment.verify(document)) == []
+    deployment.roll_back("901")
+    assert data["items"].count_documents({}) == 5

@@ -323,6 +323,28 @@ def test_the_lease_is_needed_and_survives_with_the_maintenance_document(
     assert state["lease"]["token"] > token
 
 
+def test_what_another_process_made_before_the_lease_was_free_goes_and_what_comes_later_is_told(
+    client: Client, small: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    archive = Path(backups.take(client, small.name, tmp_path)["archive"])
+
+    def hold(database: Any) -> Any:
+        small["made_meanwhile"].insert_one({})  # by a migration that this restore waited for
+        return lease.hold(database, purpose="restore", holder=ME, seconds=30)
+
+    def write(event: dict[str, Any]) -> None:
+        if event.get("phase") == "compare":
+            small["made_at_work"].insert_one({})
+
+    done = backups.put_back(client, small.name, archive, hold=hold, progress=write)
+
+    assert done["removed"] == ["made_meanwhile"]
+    assert "made_at_work: made by somebody" in done["warnings"][0]
+    names = small.list_collection_names()
+    assert "made_meanwhile" not in names
+    assert "made_at_work" in names
+
+
 def test_expired_documents_of_a_ttl_index_come_back(
     client: Client, database: Database[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -41,6 +41,8 @@ class Job:
         action: migrate, rollback, verify, prune, backup or restore.
         settings: of :class:`batches.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
+        sleep_at: stop this process, all of its threads, at this command, as SIGSTOP does; whoever
+            sends SIGCONT wakes it.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
             before the engine hears of it.
         clock_ahead: seconds that this process's clock is wrong.
@@ -59,6 +61,7 @@ class Job:
     action: str = "migrate"
     settings: dict[str, Any] = field(default_factory=dict)
     die_at: int = 0
+    sleep_at: int = 0
     when: str = "sent"
     files: dict[str, str] = field(default_factory=dict)
     clock_ahead: float = 0.0
@@ -111,8 +114,12 @@ class Commands(monitoring.CommandListener):
         return self.counting and threading.current_thread() is self._main
 
     def _maybe(self, when: str) -> None:
-        if self._job.when == when and len(self.names) == self._job.die_at:
+        if self._job.when != when:
+            return
+        if len(self.names) == self._job.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if len(self.names) == self._job.sleep_at:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -203,7 +210,12 @@ def _restore(
         client,
         source,
         settings,
-        hold=lambda database: lease.hold(database, purpose="restore", holder=operator, seconds=10),
+        hold=lambda database: lease.hold(
+            database,
+            purpose="restore",
+            holder=operator,
+            seconds=job.settings.get("lease_seconds", 10),
+        ),
         progress=announce,
         stop=stop.listen(),
     )

@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
@@ -24,6 +25,8 @@ from mongo_migration.procedures import rollback, verify, work
 from mongo_migration.support.progress import quiet
 from mongo_migration.support.stop import StopSignal
 from pymongo.database import Database
+
+from embedded.processes import wait_until
 
 from .driver import Job
 from .playbooks import ROOT
@@ -176,8 +179,9 @@ def plain_state(db: Db) -> tuple[Snapshot, dict[str, Any]]:
 
 def assert_same(before: tuple[Snapshot, Any], after: tuple[Snapshot, Any]) -> None:
     """Fail with the first differences, if there are any."""
-    assert differences(before[0], after[0])[:10] == []
-    assert after[1] == before[1]
+    found = differences(before[0], after[0])[:10]
+    assert found == [], found
+    assert after[1] == before[1], (before[1], after[1])
 
 
 def assert_journal_exact(db: Db, before: Snapshot) -> None:
@@ -267,6 +271,18 @@ class Process:
             assert self._sign.wait_for(
                 lambda: bool(self.events) or self.popen.poll() is not None, seconds
             )
+
+    def sleeps(self) -> bool:
+        """Return whether the process was stopped, by itself or by a signal."""
+        try:
+            stat = Path(f"/proc/{self.popen.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    def wait_for_sleep(self, seconds: float = 60) -> None:
+        """Return when the process has put itself to sleep."""
+        assert wait_until(self.sleeps, seconds, 0.02), self.errors
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -9,20 +9,14 @@ from typing import Any
 
 import bson
 from bson.binary import Binary
-from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..document.collections import NAMESPACE_NOT_FOUND, SCRATCH
+from ..document.collections import SCRATCH
+from ..support import listing
+from ..support.listing import LENIENT, NAMESPACE_NOT_FOUND
 from ..values.raw import RAW_CODEC
 from .names import BUCKETS, LOADING, SPECIAL
-
-# Dates that Python doesn't know and text that isn't UTF-8 are no reason to end a backup.
-LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
-    tz_aware=True,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    unicode_decode_error_handler="replace",
-)
 
 
 def define(options: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> bytes:
@@ -131,35 +125,15 @@ def sizes(database: Database[Any], found: list[Found]) -> dict[str, tuple[int, i
 
 
 def _listed(database: Database[Any], condition: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what listCollections says, its parts as raw documents.
-
-    The driver's own helper decodes the first reply strictly, whatever it is told.
-    """
-    command: dict[str, Any] = {"listCollections": 1, "filter": condition, "cursor": {}}
-    found: list[dict[str, Any]] = []
-    with database.client.start_session(causal_consistency=False) as session:
-        while True:
-            reply = database.command(command, codec_options=RAW_CODEC, session=session)
-            cursor = dict(reply["cursor"].items())
-            batch = cursor.get("firstBatch") or cursor.get("nextBatch") or []
-            found += [dict(one.items()) for one in batch]
-            if not cursor["id"]:
-                return found
-            command = {"getMore": cursor["id"], "collection": "$cmd.listCollections"}
+    """Return what listCollections says, its parts as raw documents."""
+    return listing.collections(database, condition, options=RAW_CODEC)
 
 
 def _indexes(database: Database[Any], name: str) -> list[dict[str, Any]]:
-    try:
-        # A collection has 64 indexes at most: they always fit the first batch.
-        reply = database.command("listIndexes", name, codec_options=RAW_CODEC)
-    except OperationFailure as error:
-        if error.code == NAMESPACE_NOT_FOUND:  # dropped since it was listed
-            return []
-        raise
     # Servers before 4.4 say where an index is; mongorestore doesn't want it.
     return [
         {key: value for key, value in index.items() if key != "ns"}
-        for index in reply["cursor"]["firstBatch"]
+        for index in listing.indexes(database, name, options=RAW_CODEC)
     ]
 
 

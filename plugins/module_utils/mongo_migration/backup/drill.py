@@ -101,7 +101,7 @@ def examiner(
 
 def _make_present(database: Database[Any], source: Source) -> None:
     """Make what a restore would find: the backup's own collections, empty, and another one."""
-    database.command({"create": _STRAY})
+    load.create(database, _STRAY, {})
     for entry in source.manifest.collections:
         if entry.name == STATE:
             continue

@@ -12,9 +12,9 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..document.collections import NAMESPACE_NOT_FOUND
 from ..errors import ArchiveError
 from ..support import majority
+from ..support.listing import NAMESPACE_NOT_FOUND
 from ..values import elements
 from ..values.digest import Digest
 from ..values.raw import raw_batches
@@ -28,6 +28,9 @@ _ZERO_FIELD = re.compile(rb"\x11[^\x00]+\x00{9}", re.DOTALL)
 # What one command may hold; the driver adds its own fields to the 48 MB of a message.
 _MOST_BYTES, _MOST_DOCUMENTS = 32 << 20, 50_000
 _TTL = "expireAfterSeconds"
+# Said to each command, so that no default of the server's waits for members without an end: a
+# majority is waited for once for all (:meth:`.loading.Loader.await_majority`).
+PRIMARY_ALONE = {"writeConcern": {"w": 1}}
 
 
 def create(database: Database[Any], name: str, options: Mapping[str, Any]) -> None:
@@ -37,13 +40,13 @@ def create(database: Database[Any], name: str, options: Mapping[str, Any]) -> No
     See :func:`let_expire`.
     """
     kept = {key: value for key, value in options.items() if key != _TTL}
-    database.command({"create": name, **kept})
+    database.command({"create": name, **kept, **PRIMARY_ALONE})
 
 
 def drop(database: Database[Any], name: str, uuid: Binary | None = None) -> None:
     """Drop what *name* is; with *uuid*, only the collection of that UUID."""
     try:
-        database.command({"drop": name, **_bound(uuid)})
+        database.command({"drop": name, **_bound(uuid), **PRIMARY_ALONE})
     except OperationFailure as error:
         if error.code != NAMESPACE_NOT_FOUND:
             raise
@@ -52,7 +55,7 @@ def drop(database: Database[Any], name: str, uuid: Binary | None = None) -> None
 def let_expire(database: Database[Any], name: str, options: Mapping[str, Any]) -> None:
     """Let a time series or a clustered collection expire as *options* say."""
     if _TTL in options:
-        database.command({"collMod": name, _TTL: options[_TTL]})
+        database.command({"collMod": name, _TTL: options[_TTL], **PRIMARY_ALONE})
 
 
 def insert(
@@ -107,7 +110,13 @@ def build_indexes(
         specs.append(spec)
     if specs:
         database.command(
-            {"createIndexes": name, "indexes": specs, **majority.quorum(database.client)}
+            {
+                "createIndexes": name,
+                "indexes": specs,
+                # As long as a member is down, others would wait for it.
+                **({"commitQuorum": 1} if majority.is_set(database.client) else {}),
+                **PRIMARY_ALONE,
+            }
         )
     return [spec["name"] for spec in specs]
 
@@ -199,6 +208,7 @@ def _insert(
             "documents": [RawBSONDocument(raw) for raw in documents],
             "comment": "mongo_restore",
             **_bound(uuid),
+            **_concern(session),
         },
         session=session,
     )
@@ -236,6 +246,7 @@ def _keep_zero_timestamps(
             **_unseen(name),
             "comment": "mongo_restore",
             **_bound(uuid),
+            **_concern(session),
         },
         session=session,
     )
@@ -246,6 +257,11 @@ def _keep_zero_timestamps(
 def _unseen(name: str) -> dict[str, Any]:
     """Return what keeps validators from looking; where there are none, no role allows it."""
     return {} if name in SPECIAL else {"bypassDocumentValidation": True}
+
+
+def _concern(session: ClientSession | None) -> dict[str, Any]:
+    """Return it but in a transaction, whose commit has one."""
+    return PRIMARY_ALONE if session is None else {}
 
 
 def _bound(uuid: Binary | None) -> dict[str, Any]:

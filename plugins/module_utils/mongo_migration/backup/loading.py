@@ -112,6 +112,7 @@ class Loader:
         self._meter = self._phase("compare")
         self._each(filled, lambda part: self.compare(part, part.loading))
         self._each(filled, lambda part: self.index(part, part.loading))
+        self.await_majority()
         return parts
 
     @contextmanager

@@ -13,7 +13,8 @@ import bson
 from bson.errors import BSONError
 
 from ..errors import ArchiveError
-from . import bounded, catalog, names, specs
+from ..support.listing import LENIENT
+from . import bounded, names, specs
 from .footer import FORMAT
 from .manifest import Collection, File, Manifest
 
@@ -161,7 +162,7 @@ def check(found: Manifest) -> None:
 def _definition_problem(entry: Collection) -> str | None:
     try:
         raw = base64.b64decode(entry.definition, validate=True)
-        both = bson.decode(raw, codec_options=catalog.LENIENT)
+        both = bson.decode(raw, codec_options=LENIENT)
         entry.exact()
     except (ValueError, BSONError, RecursionError) as error:
         return f"its definition can't be read ({error})"

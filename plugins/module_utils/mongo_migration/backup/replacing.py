@@ -125,7 +125,7 @@ class Replacement:
             deletes = [
                 {"q": load.by_identity(raw), "limit": 1} for raw in other[start : start + _DELETES]
             ]
-            self._database.command({"delete": name, "deletes": deletes})
+            self._database.command({"delete": name, "deletes": deletes, **load.PRIMARY_ALONE})
         missing = [raw for key, raw in wanted.items() if key not in same]
         if missing:
             self._held.check()

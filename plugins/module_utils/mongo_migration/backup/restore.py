@@ -141,6 +141,8 @@ def restore(
     source.check(progress, loading=frozenset(one.name for one in source.manifest.collections))
 
     with hold(database) as held:
+        # Once more: until the lease was ours, another process may have made collections.
+        expected = plan(client, source, settings)
         safety = _safety_backup(client, settings, expected, progress=progress, stop=asked, now=now)
         patience = retry.Patience.telling(progress, "load", settings.retry_seconds, asked)
         loader = Loader(
@@ -150,6 +152,11 @@ def restore(
         held.check()
         asked.check()
         _replace(loader, parts, state, expected["removed"], safety)
+        made = plan(client, source, settings)["removed"]
+    if made:
+        loader.warnings.append(
+            f"{', '.join(made)}: made by somebody while the backup was being restored, and left"
+        )
     return {
         "archive": str(source.path),
         "database": settings.database,

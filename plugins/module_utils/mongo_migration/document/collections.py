@@ -10,6 +10,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ..errors import DefinitionError
+from ..support import listing
 
 STATE = "_migrations"
 JOURNAL = "_migrations_journal"
@@ -17,8 +18,6 @@ PROBE = "_migrations_probe"
 EMPTIED = "_migrations_emptied"
 # In a database that we made for a while: that it is ours to drop, and who uses it.
 SCRATCH = "_migrations_scratch"
-# The server's code for a collection that isn't there.
-NAMESPACE_NOT_FOUND = 26
 OURS = frozenset({STATE, JOURNAL, PROBE, EMPTIED, SCRATCH})
 # What a migration took out of the application's sight, and a rollback brings back.
 ASIDE = "_migrations_aside."
@@ -58,7 +57,7 @@ class Collections:
         self._mapping = dict(mapping)
         self._existing = {
             item["name"]: item
-            for item in database.list_collections()
+            for item in listing.collections(database)
             if not item["name"].startswith("system.")
         }
         self._coming: set[str] = set()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
@@ -18,14 +19,15 @@ from pymongo.errors import (
 )
 
 from ..connection import Server
-from ..errors import LeaseLostError, MigrationError
+from ..errors import MigrationError
 from ..pace.pacer import Pacer
 from ..pace.throttle import Limits, Pace
-from ..server import transactions
 from ..support import retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
 from . import control, transaction
+from .capacity import DIVISIBLE_SECONDS, Capacity, SmallerBatchError, is_too_much
+from .fence import Fence, Statement
 from .journal import Journal
 from .lease import Lease
 from .runs import Run
@@ -50,13 +52,6 @@ _MEANINGS = {
 }
 # Counts of documents that a batch wrote.
 _DOCUMENTS = ("modified", "inserted", "deleted", "restored", "removed", "copied")
-# A transaction whose changes don't fit the server's cache is refused by a code, by these words of
-# the storage engine, or as a conflict, each time that it is tried.
-_TOO_LARGE = {257, 359}
-_TOO_LARGE_WORDS = "will not fit in the storage engine cache"
-_DIVISIBLE_SECONDS = 1.0
-# After so many batches that fitted, a larger one is tried again.
-_FITTING = 20
 # While writers are stopped, how often a majority has to have all that was written.
 _AGREE_SECONDS = 1.0
 # How often a paused run looks whether it may go on.
@@ -65,10 +60,6 @@ _LOOK_SECONDS = 1.0
 
 class StaleBatchError(Exception):
     """Documents changed between reading and writing the batch: nothing was written, read again."""
-
-
-class SmallerBatchError(Exception):
-    """The server couldn't take so much at once: nothing was written, try less of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +115,16 @@ class Writer:
     run: Run
     journal: Journal
     lease: Lease
+    fence: Fence
     stop: StopSignal
     settings: Settings
     meter: Meter
     pacer: Pacer
-    sleep: Callable[[float], None] = time.sleep
     #: Collections whose validator may refuse what was right when it was written.
     validated: frozenset[str] = frozenset()
     seq: int = field(default=0)
+    capacity: Capacity = field(default_factory=Capacity, init=False)
     _agreed: float = field(default=float("-inf"), init=False)
-    # What the server took at once, after it once couldn't; and how often that went well since.
-    _most: int | None = field(default=None, init=False)
-    _fitted: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._set_pace(self.pacer.first)
@@ -145,13 +134,38 @@ class Writer:
         """What server operations carry, so that they can be found and killed."""
         return f"migration-playbooks {self.run.id}"
 
-    def unvalidated(self, collection: str) -> dict[str, Any]:
-        """Return the options of a write that puts back what was there, whatever a validator says.
+    def write(
+        self,
+        collection: Collection[dict[str, Any]],
+        statements: Sequence[Statement],
+        session: ClientSession | None,
+        *,
+        back: bool = False,
+        ordered: bool = True,
+        bypass: bool = False,
+    ) -> int:
+        """Write documents; return how many were matched, deleted or inserted.
 
-        What a migration has written may be what a validator demands by now, and the state before it
-        what the validator refuses: the way back must not depend on that.
+        The one way to the data: in the batch's transaction, or so that the server refuses it once
+        the lease is over (:mod:`.fence`).
+
+        Args:
+            collection: of the documents.
+            statements: of which none depends on another.
+            session: of the transaction, if there is one.
+            back: puts back what was there, whatever a validator says. What a migration has written
+                may be what a validator demands by now, and the state before it what it refuses:
+                the way back must not depend on that.
+            ordered: whether the first refused one ends it.
+            bypass: as *back*, into a collection of ours that is new.
         """
-        return {"bypass_document_validation": True} if collection in self.validated else {}
+        options: dict[str, Any] = {"comment": self.comment, "ordered": ordered}
+        if bypass or (back and collection.name in self.validated):
+            options["bypass_document_validation"] = True
+        if session is None:
+            return self.fence.write(collection, statements, **options)
+        done = collection.bulk_write(statements, session=session, **options)
+        return done.matched_count + done.deleted_count + done.inserted_count
 
     def commit(
         self,
@@ -224,10 +238,6 @@ class Writer:
         document = self.run.document
         self._transact(write=write, position=document["position"], seq=document["seq"])
 
-    def at_once(self, documents: int) -> int:
-        """Return how many of so many *documents* to try at once."""
-        return documents if self._most is None else min(documents, self._most)
-
     def move(self, position: Mapping[str, Any], counts: Mapping[str, int] | None = None) -> None:
         """Checkpoint a position between batches."""
         self._ensure_may_write()
@@ -244,15 +254,13 @@ class Writer:
         documents: int = 1,
     ) -> None:
         self._ensure_may_write()
-        worked, counts = 0.0, {"batches": 1}
+        worked, counts, began = 0.0, {"batches": 1}, time.monotonic()
 
         def body(session: ClientSession | None) -> dict[str, Any]:
-            nonlocal worked, counts
+            nonlocal worked, counts, began
             began = time.monotonic()
             if before is not None:
                 before(session)
-            if session is None:
-                self._check_again(seq, journalled=before is not None)
             counts = {**write(session), "batches": 1}
             if after is not None:
                 after(session)
@@ -268,7 +276,7 @@ class Writer:
                     body,
                     self._ensure_may_write,
                     majority=self._majority_is_due(),
-                    seconds=_DIVISIBLE_SECONDS if documents > 1 else None,
+                    seconds=DIVISIBLE_SECONDS if documents > 1 else None,
                 )
             else:
                 written = body(None)
@@ -278,7 +286,7 @@ class Writer:
             self.run.reload()
             raise AutoReconnect("the journal is ahead of this process") from error
         except (BulkWriteError, OperationFailure) as error:
-            if documents > 1 and self._is_too_much(error):
+            if documents > 1 and is_too_much(self.database.client, error, time.monotonic() - began):
                 self._take_less(documents)
                 raise SmallerBatchError from error
             if (meaning := refused(error)) is error:
@@ -289,7 +297,7 @@ class Writer:
     def _go_on(self, written: Mapping[str, Any], counts: Mapping[str, int], seconds: float) -> None:
         """Take the checkpoint of a batch over, do what it asks for, and choose the next pace."""
         self.run.accept(written)
-        self._take_more()
+        self.capacity.fitted()
         document = self._apply_control(written)
         self._set_pace(
             self.pacer.after(
@@ -301,31 +309,12 @@ class Writer:
         if self.settings.pause_seconds:
             self.stop.wait(self.settings.pause_seconds)
 
-    def _is_too_much(self, error: OperationFailure) -> bool:
-        """Return whether fewer documents at once may be taken."""
-        if error.code in _TOO_LARGE or _TOO_LARGE_WORDS in f"{error} {error.details}":
-            return True
-        if not retry.is_conflict(error):
-            return False
-        # What somebody holds, and has forgotten, is held from smaller batches, too.
-        return not any(
-            one.idle_seconds >= _DIVISIBLE_SECONDS
-            for one in transactions.look(self.database.client)
-        )
-
     def _take_less(self, documents: int) -> None:
-        self._most, self._fitted = documents // 2, 0
+        most = self.capacity.refused(documents)
         self._set_pace(
             Pace(size=self.settings.batch_size, pause=self.settings.pause_seconds, reason="")
         )
-        self.meter.note(
-            throttle=f"at most {self._most:,} documents at once: the server takes no more"
-        )
-
-    def _take_more(self) -> None:
-        self._fitted += 1
-        if self._most is not None and self._fitted >= _FITTING:
-            self._most, self._fitted = self._most * 2, 0
+        self.meter.note(throttle=f"at most {most:,} documents at once: the server takes no more")
 
     def _majority_is_due(self) -> bool:
         """Return whether to wait for a majority after this batch.
@@ -340,16 +329,6 @@ class Writer:
         if due:
             self._agreed = time.monotonic()
         return due
-
-    def _check_again(self, seq: int, *, journalled: bool) -> None:
-        """Without a transaction, which would fail as a whole: look right before the data change."""
-        try:
-            self.lease.check()
-        except LeaseLostError:
-            # Ours alone as long as no checkpoint covers it: who took over settles what it finds.
-            if journalled and not self.run.covers(seq):
-                self.journal.discard(seq)
-            raise
 
     def check_control(self) -> None:
         """End here if that was asked for, while the server does something that has no batches."""
@@ -376,7 +355,7 @@ class Writer:
         return heed
 
     def _set_pace(self, pace: Pace) -> None:
-        size = self.at_once(pace.size)
+        size = self.capacity.at_once(pace.size)
         self.settings = replace(self.settings, batch_size=size, pause_seconds=pace.pause)
         self.meter.note(throttle=pace.reason or None, **self.pacer.seen())
 

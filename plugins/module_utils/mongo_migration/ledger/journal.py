@@ -18,12 +18,13 @@ import datetime
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, DESCENDING, DeleteOne, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
 from ..document.collections import JOURNAL
+from .fence import Fence, Statement
 from .runs import MAJORITY
 from .state_format import FORMAT
 
@@ -44,14 +45,21 @@ class Journal:
         run: the run's id.
         read: returns an entry that may be relied on, or raises an error; see
             :func:`..operations.registry.open_journal`.
+        fence: for whoever also writes to it.
     """
 
     def __init__(
-        self, database: Database[dict[str, Any]], run: str, *, read: Callable[[Entry], Entry]
+        self,
+        database: Database[dict[str, Any]],
+        run: str,
+        *,
+        read: Callable[[Entry], Entry],
+        fence: Fence | None = None,
     ) -> None:
         self._collection = database[JOURNAL].with_options(write_concern=MAJORITY)
         self._run = run
         self._read = read
+        self._fence = fence
 
     def prepare(self) -> None:
         """Make the collection and its index, which a transaction must not have to."""
@@ -68,43 +76,55 @@ class Journal:
 
     def write(self, entry: dict[str, Any], session: ClientSession | None) -> None:
         """Write one entry."""
-        collection = self._collection
-        if session is not None:
-            collection = collection.with_options(write_concern=WriteConcern())
         # `at` is for people: the evidence shows from it how fast the batches followed each other.
         now = datetime.datetime.now(datetime.UTC)
-        collection.insert_one(
-            {"run": self._run, "format": FORMAT, "at": now, **entry}, session=session
+        whole = {"run": self._run, "format": FORMAT, "at": now, **entry}
+        if session is None:
+            self._fenced.insert(self._collection, whole)
+            return
+        # The collection's write concern must not be given inside a transaction.
+        self._collection.with_options(write_concern=WriteConcern()).insert_one(
+            whole, session=session
         )
 
     def amend(self, seq: int, **changes: Any) -> None:
         """Correct an entry whose batch, without a transaction, did less than was intended."""
-        self._collection.update_one({"run": self._run, "seq": seq}, {"$set": changes})
+        self._change(UpdateOne({"run": self._run, "seq": seq}, {"$set": changes}))
 
     def discard(self, seq: int) -> None:
         """Remove an entry that no checkpoint covers, of something that was never begun."""
-        self._collection.delete_one({"run": self._run, "seq": seq})
+        self._change(DeleteOne({"run": self._run, "seq": seq}))
 
     def void(self, entry: Entry) -> None:
         """Keep the number of an entry of something that was never begun, and nothing else of it."""
         names = ("run", "seq", "step", "collection", "at")
         kept = {key: entry[key] for key in names if key in entry}
-        self._collection.replace_one(
-            {"run": self._run, "seq": entry["seq"]}, {**kept, "format": FORMAT, "kind": VOID}
+        self._change(
+            ReplaceOne(
+                {"run": self._run, "seq": entry["seq"]}, {**kept, "format": FORMAT, "kind": VOID}
+            )
         )
 
     def mark_reverted(
         self, seq: int, session: ClientSession | None, *, whole: bool = True, **facts: Any
     ) -> None:
         """Note that an entry was undone, or a part of it."""
-        collection = self._collection
-        if session is not None:
-            collection = collection.with_options(write_concern=WriteConcern())
-        collection.update_one(
-            {"run": self._run, "seq": seq},
-            {"$set": {**({"reverted": True} if whole else {}), **facts}},
-            session=session,
+        selector = {"run": self._run, "seq": seq}
+        change = {"$set": {**({"reverted": True} if whole else {}), **facts}}
+        if session is None:
+            self._change(UpdateOne(selector, change))
+            return
+        self._collection.with_options(write_concern=WriteConcern()).update_one(
+            selector, change, session=session
         )
+
+    def _change(self, statement: Statement) -> None:
+        self._fenced.write(self._collection, [statement])
+
+    @property
+    def _fenced(self) -> Fence:
+        assert self._fence is not None, "opened for reading"
+        return self._fence
 
     def backwards(self) -> Iterator[dict[str, Any]]:
         """Yield the entries that weren't undone yet, the newest first."""

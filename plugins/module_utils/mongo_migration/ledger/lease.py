@@ -114,6 +114,7 @@ class Lease:
         self.session = session
         self._seconds = seconds
         self._valid_until = asked + seconds
+        self._expires: datetime.datetime | None = None  # by the server's clock
         self._lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -138,6 +139,35 @@ class Lease:
                 token=self.token,
                 next=commands.STATUS,
             )
+
+    def deadline(self) -> datetime.datetime:
+        """Return until when by the server's clock nobody else may take the lease.
+
+        Raises:
+            LeaseLostError, PyMongoError: as :meth:`check`.
+        """
+        self.check()
+        if self._expires is None:
+            self._renew()
+            self.check()
+        assert self._expires is not None
+        return self._expires
+
+    def server_now(self) -> datetime.datetime:
+        """Return the server's clock, to compare with :meth:`deadline`."""
+        options = self._collection.codec_options
+        hello = self._collection.database.client.admin.command("hello", codec_options=options)
+        return hello["localTime"]  # type: ignore[no-any-return]
+
+    def refuse_if_taken(self) -> None:
+        """Ask the server whether the lease is still ours.
+
+        Raises:
+            LeaseLostError: it isn't.
+        """
+        mine = {"_id": LEASE_ID, "token": self.token}
+        self._lost = self._lost or self._collection.find_one(mine, {"_id": 1}) is None
+        self.check()
 
     def prove(self, session: ClientSession) -> None:
         """Make a transaction stand only if the lease is still ours when it is committed.
@@ -173,13 +203,16 @@ class Lease:
 
     def _renew(self) -> None:
         asked = _now()
-        result = self._collection.update_one(
+        found = self._collection.find_one_and_update(
             {"_id": LEASE_ID, "token": self.token},
             [{"$set": {"expires": _after(self._seconds)}}],
+            projection={"expires": 1},
+            return_document=ReturnDocument.AFTER,
         )
-        if result.matched_count == 0:
+        if found is None:
             self._lost = True
             return
+        self._expires = found["expires"]
         # Counted from before the question: the server's clock can only be later.
         self._valid_until = max(self._valid_until, asked + self._seconds)
 
@@ -191,7 +224,6 @@ def hold(
     purpose: str,
     holder: dict[str, Any],
     seconds: float,
-    sleep: Callable[[float], None] = time.sleep,
     patience: retry.Patience | None = None,
     place: str = STATE,
 ) -> Iterator[Lease]:
@@ -205,7 +237,6 @@ def hold(
         purpose: what for, such as ``migrate 004``; others are shown it.
         holder: user, host and pid of this process.
         seconds: the life of the lease.
-        sleep: how to wait.
         patience: how long to wait for a primary or a majority that isn't there.
         place: the collection that the lease lies in.
 
@@ -235,9 +266,14 @@ def hold(
     with database.client.start_session() as session:
         held = take(None)
         if isinstance(held, dict):
-            held = _wait_or_refuse(held, take, seconds, sleep)
+            held = _wait_or_refuse(held, take, seconds, patience)
+        token = held.token
         try:
-            _take_unfinished_runs(collection, held.token)
+            patience.retry(
+                lambda: _take_unfinished_runs(collection, token),
+                otherwise="Nothing but the lease was written, which ends by itself.",
+                obstacle=obstacles.namer(database.client),
+            )
             yield held
         finally:
             held.release()
@@ -247,7 +283,7 @@ def _wait_or_refuse(
     other: dict[str, Any],
     take: Callable[[int | None], Lease | dict[str, Any]],
     seconds: float,
-    sleep: Callable[[float], None],
+    patience: retry.Patience,
 ) -> Lease:
     evict = other["token"] if _is_dead_here(other["holder"]) else None
     deadline = time.monotonic() + other.get("seconds", seconds) + 1
@@ -258,7 +294,10 @@ def _wait_or_refuse(
         renewed = held["token"] != other["token"] or held["expires"] != other["expires"]
         if renewed or time.monotonic() > deadline:
             raise _refusal(held)
-        sleep(min(0.5, seconds / _RENEWALS_PER_LIFE))
+        who = f"{other['holder'].get('user')}@{other['holder'].get('host')}"
+        patience.waiting(f"waiting for the lease of {who}, who may have died")
+        patience.stop.wait(min(0.5, seconds / _RENEWALS_PER_LIFE))
+        patience.stop.check()
 
 
 def _take(

@@ -14,6 +14,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 from pymongo.write_concern import WriteConcern
@@ -64,18 +65,35 @@ class StaleRunError(AutoReconnect):
 
 
 def latest(
-    database: Database[dict[str, Any]], migration: str, run: str | None = None
+    database: Database[dict[str, Any]],
+    migration: str,
+    run: str | None = None,
+    *,
+    sure: bool = False,
 ) -> dict[str, Any] | None:
     """Return the newest run of *migration*, or the one named *run*.
 
+    Args:
+        database: the migrated database.
+        migration: its id.
+        run: its name, where it isn't the newest.
+        sure: a majority has to confirm it, for who is going to believe that nothing is to be done;
+            what is written is conditional on what was read anyway.
+
     Raises:
+        WTimeoutError: it was to be *sure*, and there is no majority.
         MigrationError: *run* was given and isn't a run of this migration.
         StateError: what is there isn't a run that we wrote.
     """
     selector: dict[str, Any] = {"kind": "run", "migration": migration}
     if run is not None:
         selector["_id"] = run
-    found = database[STATE].find_one(selector, sort=[("number", DESCENDING)])
+
+    def read(state: Collection[dict[str, Any]], milliseconds: int) -> dict[str, Any] | None:
+        order = [("number", DESCENDING)]
+        return state.find_one(selector, sort=order, max_time_ms=milliseconds or None)
+
+    found = majority.confirmed(database[STATE], read) if sure else read(database[STATE], 0)
     if found is None:
         if run is None:
             return None
@@ -317,11 +335,6 @@ class Run:
         if found is None:
             raise _lost(self.id, self.token)
         self.document = state_format.read_run(found, place=self._place)
-
-    def covers(self, seq: int) -> bool:
-        """Return whether a checkpoint, of whichever process, covers the journal up to *seq*."""
-        found = self._collection.find_one({"_id": self.id}, {"seq": 1})
-        return found is None or found["seq"] >= seq
 
     def look(self) -> dict[str, Any]:
         """Return what another terminal may have written since the last checkpoint.

@@ -10,6 +10,7 @@ from pymongo.errors import OperationFailure
 
 from ..connection import UNAUTHORIZED
 from ..document.collections import is_ours
+from ..support import listing
 from .measure import Values
 from .snapshot import COMMENT
 
@@ -38,7 +39,7 @@ def read(
     try:
         existing = {
             item["name"]: item
-            for item in db.list_collections()
+            for item in listing.collections(db)
             if item.get("type", "collection") == "collection"
             and not is_ours(item["name"])
             and not item["name"].startswith("system.")

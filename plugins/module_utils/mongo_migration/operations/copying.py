@@ -12,13 +12,15 @@ from typing import Any
 
 import bson
 from bson.raw_bson import RawBSONDocument
+from pymongo import DeleteMany, InsertOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from ..ledger.batches import Writer
+from ..ledger.fence import Statement
 from ..support.chunks import chunks
 from ..values.compare import hashable
-from ..values.raw import RAW_CODEC, raw_batches, raw_documents
+from ..values.raw import raw_batches, raw_documents
 
 # Told of each document of the target that isn't, or isn't so, in the source; and the other way.
 Told = Callable[[Any], None]
@@ -88,16 +90,13 @@ def identity_of(raw: bytes) -> Any:
 
 
 def _insert(writer: Writer, target: str, raws: list[bytes], *, capped: bool) -> None:
-    collection = writer.database[target].with_options(codec_options=RAW_CODEC)
+    collection = writer.database[target]
 
     def write(session: ClientSession | None) -> dict[str, int]:
-        collection.insert_many(
-            [RawBSONDocument(raw) for raw in raws],
-            ordered=False,
-            # What is there is brought along, whatever a validator says of it by now.
-            bypass_document_validation=True,
-            session=None if capped else session,
-            comment=writer.comment,
+        statements: list[Statement] = [InsertOne[Any](RawBSONDocument(raw)) for raw in raws]
+        # What is there is brought along, whatever a validator says of it by now.
+        writer.write(
+            collection, statements, None if capped else session, ordered=False, bypass=True
         )
         return {"copied": len(raws)}
 
@@ -106,11 +105,8 @@ def _insert(writer: Writer, target: str, raws: list[bytes], *, capped: bool) -> 
 
 def _remove(writer: Writer, target: str, ids: list[Any], *, capped: bool) -> None:
     def write(session: ClientSession | None) -> dict[str, int]:
-        writer.database[target].delete_many(
-            {"_id": {"$in": ids}},
-            session=None if capped else session,
-            comment=writer.comment,
-        )
+        gone: list[Statement] = [DeleteMany({"_id": {"$in": ids}})]
+        writer.write(writer.database[target], gone, None if capped else session)
         return {"copied": len(ids)}
 
     writer.copy(write)

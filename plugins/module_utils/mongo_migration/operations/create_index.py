@@ -10,14 +10,14 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..document.collections import NAMESPACE_NOT_FOUND, Collections
+from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
-from ..support import tables
+from ..support import listing, tables
 from ..support.tables import place
 from ..values import ejson
 from . import ddl, index_specs, unique_indexes
@@ -320,18 +320,10 @@ def state_of(
 
 
 def _indexes(collection: Collection[dict[str, Any]]) -> list[dict[str, Any]]:
-    try:
-        reply = collection.database.command(
-            "listIndexes", collection.name, includeBuildUUIDs=True, cursor={"batchSize": 1000}
-        )
-    except OperationFailure as error:
-        if error.code == NAMESPACE_NOT_FOUND:  # no collection, no index
-            return []
-        raise
-    return list(reply["cursor"]["firstBatch"])
+    return listing.indexes(collection.database, collection.name, includeBuildUUIDs=True)
 
 
 def _collation(collection: Collection[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the collection's default collation, which an index inherits."""
-    found = collection.database.list_collections(filter={"name": collection.name})
-    return next((item.get("options", {}).get("collation") for item in found), None)
+    options = listing.collection(collection.database, collection.name).get("options", {})
+    return dict(options["collation"]) if "collation" in options else None

@@ -17,12 +17,12 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, WriteConcernError
 
-from ..document.collections import NAMESPACE_NOT_FOUND
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import StateError
-from ..support import majority, retry
+from ..support import listing, majority, retry
+from ..support.listing import NAMESPACE_NOT_FOUND
 from . import building
 from .base import Operation
 from .entries import EntryKind
@@ -140,8 +140,7 @@ def run(writer: Writer, command: Mapping[str, Any], *, admin: bool = False) -> N
 
 def listed(database: Db, name: str) -> dict[str, Any] | None:
     """Return what listCollections says of *name*, or None if there is nothing of that name."""
-    found = next(iter(database.list_collections(filter={"name": name})), None)
-    return dict(found) if found else None
+    return listing.collection(database, name) or None
 
 
 def uuid_of(database: Db, name: str) -> Any:
@@ -215,15 +214,9 @@ def set_rule(writer: Writer, name: str, rule: Mapping[str, Any]) -> None:
 
 def indexes(database: Db, name: str) -> list[dict[str, Any]]:
     """Return the indexes of *name* beside that of ``_id``; none if there is no such collection."""
-    try:
-        found = list(database[name].list_indexes())
-    except OperationFailure as error:
-        if error.code != NAMESPACE_NOT_FOUND:
-            raise
-        return []
     return [
         {key: _plain(value) for key, value in index.items() if key != "ns"}
-        for index in found
+        for index in listing.indexes(database, name)
         if index["name"] != "_id_" and not index.get("clustered")
     ]
 

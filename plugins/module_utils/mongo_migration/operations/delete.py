@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pymongo import DeleteOne
+from pymongo import DeleteMany, DeleteOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
@@ -15,6 +15,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import StaleBatchError, Write, Writer
+from ..ledger.fence import Statement
 from ..support import commands
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
@@ -172,13 +173,25 @@ class Delete(Operation):
                 size + length > whole_documents.MOST_BYTES
                 or len(some) >= writer.settings.batch_size
             ):
-                self._delete(writer, name, collection, some, here)
+                self._delete_all(writer, name, collection, some, here)
                 some, size = [], 0
             some.append(document)
             size += length
         if some:
-            self._delete(writer, name, collection, some, here)
+            self._delete_all(writer, name, collection, some, here)
         return found
+
+    def _delete_all(
+        self,
+        writer: Writer,
+        name: str,
+        collection: Collection[dict[str, Any]],
+        documents: Batch,
+        here: Mapping[str, Any],
+    ) -> None:
+        writer.capacity.in_parts(
+            documents, lambda part: self._delete(writer, name, collection, list(part), here)
+        )
 
     def _delete(
         self,
@@ -195,7 +208,12 @@ class Delete(Operation):
             "removed": documents,
         }
         try:
-            writer.commit(entry, _write(writer, collection, documents), position=here)
+            writer.commit(
+                entry,
+                _write(writer, collection, documents),
+                position=here,
+                documents=len(documents),
+            )
         except StaleBatchError:
             return  # changed in between: the next pass reads it again
         writer.meter.advance(
@@ -211,20 +229,15 @@ def _write(writer: Writer, collection: Collection[dict[str, Any]], documents: Ba
     """Return the write of one batch: each document as it was journalled, or not at all."""
     ids = [document["_id"] for document in documents]
     alone = writer.settings.writers_stopped and "baseline" in writer.run.document
-    statements = [
+    exactly: list[Statement] = [
         DeleteOne({"_id": document["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": document}]}})
         for document in documents
     ]
+    simply: list[Statement] = [DeleteMany({"_id": {"$in": ids}})]
 
     def write(session: ClientSession | None) -> dict[str, int]:
-        if alone and session is not None:  # nobody else writes
-            count = collection.delete_many(
-                {"_id": {"$in": ids}}, session=session, comment=writer.comment
-            ).deleted_count
-        else:
-            count = collection.bulk_write(
-                statements, session=session, comment=writer.comment
-            ).deleted_count
+        nobody_else_writes = alone and session is not None
+        count = writer.write(collection, simply if nobody_else_writes else exactly, session)
         if count != len(documents):
             if session is not None:
                 raise StaleBatchError

@@ -19,6 +19,7 @@ from pymongo.database import Database
 from ..document.definition import Step
 from ..errors import MigrationError
 from ..ledger.batches import Writer
+from ..ledger.capacity import SmallerBatchError
 from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
 from ..values import ejson
@@ -251,6 +252,36 @@ class Revert:
             documents=documents,
             whole=undone is None,
         )
+
+
+def revert_in_parts(
+    writer: Writer,
+    entry: Entry,
+    total: int,
+    revert: Callable[[Entry, int, int, int | None], Mapping[str, Any]],
+) -> None:
+    """Undo an entry of *total* documents at once, or in as many parts as the server takes.
+
+    How far it is stands in the entry, so that a resumed rollback goes on there.
+
+    Args:
+        writer: of the rollback.
+        entry: of the journal.
+        total: its documents.
+        revert: undoes those from a place up to another one, and takes how many are undone then if
+            some are left; returns what the entry keeps of that.
+    """
+    done = int(entry.get("undone", 0))
+    while True:
+        size = writer.capacity.at_once(total - done)
+        left = done + size < total
+        try:
+            facts = revert(entry, done, done + size, done + size if left else None)
+        except SmallerBatchError:
+            continue
+        if not left:
+            return
+        done, entry = done + size, {**entry, **facts}
 
 
 class Void(EntryKind):

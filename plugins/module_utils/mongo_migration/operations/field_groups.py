@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from ..document.definition import Step
 from ..ledger import shapes
-from ..ledger.batches import SmallerBatchError, Writer
+from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
 from ..values import compare
@@ -23,7 +23,7 @@ from ..values.compare import ABSENT, hashable
 from . import statements
 from .base import Touched
 from .current_values import held, holding
-from .entries import Effect, EntryKind, Remaining, Revert, digest_of
+from .entries import Effect, EntryKind, Remaining, Revert, digest_of, revert_in_parts
 
 _GONE = object()
 _COMMENT = "migration-playbooks verify"
@@ -107,18 +107,12 @@ class FieldGroups(EntryKind):
         In one command and one transaction, or in several where the server can't take so much.
         """
         del step
-        total, done = self.size(entry), int(entry.get("undone", 0))
-        while True:
-            size = writer.at_once(total - done)
-            part = {**entry, "groups": _slice(entry["groups"], done, done + size)}
-            left = done + size < total
-            try:
-                facts = self._revert(writer, part, on_conflict, done + size if left else None)
-            except SmallerBatchError:
-                continue
-            if not left:
-                return
-            done, entry = done + size, {**entry, **facts}
+
+        def revert(whole: Entry, start: int, end: int, undone: int | None) -> dict[str, Any]:
+            part = {**whole, "groups": _slice(whole["groups"], start, end)}
+            return self._revert(writer, part, on_conflict, undone)
+
+        revert_in_parts(writer, entry, self.size(entry), revert)
 
     def _revert(
         self, writer: Writer, entry: Entry, on_conflict: str, undone_then: int | None
@@ -133,23 +127,15 @@ class FieldGroups(EntryKind):
                 # Nothing would take the write back: look first.
                 _differing(undone, collection, entry, on_conflict, session, ours=True)
                 undone.refuse_if(True)
-            undone.count = collection.bulk_write(
-                statements.undo(field, groups),
-                session=session,
-                comment=writer.comment,
-                **writer.unvalidated(collection.name),
-            ).matched_count
+            undone.count = writer.write(
+                collection, statements.undo(field, groups), session, back=True
+            )
             if undone.count == total:
                 return
             changed = _differing(undone, collection, entry, on_conflict, session)
             undone.refuse_if(on_conflict == "fail")
             if changed:
-                undone.count += collection.bulk_write(
-                    changed,
-                    session=session,
-                    comment=writer.comment,
-                    **writer.unvalidated(collection.name),
-                ).matched_count
+                undone.count += writer.write(collection, changed, session, back=True)
 
         # No documents: all of the batch changed before it could write them.
         undone.commit(

@@ -13,7 +13,8 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from ..errors import MigrationError
-from ..ledger.batches import SmallerBatchError, StaleBatchError, Write, Writer
+from ..ledger.batches import StaleBatchError, Write, Writer
+from ..ledger.capacity import SmallerBatchError
 from ..ledger.journal import MOST_BYTES
 from ..support import commands
 from ..values import ejson
@@ -206,15 +207,13 @@ class Walk:
         self._writer.commit(entry, write, position=batch.after, documents=batch.count)
 
     def _update(self, batch: _Batch) -> Write:
-        collection, comment = self._target.collection, self._writer.comment
-
         def write(session: ClientSession | None) -> dict[str, int]:
-            result = collection.bulk_write(batch.writes, session=session, comment=comment)
-            if result.matched_count != batch.count:
+            matched = self._writer.write(self._target.collection, batch.writes, session)
+            if matched != batch.count:
                 if session is not None:
                     raise StaleBatchError
                 self._amend(batch.groups)
-            return {"modified": result.matched_count, "skipped": batch.skipped}
+            return {"modified": matched, "skipped": batch.skipped}
 
         return write
 

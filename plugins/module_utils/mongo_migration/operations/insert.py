@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import bson
 from bson import ObjectId
 from pymongo import InsertOne
 from pymongo.client_session import ClientSession
@@ -14,8 +15,9 @@ from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
-from ..ledger.batches import Write, Writer
-from ..support.chunks import chunks
+from ..ledger.batches import Writer
+from ..ledger.journal import MOST_BYTES
+from ..support.chunks import bounded, chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from . import ddl
@@ -108,29 +110,35 @@ class Insert(Operation):
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Insert what isn't there."""
         del position
-        created = ddl.listed(writer.database, self._into.name) is None
         for some in chunks(self._new(), min(_BATCH, writer.settings.batch_size)):
             # Fixed by the journal before it is written: a repetition makes no second one.
             documents = [{"_id": ObjectId(), **document} for document in some]
-            entry = {
-                "kind": KIND,
-                "step": self._step.index,
-                "collection": self._into.name,
-                "documents": documents,
-                "referenced_by": [
-                    {"collection": self._scope.collections.real_name(name), "field": field}
-                    for name, field in self._referenced.items()
-                    if not self._scope.collections.absent(name)
-                ],
-                "created_collection": created,
-            }
-            writer.commit(
-                entry, self._write(writer, documents), position={"step": self._step.index}
-            )
-            created = False
-            writer.meter.advance(
-                len(documents), step=self._step.index, kind=KIND, collection=self._name
-            )
+            for fitting in bounded(documents, lambda one: len(bson.encode(one)), MOST_BYTES):
+                writer.capacity.in_parts(fitting, lambda part: self._insert(writer, list(part)))
+
+    def _insert(self, writer: Writer, documents: list[dict[str, Any]]) -> None:
+        entry = {
+            "kind": KIND,
+            "step": self._step.index,
+            "collection": self._into.name,
+            "documents": documents,
+            "referenced_by": [
+                {"collection": self._scope.collections.real_name(name), "field": field}
+                for name, field in self._referenced.items()
+                if not self._scope.collections.absent(name)
+            ],
+            "created_collection": ddl.listed(writer.database, self._into.name) is None,
+        }
+
+        def write(session: ClientSession | None) -> dict[str, int]:
+            writer.write(self._into, [InsertOne(document) for document in documents], session)
+            return {"inserted": len(documents)}
+
+        here = {"step": self._step.index}
+        writer.commit(entry, write, position=here, documents=len(documents))
+        writer.meter.advance(
+            len(documents), step=self._step.index, kind=KIND, collection=self._name
+        )
 
     def check(self) -> Iterator[Check]:
         """Look for each of them."""
@@ -143,17 +151,6 @@ class Insert(Operation):
             examined=len(self._documents),
             samples=[{key: one[key] for key in self._key} for one in new[:_SAMPLES]],
         )
-
-    def _write(self, writer: Writer, documents: list[dict[str, Any]]) -> Write:
-        def write(session: ClientSession | None) -> dict[str, int]:
-            self._into.bulk_write(
-                [InsertOne(document) for document in documents],
-                session=session,
-                comment=writer.comment,
-            )
-            return {"inserted": len(documents)}
-
-        return write
 
     def _new(self) -> list[dict[str, Any]]:
         """Return the documents whose key doesn't exist."""

@@ -209,31 +209,32 @@ class InsertForEach(Operation):
         """Insert what is missing. What exists is kept, so that a repetition inserts nothing."""
         here = {"step": self._step.index}
         created = not self._scope.collections.exists(self._into_name)
+
+        def insert(some: Sequence[dict[str, Any]]) -> None:
+            nonlocal created
+            entry = {
+                "kind": KIND,
+                "step": self._step.index,
+                "collection": self._into.name,
+                "documents": list(some),
+                "referenced_by": self._referenced_by(),
+                "created_collection": created,
+            }
+            write = self._insert(writer, some)
+            writer.commit(entry, write, position=here, documents=len(some))
+            created = False
+            writer.meter.advance(
+                len(some), step=self._step.index, kind=KIND, collection=self._into_name
+            )
+
         for computed in chunks(self._computed(), _BATCH):
             new = self._sort_out(computed).new
             for some in bounded(new, lambda document: len(bson.encode(document)), MOST_BYTES):
-                entry = {
-                    "kind": KIND,
-                    "step": self._step.index,
-                    "collection": self._into.name,
-                    "documents": some,
-                    "referenced_by": self._referenced_by(),
-                    "created_collection": created,
-                }
-                writer.commit(entry, self._insert(writer, some), position=here)
-                created = False
-                writer.meter.advance(
-                    len(some), step=self._step.index, kind=KIND, collection=self._into_name
-                )
+                writer.capacity.in_parts(some, insert)
 
-    def _insert(self, writer: Writer, documents: list[dict[str, Any]]) -> Write:
+    def _insert(self, writer: Writer, documents: Sequence[dict[str, Any]]) -> Write:
         def write(session: ClientSession | None) -> dict[str, int]:
-            self._into.bulk_write(
-                [InsertOne(document) for document in documents],
-                ordered=True,
-                session=session,
-                comment=writer.comment,
-            )
+            writer.write(self._into, [InsertOne(document) for document in documents], session)
             return {"inserted": len(documents)}
 
         return write

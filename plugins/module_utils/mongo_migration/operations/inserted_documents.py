@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pymongo import DeleteMany
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
 from ..document.definition import Step
 from ..ledger import shapes
 from ..ledger.batches import Writer
+from ..ledger.fence import Statement
 from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
 from ..values import compare
 from ..values.compare import hashable
 from .base import Touched
-from .entries import Effect, EntryKind, Remaining, Revert
+from .entries import Effect, EntryKind, Remaining, Revert, revert_in_parts
 
 
 class InsertedDocuments(EntryKind):
@@ -41,7 +43,7 @@ class InsertedDocuments(EntryKind):
 
     def preview(self, entry: Entry) -> dict[str, Any]:
         """They are removed."""
-        return {"remove": self.size(entry)}
+        return {"remove": self.size(entry) - int(entry.get("undone", 0))}
 
     def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
         """Keep those that are there."""
@@ -75,6 +77,16 @@ class InsertedDocuments(EntryKind):
     def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
         """Delete those that are as we inserted them and that nothing refers to."""
         del step
+
+        def revert(whole: Entry, start: int, end: int, undone: int | None) -> dict[str, Any]:
+            part = {**whole, "documents": whole["documents"][start:end]}
+            return self._revert(writer, part, on_conflict, undone)
+
+        revert_in_parts(writer, entry, self.size(entry), revert)
+
+    def _revert(
+        self, writer: Writer, entry: Entry, on_conflict: str, undone_then: int | None
+    ) -> dict[str, Any]:
         collection = writer.database[entry["collection"]]
         inserted = {hashable(document["_id"]): document for document in entry["documents"]}
         undone = Revert(writer, entry, "removed")
@@ -95,11 +107,11 @@ class InsertedDocuments(EntryKind):
                     remove.append(there["_id"])
             undone.refuse_if(on_conflict == "fail")
             if remove:
-                undone.count = collection.delete_many(
-                    {"_id": {"$in": remove}}, session=session, comment=writer.comment
-                ).deleted_count
+                gone: list[Statement] = [DeleteMany({"_id": {"$in": remove}})]
+                undone.count = writer.write(collection, gone, session)
 
-        undone.commit(write)
+        undone.commit(write, documents=self.size(entry), undone=undone_then)
+        return undone.facts()
 
     def _found(self, database: Database[dict[str, Any]], entry: Entry, comment: str) -> set[bytes]:
         rows = database[entry["collection"]].find(

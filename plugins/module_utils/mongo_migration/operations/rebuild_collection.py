@@ -19,7 +19,7 @@ from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
-from ..support import commands, retry
+from ..support import commands, listing, retry
 from ..support.tables import number, place
 from ..values import compare, ejson
 from . import copying, ddl, index_specs, unique_indexes
@@ -236,7 +236,7 @@ class RebuildCollection(Reshape):
         database = self._scope.collections.database
         views = [
             item["name"]
-            for item in database.list_collections(filter={"type": "view"})
+            for item in listing.collections(database, {"type": "view"})
             if item["options"].get("viewOn") == real
         ]
         if views and not _same_collation(was, options):

@@ -11,6 +11,7 @@ from ..document.collections import JOURNAL, Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger import state_format
+from ..ledger.fence import Fence
 from ..ledger.journal import Entry, Journal
 from .base import Operation, Touched
 from .change_id import ChangeId
@@ -131,6 +132,7 @@ def open_journal(
     run: str,
     *,
     require: Callable[[Entry], object] = lambda entry: None,
+    fence: Fence | None = None,
 ) -> Journal:
     """Return the journal of *run*; each entry is checked as it is read.
 
@@ -139,6 +141,7 @@ def open_journal(
         run: the run's id.
         require: raises an error if the run's document doesn't allow an entry; without it, entries
             are of the right shape and may be about anything: to be shown, and nothing else.
+        fence: for whoever also writes to it.
 
     Raises (the journal's methods do):
         StateError: an entry is of an unknown kind, or isn't of the shape of its kind.
@@ -150,4 +153,4 @@ def open_journal(
         require(entry)
         return entry
 
-    return Journal(database, run, read=read)
+    return Journal(database, run, read=read, fence=fence)

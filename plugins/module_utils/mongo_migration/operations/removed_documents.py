@@ -11,12 +11,13 @@ from pymongo.database import Database
 from ..document.definition import Step
 from ..ledger import shapes
 from ..ledger.batches import Writer
+from ..ledger.fence import Statement
 from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
 from ..values import compare
 from ..values.compare import hashable
 from .base import Touched
-from .entries import Effect, EntryKind, Remaining, Revert
+from .entries import Effect, EntryKind, Remaining, Revert, revert_in_parts
 
 
 class RemovedDocuments(EntryKind):
@@ -38,7 +39,7 @@ class RemovedDocuments(EntryKind):
 
     def preview(self, entry: Entry) -> dict[str, Any]:
         """They are put back."""
-        return {"restore": self.size(entry)}
+        return {"restore": self.size(entry) - int(entry.get("undone", 0))}
 
     def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
         """Keep those that are gone."""
@@ -63,6 +64,16 @@ class RemovedDocuments(EntryKind):
     def revert(self, writer: Writer, entry: Entry, on_conflict: str, step: Step | None) -> None:
         """Put the documents back, where nothing else has taken their place."""
         del step
+
+        def revert(whole: Entry, start: int, end: int, undone: int | None) -> dict[str, Any]:
+            part = {**whole, "removed": whole["removed"][start:end]}
+            return self._revert(writer, part, on_conflict, undone)
+
+        revert_in_parts(writer, entry, self.size(entry), revert)
+
+    def _revert(
+        self, writer: Writer, entry: Entry, on_conflict: str, undone_then: int | None
+    ) -> dict[str, Any]:
         collection = writer.database[entry["collection"]]
         undone = Revert(writer, entry, "restored")
 
@@ -72,7 +83,7 @@ class RemovedDocuments(EntryKind):
                 hashable(row["_id"]): row
                 for row in collection.find({"_id": {"$in": self.ids(entry)}}, session=session)
             }
-            statements: list[InsertOne[dict[str, Any]] | ReplaceOne[dict[str, Any]]] = []
+            statements: list[Statement] = []
             for document in entry["removed"]:
                 other = there.get(hashable(document["_id"]))
                 if other is None:
@@ -85,15 +96,11 @@ class RemovedDocuments(EntryKind):
                         undone.conflict(document["_id"], document, other, why)
             undone.refuse_if(on_conflict == "fail")
             if statements:
-                collection.bulk_write(
-                    statements,
-                    session=session,
-                    comment=writer.comment,
-                    **writer.unvalidated(collection.name),
-                )
+                writer.write(collection, statements, session, back=True)
             undone.count = len(entry["removed"]) - len(undone.conflicts)
 
-        undone.commit(write)
+        undone.commit(write, documents=self.size(entry), undone=undone_then)
+        return undone.facts()
 
     def _found(self, database: Database[dict[str, Any]], entry: Entry, comment: str) -> set[bytes]:
         rows = database[entry["collection"]].find(

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
 
-from ..document.collections import NAMESPACE_NOT_FOUND
+from ..support import listing
 from .base import problem
 from .validators import Refusal
 
@@ -55,15 +54,9 @@ def too_many(documents: int, pairs: int) -> bool:
 
 def of(collection: Collection[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the specifications of the unique indexes of *collection*, without that of ``_id``."""
-    try:
-        found = list(collection.list_indexes())
-    except OperationFailure as error:
-        if error.code != NAMESPACE_NOT_FOUND:
-            raise
-        found = []
-    for spec in found:
+    for spec in listing.indexes(collection.database, collection.name):
         if spec.get("unique"):
-            yield dict(spec)
+            yield spec
 
 
 def concerns(spec: Mapping[str, Any], field: str) -> bool:

@@ -21,6 +21,7 @@ from pymongo.database import Database
 from ..document.collections import is_ours
 from ..operations.base import Touched
 from ..operations.entries import Document, Effect
+from ..support import listing
 from ..support.prefetch import ahead
 from ..support.progress import Meter
 from ..values import edits, elements
@@ -91,7 +92,7 @@ def ordinary(database: Database[dict[str, Any]]) -> set[str]:
     """Return the names of the collections that can be digested: no views, no time series."""
     return {
         item["name"]
-        for item in database.list_collections()
+        for item in listing.collections(database)
         if item["type"] == "collection"
         and not is_ours(item["name"])
         and not item["name"].startswith("system.")

@@ -14,6 +14,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ..document.value_sources import Scope
+from ..support import listing
 
 _TTL = "expireAfterSeconds"
 # A run and its verification, or its rollback, are over by then.
@@ -23,10 +24,10 @@ SOON = datetime.timedelta(days=1)
 def rules(collection: Collection[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what documents of *collection* expire by: a field, after how long, and which ones."""
     found = []
-    options = collection.options()
+    options = listing.collection(collection.database, collection.name).get("options", {})
     if _TTL in options:  # a clustered collection
         found.append({"field": "_id", "seconds": options[_TTL], "where": {}})
-    for index in collection.list_indexes():
+    for index in listing.indexes(collection.database, collection.name):
         if _TTL in index:
             where = index.get("partialFilterExpression", {})
             found.append(

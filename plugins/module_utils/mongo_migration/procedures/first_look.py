@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 from .. import connection
 from ..document.collections import is_ours
 from ..maintenance import write_block
+from ..support import listing
 from . import login
 
 Document = dict[str, Any]
@@ -87,7 +88,7 @@ def _word(name: str) -> str:
 
 def _collections(client: MongoClient[Document], database: str) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
-    listed = client[database].list_collections(filter={"type": "collection"})
+    listed = listing.collections(client[database], {"type": "collection"})
     for name in sorted(each["name"] for each in listed):
         if is_ours(name) or name.startswith("system."):
             continue

@@ -60,9 +60,9 @@ def migrate(
     """
     started, db = time.monotonic(), job.db
     partial_restore.refuse(db)
-    if finished := _finished(db, definition):
+    existing = job.newest(definition.id)
+    if finished := _finished(db, definition, existing):
         return _result(finished, changed=False, started=started)
-    existing = runs.latest(db, definition.id)
     facts, token = None, leases.last_token(db)
     if existing is None or existing["phase"] not in runs.UNFINISHED:
         job.progress({"phase": "plan"})
@@ -70,11 +70,12 @@ def migrate(
         facts = _plan_or_refuse(db, definition)
     with job.lease(f"migrate {definition.id} {definition.name}") as lease:
         partial_restore.refuse(db)
-        if finished := _finished(db, definition):  # by another process, while we waited
+        existing = job.newest(definition.id)
+        if finished := _finished(db, definition, existing):  # by another one, while we waited
             return _result(finished, changed=False, started=started)
         if lease.token != token + 1:  # another process worked since we planned
             facts = None
-        run = _open(job, definition, lease, facts=facts, backup=backup)
+        run = job.before_work(lambda: _open(job, definition, lease, facts=facts, backup=backup))
         return _carry_out(job, run, lease, definition, started=started, until=until)
 
 
@@ -203,9 +204,10 @@ def _take_baseline(writer: Writer, bound: Definition, scope: Scope, progress: Si
     writer.run.keep(baseline=taken, batches_began=runs.server_now(writer.database))
 
 
-def _finished(db: Database[dict[str, Any]], definition: Definition) -> dict[str, Any] | None:
-    """Return the run that already did this; refuse where it did something else."""
-    run = runs.latest(db, definition.id)
+def _finished(
+    db: Database[dict[str, Any]], definition: Definition, run: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the newest *run* if it already did this; refuse where it did something else."""
     if run is None or run["phase"] == runs.ROLLED_BACK:
         return None
     if run["phase"] in runs.VERIFIED and definition.is_repair:
@@ -253,7 +255,10 @@ def _open(
     facts: dict[str, Any] | None,
     backup: str | None,
 ) -> Run:
-    """Return the unfinished run, taken over, or a new one."""
+    """Return the unfinished run, taken over, or a new one.
+
+    Done twice, it takes over what it made before.
+    """
     db, server = job.db, connection.inspect(job.client)
     existing = runs.latest(db, definition.id)
     if existing is not None and existing["phase"] in (*runs.UNFINISHED, "planned"):

@@ -12,7 +12,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from ..document.collections import EMPTIED, JOURNAL, NAMESPACE_NOT_FOUND
+from ..document.collections import EMPTIED, JOURNAL
 from ..document.definition import Definition
 from ..errors import MigrationError
 from ..ledger import partial_restore, runs
@@ -21,7 +21,8 @@ from ..ledger.journal import Journal
 from ..ledger.runs import Run
 from ..maintenance import mode
 from ..operations.registry import kind_of, open_journal
-from ..support import commands
+from ..support import commands, listing
+from ..support.listing import NAMESPACE_NOT_FOUND
 from . import authority as authorities
 from .authority import Authority
 from .work import Job, Stint, at_work, keep_trying
@@ -42,7 +43,7 @@ def plan(
     Raises:
         MigrationError: the rollback would be refused.
     """
-    document = _undoable(db, migration, run)
+    document = _undoable(db, runs.latest(db, migration, run))
     if document is None:
         return _nothing(db, migration, run)
     authority = _authority(db, document, definition, without_document)
@@ -83,23 +84,21 @@ def roll_back(
         LeaseHeldError, InterruptedRunError: as in :func:`migrate.migrate`.
     """
     started, db = time.monotonic(), job.db
-    document = _undoable(db, migration, run)
+    document = _undoable(db, job.newest(migration, run))
     if document is None:
         return _nothing(db, migration, run)
     run = document["_id"]
     with job.lease(f"roll back {migration} {document['name']}") as lease:
         # Read again: meanwhile, the process that we waited for may have done anything.
-        document = _undoable(db, migration, run)
+        document = _undoable(db, job.newest(migration, run))
         if document is None:
             return _nothing(db, migration, run)
         authority = _authority(db, document, definition, without_document)
         would = _would(db, document, authority)
-        owned = Run.adopt(db, document, lease.token)
+        read = document
+        owned = job.before_work(lambda: Run.adopt(db, read, lease.token))
         with at_work(job, owned, lease, _stint(db, owned, would), authority) as writer:
-            if owned.phase != runs.ROLLING_BACK:
-                asked = {"change": dict(job.change), "operator": dict(job.operator), "plan": would}
-                owned.enter(runs.ROLLING_BACK, rollback=asked)
-            _undo(writer, job, authority, on_conflict)
+            _undo(writer, job, authority, on_conflict, would)
         return {
             **_identity(owned.document),
             "changed": True,
@@ -111,7 +110,7 @@ def roll_back(
 
 
 def _undoable(
-    db: Database[dict[str, Any]], migration: str, run: str | None
+    db: Database[dict[str, Any]], document: dict[str, Any] | None
 ) -> dict[str, Any] | None:
     """Return the run that a rollback would undo, or ``None`` where there is nothing to undo.
 
@@ -119,7 +118,6 @@ def _undoable(
         MigrationError: nothing works on the database now, or another run builds on this one.
     """
     partial_restore.refuse(db)
-    document = runs.latest(db, migration, run)
     if document is None or document["phase"] in ("planned", runs.ROLLED_BACK):
         return None
     _refuse_pruned(document)
@@ -147,12 +145,17 @@ def _authority(
     return Authority(db, document, authorities.bind(document, definition))
 
 
-def _undo(writer: Writer, job: Job, authority: Authority, on_conflict: str) -> None:
+def _undo(
+    writer: Writer, job: Job, authority: Authority, on_conflict: str, would: Mapping[str, Any]
+) -> None:
     run = writer.run
 
     def attempt() -> None:
         if run.phase == runs.ROLLED_BACK:
             return  # that was written, and a failover kept the answer from us
+        if run.phase != runs.ROLLING_BACK:
+            asked = {"change": dict(job.change), "operator": dict(job.operator), "plan": would}
+            run.enter(runs.ROLLING_BACK, rollback=asked)
         for entry in writer.journal.backwards():
             kind = kind_of(entry)
             kind.revert(writer, entry, on_conflict, authority.step(entry))
@@ -174,7 +177,8 @@ def _drop_emptied(writer: Writer) -> None:
         name = entry.get("target", entry["collection"])
         collection, aside = writer.database[name], writer.database[EMPTIED]
         _bring_back(aside, collection)  # what a killed rollback may have left there
-        own_indexes = set(collection.index_information()) - {"_id_"}
+        indexes = listing.indexes(writer.database, collection.name)
+        own_indexes = {index["name"] for index in indexes} - {"_id_"}
         if own_indexes or collection.find_one({}, {"_id": 1}) is not None:
             continue
         writer.lease.check()

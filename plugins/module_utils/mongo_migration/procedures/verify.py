@@ -23,7 +23,8 @@ from ..operations import dependencies
 from ..operations.base import Check, Operation, Touched
 from ..operations.entries import Effect, Remaining
 from ..operations.registry import foresee, kind_of, open_journal
-from ..support import commands
+from ..server import obstacles
+from ..support import commands, retry
 from ..support.progress import Meter, quiet
 from ..values import compare, ejson
 from ..values.digest import Digest
@@ -87,6 +88,8 @@ def verify(
         operator=operator or {},
         lease_seconds=lease_seconds,
     )
+    if not changed:  # then its own write was conditional on it
+        _refuse_if_moved(db, document, lease_seconds)
     return {
         "changed": changed,
         "migration": definition.id,
@@ -129,6 +132,30 @@ def _refuse_other_phase(
         phase=phase,
         next=command,
     )
+
+
+def _refuse_if_moved(
+    db: Database[dict[str, Any]], document: Mapping[str, Any], seconds: float
+) -> None:
+    """What was looked at must have been the run's state until the end, as a majority knows it.
+
+    Raises:
+        MigrationError: another process has worked on it meanwhile.
+        ConnectionFailedError: there is no majority that could say so.
+    """
+    now = retry.Patience(seconds=seconds).retry(
+        lambda: runs.latest(db, document["migration"], document["_id"], sure=True),
+        otherwise="Nothing was written.",
+        obstacle=obstacles.namer(db.client),
+    )
+    known = ("phase", "revision", "seq")
+    if now is None or [now[key] for key in known] != [document[key] for key in known]:
+        raise MigrationError(
+            f"Run {document['_id']} was worked on while it was being verified: what was looked at "
+            f"is of no worth. {commands.STATUS} shows its state; then verify again.",
+            run=document["_id"],
+            next=commands.STATUS,
+        )
 
 
 def _record(

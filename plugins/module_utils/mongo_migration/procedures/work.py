@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from bson.errors import BSONError
@@ -19,16 +18,19 @@ from ..errors import InterruptedRunError, LeaseLostError, MigrationError
 from ..ledger import lease as leases
 from ..ledger import runs
 from ..ledger.batches import Settings, Writer
+from ..ledger.fence import Fence
 from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..operations.reconcile import reconcile
 from ..operations.registry import open_journal
 from ..pace.pacer import Source, pacing
 from ..server import obstacles
-from ..support import commands, retry
+from ..support import commands, listing, retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
 from .authority import Authority
+
+T = TypeVar("T")
 
 _NOTE_SECONDS = 5
 
@@ -45,7 +47,6 @@ class Job:
         operator: user, host and pid of this process.
         progress: told of every batch.
         stop: asks for an end at the next batch boundary.
-        sleep: how to wait.
         load: where the throttle sees the server's load, if not on the server.
     """
 
@@ -56,7 +57,6 @@ class Job:
     operator: Mapping[str, Any]
     progress: Sink
     stop: StopSignal
-    sleep: Callable[[float], None] = time.sleep
     load: Source | None = None
 
     @property
@@ -72,10 +72,25 @@ class Job:
             purpose=purpose,
             holder=dict(self.operator),
             seconds=self.settings.lease_seconds,
-            sleep=self.sleep,
             patience=self.settings.patience(self.stop, self.progress, "lease"),
         ) as held:
             yield held
+
+    def newest(self, migration: str, run: str | None = None) -> dict[str, Any] | None:
+        """Return the newest run of *migration*, or the one named *run*, as a majority knows it."""
+        return self.before_work(lambda: runs.latest(self.db, migration, run, sure=True))
+
+    def before_work(self, attempt: Callable[[], T]) -> T:
+        """Return what *attempt* returns, again and again while a majority or a primary is missing.
+
+        Args:
+            attempt: what comes before the first batch; it may be done twice.
+        """
+        return self.settings.patience(self.stop, self.progress, "begin").retry(
+            attempt,
+            otherwise="No document was written. When that is settled, run the same command again.",
+            obstacle=obstacles.namer(self.client),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,17 +141,18 @@ def at_work(
         ) as pacer,
         recording_failure(run),
     ):
+        fence = Fence(lease)
         yield Writer(
             database=job.db,
             server=connection.inspect(job.client),
             run=run,
-            journal=open_journal(job.db, run.id, require=authority.step),
+            journal=open_journal(job.db, run.id, require=authority.step, fence=fence),
             lease=lease,
+            fence=fence,
             stop=job.stop,
             settings=replace(job.settings, writers_stopped=stint.writers_stopped),
             meter=Meter(job.progress, phase=stint.phase, total=stint.total, done=stint.done),
             pacer=pacer,
-            sleep=job.sleep,
             validated=_validated(job.db),
         )
 
@@ -227,6 +243,6 @@ def _validated(database: Database[dict[str, Any]]) -> frozenset[str]:
     """Return the collections that have a validator."""
     return frozenset(
         item["name"]
-        for item in database.list_collections()
+        for item in listing.collections(database)
         if "validator" in item.get("options", {})
     )

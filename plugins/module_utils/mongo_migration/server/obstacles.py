@@ -21,6 +21,8 @@ def namer(client: MongoClient[dict[str, Any]]) -> Callable[[PyMongoError], str]:
         if retry.is_conflict(error):
             held = transactions.look(client)
             return str(held[0]) if held else "another writer of the same documents"
+        if retry.NO_ROOM_IN_CACHE in retry.codes(error):
+            return "room in the server's cache (storage.wiredTiger.engineConfig.cacheSizeGB)"
         return "a primary"
 
     return name

@@ -7,10 +7,13 @@ a stop, and asks again (:mod:`.retry`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError, WTimeoutError
+from pymongo.collection import Collection
+from pymongo.errors import ExecutionTimeout, PyMongoError, WTimeoutError
+from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 #: How long the server waits for other members before it answers, and thus a stop at most.
@@ -23,16 +26,44 @@ AS_DOCUMENT = WRITE_CONCERN.document
 _CODES = {64, 100}
 
 
+def is_set(client: MongoClient[Any]) -> bool:
+    """Return whether *client* has reached members of a replica set, or a router before them."""
+    servers = client.topology_description.server_descriptions().values()
+    return not {server.server_type_name for server in servers} <= {"Standalone", "Unknown"}
+
+
+def confirmed(
+    collection: Collection[dict[str, Any]],
+    read: Callable[[Collection[dict[str, Any]], int], dict[str, Any] | None],
+) -> dict[str, Any] | None:
+    """Return what *read* finds in *collection*, once a majority agrees that it is the newest.
+
+    A member that was the primary, and doesn't know yet that it no longer is, would otherwise say
+    what was. A server that is no member answers by itself.
+
+    Args:
+        collection: to read from.
+        read: finds a document, and takes the time that this may take, in milliseconds.
+
+    Raises:
+        WTimeoutError: there is no majority.
+    """
+    if not is_set(collection.database.client):
+        return read(collection, 0)
+    sure = collection.with_options(read_concern=ReadConcern("linearizable"))
+    try:
+        return read(sure, WAIT_SECONDS * 1000)
+    except ExecutionTimeout as error:
+        raise WTimeoutError("a majority hasn't confirmed what was read", 64) from error
+
+
 def quorum(client: MongoClient[Any]) -> dict[str, Any]:
     """Return the option of ``createIndexes`` that lets a build end without members that are down.
 
     By default it is finished when every voting member has it. A standalone server knows no such
     option.
     """
-    servers = client.topology_description.server_descriptions().values()
-    alone = {"Standalone", "Unknown"}
-    kinds = {server.server_type_name for server in servers}
-    return {} if kinds <= alone else {"commitQuorum": "majority"}
+    return {"commitQuorum": "majority"} if is_set(client) else {}
 
 
 def is_missing(error: PyMongoError) -> bool:

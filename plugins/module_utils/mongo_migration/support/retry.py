@@ -35,6 +35,9 @@ _LONGEST_DELAY_SECONDS = 5.0
 # https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
 _RETRYABLE_CODES = {6, 7, 43, 89, 91, 112, 134, 175, 189, 237, 262, 9001, 10058, 10107}
 _RETRYABLE_CODES |= {11600, 11602, 13435, 13436}
+# TransactionTooLargeForCache: of what the server takes by itself, others leave too little room.
+NO_ROOM_IN_CACHE = 388
+_RETRYABLE_CODES.add(NO_ROOM_IN_CACHE)
 # Somebody else has the lock, or the document: LockTimeout, WriteConflict.
 _CONFLICT_CODES = {24, 112}
 _NO_SESSIONS = "Sessions are not supported"
@@ -102,20 +105,23 @@ def is_retryable(error: PyMongoError) -> bool:
     if any(error.has_error_label(label) for label in _RETRYABLE_LABELS):
         return True
     if isinstance(error, OperationFailure):
-        concern = (error.details or {}).get("writeConcernError") or {}
-        codes = {error.code, concern.get("code")}
-        for kind in ("writeConcernErrors", "writeErrors"):
-            codes |= {item.get("code") for item in (error.details or {}).get(kind, ())}
-        return bool(codes & _RETRYABLE_CODES)
+        details = error.details or {}
+        concerns = [details.get("writeConcernError") or {}, *details.get("writeConcernErrors", ())]
+        found = codes(error) | {item.get("code") for item in concerns}
+        return bool(found & _RETRYABLE_CODES)
     return False
 
 
 def is_conflict(error: PyMongoError) -> bool:
     """Return whether *error* says that somebody else holds what is to be written."""
+    return bool(codes(error) & _CONFLICT_CODES)
+
+
+def codes(error: PyMongoError) -> set[int | None]:
+    """Return the server's code of *error*, and those of a bulk write's statements."""
     details = getattr(error, "details", None) or {}
-    codes = {getattr(error, "code", None)}
-    codes |= {item.get("code") for item in details.get("writeErrors", ())}
-    return bool(codes & _CONFLICT_CODES)
+    found = {getattr(error, "code", None)}
+    return found | {item.get("code") for item in details.get("writeErrors", ())}
 
 
 def a_primary(error: PyMongoError) -> str:

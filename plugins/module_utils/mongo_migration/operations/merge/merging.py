@@ -8,7 +8,7 @@ references at the most referenced one makes it that the more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import bson
@@ -19,6 +19,7 @@ from pymongo.collection import Collection
 
 from ...errors import MigrationError
 from ...ledger.batches import StaleBatchError, Writer
+from ...ledger.fence import Statement
 from ...support import commands
 from ...values import ejson
 from ...values.compare import ABSENT, hashable
@@ -114,22 +115,21 @@ class Merging:
                 )
             length = len(bson.encode(document))
             if documents and size + length > _MOST_BYTES:
-                self._remove_some(documents)
+                self._writer.capacity.in_parts(documents, self._remove_some)
                 documents, size = [], 0
             documents.append(document)
             size += length
-        if documents:
-            self._remove_some(documents)
+        self._writer.capacity.in_parts(documents, self._remove_some)
 
-    def _remove_some(self, documents: list[dict[str, Any]]) -> None:
+    def _remove_some(self, documents: Sequence[dict[str, Any]]) -> None:
         writer, ids = self._writer, [document["_id"] for document in documents]
         entry = {
             "kind": KIND,
             "step": self._step,
             "collection": self._collection.name,
-            "removed": documents,
+            "removed": list(documents),
         }
-        statements = [
+        statements: list[Statement] = [
             # As it was journalled, or not at all.
             DeleteOne(
                 {"_id": document["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": document}]}}
@@ -142,9 +142,7 @@ class Merging:
                 if session is None:
                     writer.journal.discard(writer.seq + 1)
                 raise StaleBatchError
-            count = self._collection.bulk_write(
-                statements, session=session, comment=writer.comment
-            ).deleted_count
+            count = writer.write(self._collection, statements, session)
             if count != len(documents):
                 if session is not None:
                     raise StaleBatchError
@@ -156,7 +154,7 @@ class Merging:
                 writer.journal.amend(writer.seq + 1, removed=gone)
             return {"deleted": count}
 
-        writer.commit(entry, write, position=self._here)
+        writer.commit(entry, write, position=self._here, documents=len(documents))
         self._advance(len(documents))
 
     def _advance(self, count: int) -> None:

@@ -12,6 +12,7 @@ from pymongo.collection import Collection
 from ...document.value_sources import Scope
 from ...errors import MigrationError
 from ...ledger.batches import StaleBatchError, Write, Writer
+from ...ledger.capacity import SmallerBatchError
 from ...support.chunks import chunks
 from ...values import ejson
 from ...values.compare import equal_token, hashable
@@ -149,9 +150,14 @@ class References:
                 }
                 here = {"step": step}
                 try:
-                    writer.commit(entry, set_groups(writer, collection, entry), position=here)
-                except StaleBatchError:
-                    continue
+                    writer.commit(
+                        entry,
+                        set_groups(writer, collection, entry),
+                        position=here,
+                        documents=len(rows),
+                    )
+                except (StaleBatchError, SmallerBatchError):
+                    continue  # read again; fewer, where that was too much
                 yield sum(len(group["ids"]) for group in groups)
 
 
@@ -167,9 +173,7 @@ def set_groups(
         # With writers about, a batch alone can prove that it changed nothing else.
         alone = session if "baseline" not in writer.run.document else None
         before = proof.rest(alone) if alone else None
-        count: int = collection.bulk_write(
-            statements.of(field, groups), session=session, comment=writer.comment
-        ).matched_count
+        count = writer.write(collection, statements.of(field, groups), session)
         if count != len(ids):
             if session is not None:
                 raise StaleBatchError

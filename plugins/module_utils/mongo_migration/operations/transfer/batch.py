@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteOne, InsertOne, UpdateOne
+from pymongo import DeleteMany, DeleteOne, InsertOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
+from pymongo.errors import OperationFailure
 
 from ...errors import MigrationError
 from ...ledger.batches import StaleBatchError, Writer
+from ...ledger.fence import Statement
+from ...support import retry
 from ...values.digest import Digest
 from ...values.raw import raw_documents
 from ..update.images import holding, put
@@ -23,6 +25,7 @@ from .references import Reference
 from .settle import exactly, settle
 
 _DUPLICATE_KEY = 11000
+_SOME_FAILED = 65  # of a bulk write as a whole
 _IMPOSSIBLE = (
     "It was not committed. This should be impossible; keep the evidence and tell the database "
     "admin."
@@ -89,7 +92,9 @@ class Batch:
                 **facts_of(self._load),
             }
 
-        self._writer.commit(entry, self._write, position=position)
+        self._writer.commit(
+            entry, self._write, position=position, documents=max(1, len(self._rows))
+        )
         return self._load
 
     def _write(self, session: ClientSession | None) -> dict[str, int]:
@@ -112,9 +117,8 @@ class Batch:
         """Write all without a transaction; return whether all was written."""
         try:
             return self._whole(None)
-        except BulkWriteError as error:
-            codes = {one.get("code") for one in error.details.get("writeErrors", [])}
-            if codes != {_DUPLICATE_KEY}:
+        except OperationFailure as error:
+            if retry.codes(error) - {_SOME_FAILED} != {_DUPLICATE_KEY}:
                 raise
             return False
 
@@ -136,29 +140,21 @@ class Batch:
         return all(part(session) for part in (*parts, self._update, self._follow))
 
     def _insert(self, session: ClientSession | None) -> bool:
-        coming: list[InsertOne[Any]] = [
-            InsertOne(RawBSONDocument(raw)) for raw in raw_items(self._load.items)
+        coming: list[Statement] = [
+            InsertOne[Any](RawBSONDocument(raw)) for raw in raw_items(self._load.items)
         ]
         if coming:
-            self._target.bulk_write(
-                coming, ordered=False, session=session, comment=self._writer.comment
-            )
+            self._writer.write(self._target, coming, session, ordered=False)
         return True
 
     def _delete(self, session: ClientSession | None) -> bool:
         going = [item.removed for item in self._load.items if item.removed is not None]
         if not going:
             return True
-        comment = self._writer.comment
+        statements: list[Statement] = [DeleteOne(exactly(raw)) for raw in going]
         if session is not None:
-            count = self._source.delete_many(
-                {"_id": {"$in": [id_of(raw) for raw in going]}}, session=session, comment=comment
-            ).deleted_count
-        else:
-            count = self._source.bulk_write(
-                [DeleteOne(exactly(raw)) for raw in going], ordered=False, comment=comment
-            ).deleted_count
-        return count == len(going)
+            statements = [DeleteMany({"_id": {"$in": [id_of(raw) for raw in going]}})]
+        return self._writer.write(self._source, statements, session, ordered=False) == len(going)
 
     def _update(self, session: ClientSession | None) -> bool:
         rows = self._load.owners
@@ -174,15 +170,13 @@ class Batch:
             )
             for row in rows
         ]
-        done = self._source.bulk_write(
-            statements, ordered=False, session=session, comment=self._writer.comment
-        )
-        return done.matched_count == len(rows)
+        return self._writer.write(self._source, statements, session, ordered=False) == len(rows)
 
     def _follow(self, session: ClientSession | None) -> bool:
         found = True
         for told, reference in self._following():
-            found = reference.write(told.rows, session) == len(told.rows) and found
+            written = reference.write(self._writer, told.rows, session)
+            found = written == len(told.rows) and found
         return found
 
     def _following(self) -> list[tuple[Repointed, Reference]]:

@@ -12,6 +12,8 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from ...document.collections import Collections
+from ...ledger.batches import Writer
+from ...support import listing
 from ...values import edits
 from ...values.compare import equal_token, hashable
 from ...values.elements import elements
@@ -110,39 +112,38 @@ class Reference:
                 found.append(Row(identity=identity, key=parts["i"], before=parts["b"], after=after))
         return found
 
-    def write(self, rows: Sequence[Row], session: ClientSession | None) -> int:
+    def write(self, writer: Writer, rows: Sequence[Row], session: ClientSession | None) -> int:
         """Write *rows*; return how many still held what was read."""
         if not rows:
             return 0
-        return self.collection.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": row.identity}
-                    if session is not None
-                    else holding(row.identity, [self.field], row.before),
-                    put(row.before, row.after),
-                )
-                for row in rows
-            ],
-            ordered=False,
-            session=session,
-            comment=self.comment,
-        ).matched_count
+        statements = [
+            UpdateOne(
+                {"_id": row.identity}
+                if session is not None
+                else holding(row.identity, [self.field], row.before),
+                put(row.before, row.after),
+            )
+            for row in rows
+        ]
+        return writer.write(self.collection, statements, session, ordered=False)
 
-    def repoint(self, renaming: Renaming, session: ClientSession | None) -> list[Row]:
+    def repoint(
+        self, writer: Writer, renaming: Renaming, session: ClientSession | None
+    ) -> list[Row]:
         """Let all that refers to the old ids refer to the new ones; return what was written."""
         done: list[Row] = []
         for _round in range(_MOST_ROUNDS):
             rows = self.rows(renaming, limit=_AT_ONCE, session=session)
             if not rows:
                 break
-            self.write(rows, session)
+            self.write(writer, rows, session)
             done += rows
         return done
 
     def has_index(self) -> bool:
         """Return whether an index leads to the references."""
-        return any(next(iter(spec["key"])) == self.path for spec in self.collection.list_indexes())
+        there = listing.indexes(self.collection.database, self.collection.name)
+        return any(next(iter(spec["key"])) == self.path for spec in there)
 
 
 def declared(options: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
+from pymongo import DeleteOne, InsertOne, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import OperationFailure
 
 from ...ledger.batches import Writer
+from ...ledger.fence import Statement
 from ...ledger.journal import Entry
 from ...values.compare import hashable
 from ..update.images import holding, now_of, pairs, put
@@ -21,6 +23,8 @@ from ..update.reader import Row
 from .items import Item, Load, Repointed, facts_of, id_of, pairs_of, token_of
 from .references import Reference, Renaming
 from .state import Now, Owner
+
+_DUPLICATE_KEY = 11000
 
 
 def exactly(raw: bytes) -> dict[str, Any]:
@@ -103,9 +107,11 @@ class _Settling:
         inserted: list[bytes] = []
         try:
             for raw in missing:
-                self._target.insert_one(RawBSONDocument(raw), comment=self._writer.comment)
+                self._write(self._target, InsertOne[Any](RawBSONDocument(raw)))
                 inserted.append(raw)
-        except DuplicateKeyError as error:
+        except OperationFailure as error:
+            if error.code != _DUPLICATE_KEY:
+                raise
             self.refused = str(error).split(", full error:")[0]
             self._take_back(item, [*there, *inserted], gone=gone)
             return False
@@ -115,21 +121,21 @@ class _Settling:
 
     def _leave(self, item: Item, owner: Owner | None) -> None:
         """Let the source go, or what its owner holds of it."""
-        comment = self._writer.comment
         if item.removed is not None:
-            self._source.delete_one(exactly(item.removed), comment=comment)
+            self._write(self._source, DeleteOne(exactly(item.removed)))
         elif owner is not None:
-            self._source.update_one(
-                holding(owner.identity, self._entry["owners"]["fields"], owner.before),
-                put(owner.before, owner.after),
-                comment=comment,
-            )
+            fields = self._entry["owners"]["fields"]
+            selector = holding(owner.identity, fields, owner.before)
+            self._write(self._source, UpdateOne(selector, put(owner.before, owner.after)))
 
     def _take_back(self, item: Item, there: Sequence[bytes], *, gone: bool) -> None:
         for raw in there:
-            self._target.delete_one(exactly(raw), comment=self._writer.comment)
+            self._write(self._target, DeleteOne(exactly(raw)))
         if gone and item.removed is not None:
-            self._source.insert_one(RawBSONDocument(item.removed), comment=self._writer.comment)
+            self._write(self._source, InsertOne[Any](RawBSONDocument(item.removed)))
+
+    def _write(self, collection: Collection[dict[str, Any]], statement: Statement) -> None:
+        self._writer.write(collection, [statement], None)
 
     def _followed(self, told: Mapping[str, Any], renaming: Renaming) -> Repointed:
         """Let the references follow what was done, and return those that do."""
@@ -154,8 +160,8 @@ class _Settling:
             rows[hashable(identity)] = row
             if held.before == before:
                 waiting.append(row)
-        reference.write(waiting, None)
-        for row in reference.repoint(renaming, None):
+        reference.write(self._writer, waiting, None)
+        for row in reference.repoint(self._writer, renaming, None):
             earlier = rows.get(hashable(row.identity), row)
             rows[hashable(row.identity)] = replace(row, before=earlier.before)
         return Repointed(collection=collection.name, path=told["path"], rows=list(rows.values()))

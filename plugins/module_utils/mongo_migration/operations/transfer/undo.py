@@ -67,7 +67,7 @@ class _Undoing:
             self._update(told["collection"], statements, session)
             undone.count += len(statements)
             # What was changed or written since, and refers to what is back, follows.
-            undone.count += len(self._reference(told).repoint(backwards, session))
+            undone.count += len(self._reference(told).repoint(writer, backwards, session))
 
     # -- whole documents ---------------------------------------------------------------------
 
@@ -128,12 +128,7 @@ class _Undoing:
             steps.reverse()  # at no moment is a document nowhere
         for name, statements in steps:
             if statements:
-                self._writer.database[name].bulk_write(
-                    statements,
-                    session=session,
-                    comment=self._writer.comment,
-                    **self._writer.unvalidated(name),
-                )
+                self._writer.write(self._writer.database[name], statements, session, back=True)
 
     def _owners(self, owners: Sequence[Owner], session: ClientSession | None) -> None:
         fields, statements = (self._entry["owners"] or {}).get("fields", ()), []
@@ -204,10 +199,5 @@ class _Undoing:
         self, name: str, statements: Sequence[UpdateOne], session: ClientSession | None
     ) -> None:
         if statements:
-            self._writer.database[name].bulk_write(
-                list(statements),
-                ordered=False,
-                session=session,
-                comment=self._writer.comment,
-                **self._writer.unvalidated(name),
-            )
+            collection = self._writer.database[name]
+            self._writer.write(collection, statements, session, back=True, ordered=False)

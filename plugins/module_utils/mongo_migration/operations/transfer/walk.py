@@ -11,6 +11,7 @@ from pymongo.client_session import ClientSession
 
 from ...errors import MigrationError, PlanBlockedError
 from ...ledger.batches import StaleBatchError, Writer
+from ...ledger.capacity import SmallerBatchError
 from ...ledger.journal import MOST_BYTES
 from ...ledger.state_format import StateError
 from ...support import commands
@@ -78,6 +79,8 @@ class Walk:
                 parts = self._fitting(some)
                 for number, part in enumerate(parts, 1):
                     self._carry(part, position, after if number == len(parts) else position)
+            except SmallerBatchError:
+                continue  # fewer documents are read from now on
             except StaleBatchError:
                 stale += 1
                 if stale > _MOST_STALE:

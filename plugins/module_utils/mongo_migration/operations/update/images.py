@@ -21,11 +21,12 @@ from ...values.compare import hashable
 from ...values.digest import Digest
 from ...values.elements import elements
 from ..base import Touched
-from ..entries import Effect, EntryKind, Remaining, Revert
+from ..entries import Effect, EntryKind, Remaining, Revert, revert_in_parts
 from .packing import DIGEST, OPTIONS, SHAPE, by_field, mistake, packed, unpacked
 from .reader import Row, held_by
 
 KIND = "update"
+_ALL = slice(None)
 _COMMENT = "migration-playbooks verify"
 
 
@@ -77,7 +78,7 @@ class Images(EntryKind):
 
     def preview(self, entry: Entry) -> dict[str, Any]:
         """Each of them gets back what it held."""
-        return {"restore": self.size(entry)}
+        return {"restore": self.size(entry) - int(entry.get("undone", 0))}
 
     def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
         """Keep those that hold what was to be written."""
@@ -118,30 +119,35 @@ class Images(EntryKind):
         """Give each document back what it held, at its place, if it holds what was written."""
         del step
         collection = writer.database[entry["collection"]]
-        undone = Revert(writer, entry, "restored")
 
-        def write(session: ClientSession | None) -> None:
-            undone.reset()
-            now = now_of(collection, entry, session=session, comment=writer.comment)
-            found = _statements(
-                undone,
-                entry,
-                now,
-                on_conflict,
-                guarded=session is None,
-                reorders=self.reorders,
-            )
-            undone.refuse_if(on_conflict == "fail")
-            if found:
-                collection.bulk_write(
-                    found,
-                    ordered=False,
-                    session=session,
-                    comment=writer.comment,
-                    **writer.unvalidated(collection.name),
+        def revert(
+            whole: Entry, start: int, end: int, undone_then: int | None
+        ) -> Mapping[str, Any]:
+            undone, part = Revert(writer, whole, "restored"), slice(start, end)
+
+            def write(session: ClientSession | None) -> None:
+                undone.reset()
+                now = now_of(collection, entry, session=session, comment=writer.comment, part=part)
+                found = _statements(
+                    undone,
+                    entry,
+                    now,
+                    on_conflict,
+                    guarded=session is None,
+                    reorders=self.reorders,
+                    part=part,
                 )
+                undone.refuse_if(on_conflict == "fail")
+                if found:
+                    writer.write(collection, found, session, back=True, ordered=False)
 
-        undone.commit(write if entry["count"] else lambda _session: None)
+            size = end - start
+            undone.commit(
+                write if size else lambda _session: None, documents=size, undone=undone_then
+            )
+            return undone.facts()
+
+        revert_in_parts(writer, entry, self.size(entry), revert)
 
 
 def digests(entry: Mapping[str, Any]) -> dict[str, tuple[Digest, Digest]]:
@@ -196,9 +202,10 @@ def now_of(
     *,
     comment: str,
     session: ClientSession | None = None,
+    part: slice = _ALL,
 ) -> dict[bytes, Row]:
-    """Return what the documents of an entry hold now, by their hashable ids."""
-    ids = [identity for identity, _key, _raw in unpacked(entry)]
+    """Return what the documents of an entry, or of a *part*, hold now, by their hashable ids."""
+    ids = [identity for identity, _key, _raw in unpacked(entry)[part]]
     return held_by(
         collection,
         entry["fields"],
@@ -217,10 +224,11 @@ def _statements(
     *,
     guarded: bool,
     reorders: bool,
+    part: slice,
 ) -> list[UpdateOne]:
     found = []
     orders, order_of = entry.get("orders"), entry.get("order_of")
-    for number, ((identity, _key, raw), written) in enumerate(pairs(entry)):
+    for number, ((identity, _key, raw), written) in list(enumerate(pairs(entry)))[part]:
         row = now.get(hashable(identity))
         told = "what the migration wrote"
         if row is None:

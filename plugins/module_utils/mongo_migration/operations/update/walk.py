@@ -7,11 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 from pymongo.client_session import ClientSession
 
 from ...errors import MigrationError, PlanBlockedError
 from ...ledger.batches import StaleBatchError, Writer
+from ...ledger.capacity import SmallerBatchError
+from ...ledger.fence import Statement
 from ...ledger.journal import MOST_BYTES, Entry
 from ...support import commands
 from ...values import ejson
@@ -98,8 +100,14 @@ class Walk:
                     position, written = self._next_pass(position), 0
                     batches.restart(position)
                     continue
+                if len(batch.rows) > self._writer.settings.batch_size:  # they are smaller now
+                    batches.restart(position)
+                    continue
                 try:
                     count = self._write(batch)
+                except SmallerBatchError:
+                    batches.restart(position, fresh=True)
+                    continue
                 except StaleBatchError:
                     stale += 1
                     self._refuse_endless(stale, batch)
@@ -200,7 +208,7 @@ class Walk:
                 )
             return {"modified": count, "proved": count}
 
-        writer.commit(entry, write, position=position)
+        writer.commit(entry, write, position=position, documents=len(ids))
         return len(rows)
 
 
@@ -224,21 +232,17 @@ class FieldWriting:
 
     def update(self, rows: Sequence[Row], session: ClientSession | None) -> int:
         """Write *rows*; return how many documents were as they were read."""
-        collection, comment = self.reader.collection, self.writer.comment
-        compiled = self.reader.compiled
         if not rows:
             return 0
+        compiled = self.reader.compiled
         by_server = not self.reader.sources and not compiled.varies
+        statements: list[Statement]
         if self.writer.server.transactions and by_server:
-            return collection.update_many(
-                {"_id": {"$in": [row.identity for row in rows]}},
-                [{"$set": compiled.fields}],
-                session=session,
-                comment=comment,
-            ).matched_count
-        names = list(compiled.fields)
-        return collection.bulk_write(
-            [
+            ids = [row.identity for row in rows]
+            statements = [UpdateMany({"_id": {"$in": ids}}, [{"$set": compiled.fields}])]
+        else:
+            names = list(compiled.fields)
+            statements = [
                 UpdateOne(
                     {"_id": row.identity}
                     if session is not None
@@ -246,11 +250,8 @@ class FieldWriting:
                     put(row.before, row.after),
                 )
                 for row in rows
-            ],
-            ordered=False,
-            session=session,
-            comment=comment,
-        ).matched_count
+            ]
+        return self.writer.write(self.reader.collection, statements, session, ordered=False)
 
     def expected(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
         """Return the digest of all but the touched fields."""

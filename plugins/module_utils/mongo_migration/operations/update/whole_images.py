@@ -152,20 +152,16 @@ class WholeWriting:
         """Write documents that are as they were read; return how many were."""
         if not rows:
             return 0
-        return self.reader.collection.bulk_write(
-            [
-                ReplaceOne(
-                    {"_id": row.identity}
-                    if session is not None
-                    else {"_id": row.identity, "$expr": _is(row.before)},
-                    RawBSONDocument(row.after),
-                )
-                for row in rows
-            ],
-            ordered=False,
-            session=session,
-            comment=self.writer.comment,
-        ).matched_count
+        statements = [
+            ReplaceOne[Any](
+                {"_id": row.identity}
+                if session is not None
+                else {"_id": row.identity, "$expr": _is(row.before)},
+                RawBSONDocument(row.after),
+            )
+            for row in rows
+        ]
+        return self.writer.write(self.reader.collection, statements, session, ordered=False)
 
     def expected(self, rows: Sequence[Row], session: ClientSession | None) -> Digest:
         """Return what the documents must be once they are written."""
