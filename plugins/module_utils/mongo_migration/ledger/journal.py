@@ -123,7 +123,8 @@ class Journal:
 
     @property
     def _fenced(self) -> Fence:
-        assert self._fence is not None, "opened for reading"
+        if self._fence is None:
+            raise AssertionError("the journal was opened for reading")
         return self._fence
 
     def backwards(self) -> Iterator[dict[str, Any]]:

@@ -150,7 +150,8 @@ class Lease:
         if self._expires is None:
             self._renew()
             self.check()
-        assert self._expires is not None
+        if self._expires is None:
+            raise AssertionError("a renewal tells the end, or that the lease is lost")
         return self._expires
 
     def server_now(self) -> datetime.datetime:
