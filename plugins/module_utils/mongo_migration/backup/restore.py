@@ -136,7 +136,7 @@ def restore(
     asked = stop or StopSignal()
     deployment = _deployment(client)
     database = client[settings.database]
-    expected = _allowed(client, source, settings)
+    _allowed(client, source, settings)
     # All of it is loaded, and compared then, before anything is replaced.
     source.check(progress, loading=frozenset(one.name for one in source.manifest.collections))
 
@@ -152,11 +152,7 @@ def restore(
         held.check()
         asked.check()
         _replace(loader, parts, state, expected["removed"], safety)
-        made = plan(client, source, settings)["removed"]
-    if made:
-        loader.warnings.append(
-            f"{', '.join(made)}: made by somebody while the backup was being restored, and left"
-        )
+        since = _made_since(client, source, settings)
     return {
         "archive": str(source.path),
         "database": settings.database,
@@ -168,7 +164,7 @@ def restore(
         "lost": expected["lost"],
         "safety_backup": safety,
         "verified": True,
-        "warnings": [*source.notes, *loader.warnings],
+        "warnings": [*source.notes, *loader.warnings, *since],
         "elapsed": round(clock() - began, 3),
     }
 
@@ -182,6 +178,13 @@ def _allowed(
     if settings.check_space:
         check_space(expected)
     return expected
+
+
+def _made_since(
+    client: MongoClient[dict[str, Any]], source: Source, settings: Settings
+) -> list[str]:
+    made = ", ".join(plan(client, source, settings)["removed"])
+    return [f"{made}: made by somebody during the restore, and left"] if made else []
 
 
 def _deployment(client: MongoClient[dict[str, Any]]) -> Server:
