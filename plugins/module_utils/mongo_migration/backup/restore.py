@@ -149,8 +149,6 @@ def restore(
             database, source, deployment, held, now=now(), progress=progress, patience=patience
         )
         parts, state = _load(loader, settings, patience)
-        held.check()
-        asked.check()
         _replace(loader, parts, state, expected["removed"], safety)
         since = _made_since(client, source, settings)
     return {
@@ -207,7 +205,7 @@ def _load(loader: Loader, settings: Settings, patience: retry.Patience) -> tuple
             state.rehearse()
         return parts, state
 
-    return retry.retry_until_deadline(
+    loaded = retry.retry_until_deadline(
         attempt,
         progressed=lambda: loader.counted,
         recover=lambda: None,
@@ -218,6 +216,9 @@ def _load(loader: Loader, settings: Settings, patience: retry.Patience) -> tuple
         "starts over.",
         obstacle=obstacles.namer(loader.database.client),
     )
+    loader.held.check()
+    patience.stop.check()
+    return loaded
 
 
 def look(
