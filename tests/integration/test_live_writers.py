@@ -223,6 +223,24 @@ def test_a_run_that_was_killed_looks_behind_itself(replica_set: ReplicaSet, data
     assert item["organizationId"] == home_of(USERS[0])
 
 
+def test_who_takes_the_field_away_again_and_again_ends_the_run_with_a_word(database: Db) -> None:
+    torture.fill(database)
+    before = torture.state(database)
+
+    def take_away(event: dict[str, Any]) -> None:
+        if event.get("collection") == "items":
+            gone = {"$unset": {"organizationId": ""}}
+            database["items"].update_one({"name": "items 0"}, gone)
+
+    with pytest.raises(MigrationError, match="organizationId is taken away again") as raised:
+        torture.migrate(database, progress=take_away)
+    assert raised.value.details["phase"] == "failed"
+    torture.migrate(database)
+    torture.assert_verified(database)
+    torture.roll_back(database)
+    torture.assert_same(before, torture.state(database))
+
+
 # -- what the server refuses -------------------------------------------------------------------
 
 

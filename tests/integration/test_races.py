@@ -272,6 +272,24 @@ def test_with_writers_stopped_a_value_of_another_tenant_never_passes(
 
 
 @pytest.mark.parametrize("harm", [swap, give_all])
+def test_between_two_maintenance_modes_a_value_of_another_tenant_never_passes(
+    harm: Any, deployment: Deployment
+) -> None:
+    """Digests are of no worth then: each document is compared with the journal instead."""
+    torture.fill(deployment.data)
+    document = (torture.DOCUMENT, "torture.yml")
+    deployment.maintenance("on")
+    deployment.migrate(document)
+    deployment.maintenance("off")
+    harm(deployment.data)
+    deployment.maintenance("on")
+    assert "items: every organizationId is as the journal says" in failed(
+        deployment.verify(document)
+    )
+    assert newest(deployment.data)["phase"] == "applied"
+
+
+@pytest.mark.parametrize("harm", [swap, give_all])
 def test_beside_writers_a_value_of_another_tenant_never_passes(
     harm: Any, deployment: Deployment
 ) -> None:

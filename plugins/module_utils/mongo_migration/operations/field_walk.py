@@ -33,6 +33,8 @@ KIND = "set_field"
 
 # Documents that writers add behind the walk are picked up by another one; this many in all.
 _MOST_PASSES = 20
+# From so many on it is asked whether what was written is only taken away again.
+_SUSPICIOUS = 5
 # What a batch rewrites is in the server's cache until it is committed.
 _BATCH_BYTES = 64 << 20
 # What is proved batch by batch is written in small ones, but read so many documents at a time: a
@@ -81,6 +83,7 @@ class Walk:
         self._grouping = Grouping(rules, target, referents)
         # Held where they don't belong, if those are to be replaced. Which ones, each page tells.
         self._wrong = contradictions.values(rules, target, referents, comment=writer.comment)
+        self._began = writer.seq
         self._most = _most_documents(target.collection)
         # Each batch has to prove itself where the whole collections won't be compared.
         compared = writer.settings.writers_stopped and "baseline" in writer.run.document
@@ -91,6 +94,7 @@ class Walk:
         writer = self._writer
         # A walk that is resumed has written before: it, too, looks behind itself at its end.
         written, stale = int("last" in position), 0
+        last: list[Group] = []
         with closing(Ahead(self._read, position)) as batches:
             while True:
                 batch = batches.next()
@@ -102,6 +106,8 @@ class Walk:
                         or position["pass"] >= _MOST_PASSES
                     ):
                         return
+                    if position["pass"] >= _SUSPICIOUS:
+                        self._refuse_if_undone(last)
                     position = self._next_pass(position)
                     written = 0
                     batches.restart(position)
@@ -130,6 +136,7 @@ class Walk:
                 stale = 0
                 written += batch.count
                 position = batch.after
+                last = batch.groups
                 writer.meter.advance(
                     batch.count,
                     step=self._step,
@@ -137,6 +144,26 @@ class Walk:
                     collection=self._target.name,
                     batch=batch.count,
                 )
+
+    def _refuse_if_undone(self, groups: list[Group]) -> None:
+        """Stop where a document was written for a second time.
+
+        Raises:
+            MigrationError: somebody takes away what was written.
+        """
+        ids = [identity for group in groups for identity in group["ids"]]
+        if not ids or ids[0] is None:
+            return
+        told = {"step": self._step, "collection": self._target.collection.name}
+        since = {"seq": {"$gt": self._began}}  # what was taken away before a stop is over
+        entries = self._writer.journal.entries(**told, **since, **{"groups.ids": ids[0]})
+        if sum(1 for _ in entries) > 1:
+            raise MigrationError(
+                f"{self._target.name}: {self._rules.field} is taken away again from documents that "
+                f"got it, such as {ejson.short(ids[0])}: a tool or an application writes without "
+                f"it, or removes it. Stop it ({commands.STOP_WRITERS}), then run the same command "
+                "again."
+            )
 
     def _next_pass(self, position: dict[str, Any]) -> dict[str, Any]:
         start = {

@@ -19,13 +19,14 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..document.collections import JOURNAL, NAMESPACE_NOT_FOUND
+from ..document.collections import JOURNAL
 from ..errors import MigrationError
 from ..ledger import holdings, partial_restore, runs
 from ..ledger.lease import Lease
 from ..ledger.runs import MAJORITY, Run
 from ..server import obstacles
 from ..support import commands, majority, retry
+from ..support.listing import NAMESPACE_NOT_FOUND
 from ..support.progress import Meter
 from ..values import ejson
 from .work import Job
