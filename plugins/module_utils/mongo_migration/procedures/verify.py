@@ -67,10 +67,7 @@ def verify(
     """
     db = client[database]
     partial_restore.refuse(db)
-    document = runs.latest(db, definition.id, run)
-    _refuse_other_phase(document, definition, expect)
-    if document is None:
-        raise AssertionError("an applied run has a document")
+    document = _of_phase(runs.latest(db, definition.id, run), definition, expect)
     journal = _journal(db, document, definition)
     done = list(
         _applied(db, document, journal, authority.bind(document, definition), alone=alone)
@@ -114,13 +111,13 @@ def _journal(
     return open_journal(db, document["_id"], require=allowed.step)
 
 
-def _refuse_other_phase(
-    document: Mapping[str, Any] | None, definition: Definition, expect: str
-) -> None:
+def _of_phase(
+    document: dict[str, Any] | None, definition: Definition, expect: str
+) -> dict[str, Any]:
     allowed = runs.DONE if expect == "applied" else (runs.ROLLED_BACK,)
     phase = "pending" if document is None else document["phase"]
-    if phase in allowed:
-        return
+    if document is not None and phase in allowed:
+        return document
     command = (
         commands.carry_out(definition.id, definition.name)
         if expect == "applied"
