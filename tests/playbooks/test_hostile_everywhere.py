@@ -82,7 +82,7 @@ def stranger(servers: ReplicaSet, place: Site) -> Iterator[None]:
     over = threading.Event()
 
     def ask() -> None:
-        with servers.client("app", database=place.database.name, appname=name) as other:
+        with servers.client("app", appname=name) as other:
             while not over.is_set():
                 with suppress(PyMongoError):
                     slow = {"$where": f"sleep(200) || {json.dumps(SCRIPT)} != ''"}
@@ -102,6 +102,8 @@ def fill(place: Site) -> None:
     database = place.database
     database[NAME].insert_one({f"field {EVERYTHING}": EVERYTHING})
     database[f"users{LINES}{ESCAPES}"].insert_one({"name": EVERYTHING})
+    theirs = {"executionId": "1", "author": f"anna{EVERYTHING}", "state": f"FAILED{EVERYTHING}"}
+    database["mongockChangeLog"].insert_one({**theirs, "changeId": f"users{LINES}{ESCAPES}"})
     database["organizations"].update_many({}, {"$set": {"name": EVERYTHING}})
     database["users"].update_many({}, {"$set": {"name": EVERYTHING, "email": EVERYTHING}})
     for name in ("items", "journalentries"):
@@ -127,7 +129,10 @@ def take_through(place: Site, found: Seen) -> None:
     run("migrate-004.yml", "--check")
     run("release.yml", "--check", "-e", "migrations=003,004")
     run("repair.yml", "--check", "-e", "repair=null_fields")
+    run("prune.yml", "--check", "-e", "migration=003")
+    run("adopt.yml", "--check")
     run("backup.yml")
+    run("rehearse.yml", "--check", "-e", "migration=004")
     place.database[f"later{NAME}"[:100]].insert_one({"_id": 1})
     run("restore.yml", "--check", "-e", "archive=latest.tar.gz")
     # A conflict: what the rollback leaves alone is told by its id.
