@@ -367,8 +367,14 @@ def test_retention_keeps_the_newest_and_what_runs_rely_on(
         made.append(Path(result["archive"]))
     small["_migrations"].insert_many(
         [
-            {"_id": "a", "kind": "run", "phase": "applied", "backup": str(made[0])},
-            {"_id": "b", "kind": "run", "phase": "rolled_back", "backup": str(made[1])},
+            {"_id": "a", "kind": "run", "number": 1, "phase": "applied", "backup": str(made[0])},
+            {
+                "_id": "b",
+                "kind": "run",
+                "number": 2,
+                "phase": "rolled_back",
+                "backup": str(made[1]),
+            },
         ]
     )
     made[2].write_bytes(b"damaged")

@@ -25,7 +25,7 @@ SEALED = Lock(recipients=(str(x25519.Identity.generate().to_public()),))
 def begin(database: Database[dict[str, Any]], run: str = "004-1") -> str:
     """Write what a run writes of itself before its first document."""
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
-    database["_migrations"].insert_one({"_id": run, "kind": "run", "started": now})
+    database["_migrations"].insert_one({"_id": run, "kind": "run", "number": 1, "started": now})
     return run
 
 

@@ -147,7 +147,7 @@ def test_without_confirmation_nothing_happens_and_the_losses_are_named(
         small["people"].insert_one({"_id": 2}, session=session)
     small["later"].insert_one({"_id": 1})
     small["_migrations"].insert_one(
-        {"_id": "r", "kind": "run", "migration": "004", "phase": "verified"}
+        {"_id": "r", "kind": "run", "number": 1, "migration": "004", "phase": "verified"}
     )
     before = backups.facts(small)
 
@@ -300,7 +300,10 @@ def test_the_lease_is_needed_and_survives_with_the_maintenance_document(
     client: Client, small: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     small["_migrations"].insert_many(
-        [{"_id": "maintenance", "on": True}, {"_id": "run", "kind": "run", "phase": "applied"}]
+        [
+            {"_id": "maintenance", "on": True},
+            {"_id": "run", "kind": "run", "number": 1, "phase": "applied"},
+        ]
     )
     archive = Path(backups.take(client, small.name, tmp_path)["archive"])
     small["_migrations"].update_one({"_id": "maintenance"}, {"$set": {"on": False}})

@@ -46,11 +46,15 @@ def two_backups(database: Database[dict[str, Any]], folder: Path) -> tuple[Path,
     """Return one of the time before, without `gone`, and one with other documents everywhere."""
     database["items"].insert_many([{"_id": n} for n in range(50)])
     database["items"].create_index("later")
-    database["_migrations"].insert_one({"_id": "r1", "kind": "run", "phase": "applied"})
+    database["_migrations"].insert_one(
+        {"_id": "r1", "kind": "run", "number": 1, "phase": "applied"}
+    )
     before = Path(backups.take(database.client, database.name, folder / "before")["archive"])
     database["items"].update_many({}, {"$set": {"later": True}})
     database["gone"].insert_many([{"_id": n} for n in range(20)])
-    database["_migrations"].insert_one({"_id": "r2", "kind": "run", "phase": "verified"})
+    database["_migrations"].insert_one(
+        {"_id": "r2", "kind": "run", "number": 2, "phase": "verified"}
+    )
     after = Path(backups.take(database.client, database.name, folder / "after")["archive"])
     return before, after
 

@@ -153,7 +153,7 @@ def everything(database: Database[dict[str, Any]]) -> None:
     database[LONG_NAME].insert_one({"_id": 1})
     database["big"].insert_many([{"_id": n, "blob": b"\1" * (5 << 20)} for n in range(4)])
     database["_migrations"].insert_one(
-        {"_id": "004-a", "kind": "run", "migration": "004", "phase": "applied"}
+        {"_id": "004-a", "kind": "run", "number": 1, "migration": "004", "phase": "applied"}
     )
     database["_migrations_journal"].insert_many([{"_id": n, "run": "004-a"} for n in range(5)])
 
