@@ -35,6 +35,10 @@ Change = UpdateOne | UpdateMany | ReplaceOne[Any] | DeleteOne | DeleteMany
 Statement = Change | InsertOne[Any]
 
 
+# Location51183: $merge compares _ids by another collation than the collection does.
+_NO_INDEX_OF_THAT_ORDER = 51183
+
+
 class UncertainWriteError(AutoReconnect):
     """The lease ran out around a write: the server may have refused a part of it.
 
@@ -132,7 +136,13 @@ class Fence:
         if options.get("bypass_document_validation"):
             more["bypassDocumentValidation"] = True
         state = collection.database[STATE].with_options(write_concern=collection.write_concern)
-        state.aggregate(stages, session=self._session, **more)
+        try:
+            state.aggregate(stages, session=self._session, **more)
+        except OperationFailure as error:
+            collation = _collation(collection) if error.code == _NO_INDEX_OF_THAT_ORDER else None
+            if not collation:
+                raise
+            state.aggregate(stages, session=self._session, collation=collation, **more)
         self._lease.refuse_if_taken()
 
     @property
@@ -147,6 +157,12 @@ class Fence:
             return
         self._lease.check()
         raise UncertainWriteError("the lease ran out during a write; reading what was written")
+
+
+def _collation(collection: Collection[Document]) -> Mapping[str, Any] | None:
+    """Return the collation by which the collection, and its index of _id, tells texts apart."""
+    collation: Mapping[str, Any] | None = collection.options().get("collation")
+    return collation
 
 
 def _narrowed(statement: Change, condition: Mapping[str, Any]) -> Change:
