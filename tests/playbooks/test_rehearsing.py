@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,9 +37,12 @@ def words(run: Run) -> str:
     return " ".join(run.output.split())
 
 
-def test_rehearsed_on_a_copy_the_gate_lets_it_pass_and_the_plan_says_how_long(place: Site):
+def test_rehearsed_on_a_copy_the_gate_lets_it_pass_and_the_plan_says_how_long(
+    place: Site, tmp_path: Path
+):
     before = snapshot(place.database, own=True)
-    none = place.run("rehearse.yml", "-e", "migration=003", "--check")
+    empty = f"backup_dir={tmp_path}"
+    none = place.run("rehearse.yml", "-e", "migration=003", "-e", empty, "--check")
     assert none.code == 2
     assert "There is no backup of" in words(none)
     assert f"next      ansible-playbook backup.yml -i {place.inventory}" in none.output
