@@ -222,7 +222,8 @@ def _except_from_sanity(folder: Path) -> None:
     """Say which of Ansible's rules don't hold here, and why, where ansible-test looks for it.
 
     Its rule on licences is that of collections under the GPL; this project is under Apache-2.0.
-    ``state: list`` and the alias ``message`` are of version 1.0 and stay until 2.0.
+    ``state: list`` and the alias ``message`` are of version 1.0 and stay until 2.0. The gate's module
+    documents what its action does on the controller, with the engine that lies beside the action.
     """
     plugins = folder / "plugins"
     files = [
@@ -235,6 +236,7 @@ def _except_from_sanity(folder: Path) -> None:
     lines += [
         "plugins/modules/mongo_backup.py validate-modules:parameter-state-invalid-choice",
         "plugins/modules/announce_webhook.py validate-modules:invalid-argument-name",
+        "plugins/modules/change_gate_check.py validate-modules:import-error",
     ]
     (folder / "tests" / "sanity").mkdir(parents=True)
     for version in _ANSIBLES:

@@ -55,7 +55,7 @@ notes:
 seealso:
   - module: mongo_migrate
   - module: mongo_migration_info
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -45,7 +45,7 @@ notes:
 seealso:
   - module: mongo_migration_control
   - module: mongo_migration_info
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -56,7 +56,7 @@ notes:
 seealso:
   - module: mongo_rollback
   - module: mongo_migration_info
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

@@ -117,7 +117,7 @@ notes:
 seealso:
   - module: mongo_backup
   - module: mongo_migrate
-author: The migration playbooks' authors
+author: The migration playbooks' authors (@migration-playbooks)
 """
 
 EXAMPLES = r"""

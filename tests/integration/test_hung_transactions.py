@@ -12,6 +12,7 @@ import pytest
 from bson import Binary
 from mongo_migration.ledger import transaction
 from mongo_migration.procedures import migrate, plan, preflight, rollback
+from mongo_migration.procedures.work import Job
 from mongo_migration.server import transactions
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
@@ -70,23 +71,23 @@ class Work:
     def __init__(self, deployment: Deployment, work: Any, **options: Any) -> None:
         self.waits: list[str] = []
         self.ended: list[Any] = []
-        self._options: dict[str, Any] = {
-            "client": deployment.client,
-            "database": deployment.data.name,
-            "settings": migrate.Settings(retry_seconds=60),
-            "change": {},
-            "operator": ANNA,
-            "progress": self._hear,
-            "stop": StopSignal(),
-            **options,
-        }
+        self._job = Job(
+            client=deployment.client,
+            database=deployment.data.name,
+            settings=migrate.Settings(retry_seconds=60),
+            change={},
+            operator=ANNA,
+            progress=self._hear,
+            stop=StopSignal(),
+        )
+        self._options = options
         self._work = work
         self._thread = threading.Thread(target=self._do)
         self._thread.start()
 
     def _do(self) -> None:
         try:
-            self.ended.append(self._work(**self._options))
+            self.ended.append(self._work(self._job, **self._options))
         except Exception as error:
             self.ended.append(error)
 
