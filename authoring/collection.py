@@ -222,8 +222,8 @@ def _except_from_sanity(folder: Path) -> None:
     """Say which of Ansible's rules don't hold here, and why, where ansible-test looks for it.
 
     Its rule on licences is that of collections under the GPL; this project is under Apache-2.0.
-    ``state: list`` and the alias ``message`` are of version 1.0 and stay until 2.0. The gate's module
-    documents what its action does on the controller, with the engine that lies beside it.
+    ``state: list`` and the alias ``message`` are of version 1.0 and stay until 2.0. The module of
+    the gate documents what its action does on the controller, with the engine beside it.
     """
     plugins = folder / "plugins"
     files = [
