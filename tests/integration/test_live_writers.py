@@ -12,6 +12,7 @@ from typing import Any
 import bson
 import pytest
 from bson import ObjectId
+from mongo_migration.document import definition
 from mongo_migration.errors import InterruptedRunError, MigrationError
 from mongo_migration.values.compare import hashable
 
@@ -21,6 +22,13 @@ from tests.support import torture
 from tests.support.torture import ORGANIZATIONS, USERS, Db, home_of
 
 DOCUMENTS = 400
+# They set what they alone know, which contradicts an owner, also before the plan looks.
+BESIDE_THEM = definition.load(
+    torture.DOCUMENT.replace(
+        "bills: createdBy}\n", "bills: createdBy}\n      when_contradicted: skip\n"
+    ),
+    "torture.yml",
+)
 
 
 class Application:
@@ -117,7 +125,7 @@ def converge(db: Db, number: int, documents: int, **settings: Any) -> None:
     torture.fill(db, documents)
     before = by_key(db)
     with applications(db, number) as running:
-        done = torture.migrate(db, **settings)
+        done = torture.migrate(db, definition=BESIDE_THEM, **settings)
         assert done["phase"] == "applied"
         assert all(each.operations > 5 for each in running)
     now, ours = by_key(db), journalled(db)
@@ -152,7 +160,7 @@ def undo(
     db: Db, before: dict[bytes, Any], now: dict[bytes, Any], ours: dict[bytes, dict[str, Any]]
 ) -> None:
     """Roll back: what still holds our value gets its own back, all else stays as it is."""
-    done = torture.roll_back(db)
+    done = torture.roll_back_by(db, BESIDE_THEM)
     after = by_key(db)
     assert after.keys() == now.keys()
     conflicts = 0

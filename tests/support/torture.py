@@ -54,8 +54,6 @@ steps:
       value: {reference: {from: periods, match: {organization: $organization}, take: _id}}
   - set_field:
       collections: {items: owner, bills: createdBy}
-      # Applications beside it may set what they alone know, also before the plan looks.
-      when_contradicted: skip
       field: organizationId
       type: objectId
       references: organizations
