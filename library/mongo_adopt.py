@@ -151,9 +151,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def take_over(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.ledger.batches import Settings
-    from ansible.module_utils.mongo_migration.procedures import adopt, work
-    from ansible.module_utils.mongo_migration.support import progress, stop
+    from ansible.module_utils.mongo_migration.procedures import adopt
 
     p = module.params
     wanted = {
@@ -164,15 +162,7 @@ def take_over(client: Any, module: AnsibleModule) -> dict[str, Any]:
     }
     if module.check_mode:
         return adopt.plan(client, p["database"], **wanted)
-    job = work.Job(
-        client=client,
-        database=p["database"],
-        settings=Settings.of(p),
-        change=p["change"],
-        operator=module_runner.operator(),
-        progress=progress.sink(p["progress_file"]),
-        stop=stop.listen(),
-    )
+    job = module_runner.job(client, module)
     return adopt.adopt(job, **wanted)
 
 

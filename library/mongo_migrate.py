@@ -345,8 +345,6 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
     from ansible.module_utils.mongo_migration.maintenance import mode
     from ansible.module_utils.mongo_migration.procedures import migrate as runner
     from ansible.module_utils.mongo_migration.procedures import plan_text, status, verify
-    from ansible.module_utils.mongo_migration.procedures.work import Job
-    from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     if module.check_mode:
@@ -354,17 +352,10 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
         result = plan_text.preview(found)
     else:
         result = runner.migrate(
-            Job(
-                client=client,
-                database=p["database"],
-                settings=runner.Settings.of(
-                    p,
-                    writers_stopped=p["writers_stopped"] and mode.require_on(client, p["database"]),
-                ),
-                change=p["change"],
-                operator=module_runner.operator(),
-                progress=progress.sink(p["progress_file"]),
-                stop=stop.listen(),
+            module_runner.job(
+                client,
+                module,
+                writers_stopped=p["writers_stopped"] and mode.require_on(client, p["database"]),
             ),
             definition,
             backup=p["backup"],

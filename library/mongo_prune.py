@@ -175,23 +175,13 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def prune_runs(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.ledger.batches import Settings
-    from ansible.module_utils.mongo_migration.procedures import prune, work
-    from ansible.module_utils.mongo_migration.support import progress, stop
+    from ansible.module_utils.mongo_migration.procedures import prune
 
     p = module.params
     wanted = {"migration": p["migration"], "after_days": p["after_days"]}
     if module.check_mode:
         return prune.plan(client, p["database"], **wanted)
-    job = work.Job(
-        client=client,
-        database=p["database"],
-        settings=Settings.of(p),
-        change=p["change"],
-        operator=module_runner.operator(),
-        progress=progress.sink(p["progress_file"]),
-        stop=stop.listen(),
-    )
+    job = module_runner.job(client, module)
     return prune.prune(job, **wanted, confirm=p["confirm"], export=p["export"])
 
 

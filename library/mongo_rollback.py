@@ -200,9 +200,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def roll_back(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.procedures import migrate, rollback
-    from ansible.module_utils.mongo_migration.procedures.work import Job
-    from ansible.module_utils.mongo_migration.support import progress, stop
+    from ansible.module_utils.mongo_migration.procedures import rollback
 
     p = module.params
     target = {
@@ -214,15 +212,7 @@ def roll_back(client: Any, module: AnsibleModule, definition: Any) -> dict[str, 
     if module.check_mode:
         return rollback.plan(client[p["database"]], **target)
     return rollback.roll_back(
-        Job(
-            client=client,
-            database=p["database"],
-            settings=migrate.Settings.of(p),
-            change=p["change"],
-            operator=module_runner.operator(),
-            progress=progress.sink(p["progress_file"]),
-            stop=stop.listen(),
-        ),
+        module_runner.job(client, module),
         **target,
         on_conflict=p["on_conflict"],
     )

@@ -87,6 +87,30 @@ def load_definition(module: Module) -> Any:
     )
 
 
+def job(client: Any, module: Module, **settings: Any) -> Any:
+    """Return the ``Job`` that the module's options ask for; from now on it hears signals.
+
+    Args:
+        client: connected.
+        module: with ``argument_specs.RUN_OPTIONS``.
+        settings: what its ``Settings`` get beside those.
+    """
+    from .ledger.batches import Settings
+    from .procedures.work import Job
+    from .support import progress, stop
+
+    p = module.params
+    return Job(
+        client=client,
+        database=p["database"],
+        settings=Settings.of(p, **settings),
+        change=p["change"],
+        operator=operator(),
+        progress=progress.sink(p["progress_file"]),
+        stop=stop.listen(),
+    )
+
+
 def operator() -> dict[str, Any]:
     """Return who runs this process, for the lease and the changelog."""
     return {
