@@ -14,6 +14,7 @@ from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
+from ..values.abridged import abridge
 
 # A row of a plan.
 Row = Mapping[str, Any]
@@ -77,11 +78,11 @@ class Check:
         return {
             "name": self.name,
             "status": "passed" if self.passed else bad,
-            "expected": self.expected,
-            "observed": self.observed,
+            "expected": abridge(self.expected),
+            "observed": abridge(self.observed),
             "examined": self.examined,
             "detail": self.detail,
-            "samples": self.samples,
+            "samples": [abridge(sample) for sample in self.samples],
         }
 
 

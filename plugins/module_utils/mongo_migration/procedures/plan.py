@@ -23,6 +23,7 @@ from ..operations.base import Check, Operation
 from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
+from ..values.abridged import abridge
 from . import conditions, cutover, expiring, foresight, remedies
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
@@ -33,6 +34,9 @@ _DIGESTED_PER_SECOND = 150_000
 _INDEXED_PER_SECOND = 400_000
 _OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the journal entry
 
+
+# What a row or a problem of a plan shows of documents.
+_SHOWN = ("samples", "preview", "unresolved")
 
 # From when on an idle transaction isn't one between two statements any more.
 HUNG_SECONDS = 10.0
@@ -86,6 +90,8 @@ def survey(
     problems = [remedies.explain(item, definition) for item in found]
     warnings += planned.warnings + more + expiring.warnings(scope, _touched(planned.operations))
     warnings += _hung_transactions(database)
+    rows = [_abridged(row) for row in planned.rows]
+    problems = [_abridged(item) for item in problems]
     facts = {
         "migration": definition.id,
         "name": definition.name,
@@ -94,9 +100,9 @@ def survey(
         "downtime": definition.downtime,
         "now": scope.now,
         "variables": definition.variables,
-        "steps": planned.rows,
+        "steps": rows,
         "before": before,
-        "totals": _totals(planned.rows),
+        "totals": _totals(rows),
         "problems": problems,
         "repairs": remedies.repairs(problems),
         "next": remedies.commands(problems, definition),
@@ -104,6 +110,14 @@ def survey(
     }
     facts["cutover"] = cutover.choose(definition)
     return {**facts, "estimate": _estimate(facts)}
+
+
+def _abridged(row: dict[str, Any]) -> dict[str, Any]:
+    """Return *row* with samples that fit, all together, into the run's document."""
+    return {
+        key: [abridge(item) for item in value] if key in _SHOWN and value else value
+        for key, value in row.items()
+    }
 
 
 @dataclass(kw_only=True)
