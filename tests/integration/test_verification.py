@@ -11,6 +11,7 @@ import pytest
 from bson import ObjectId
 from mongo_migration import connection
 from mongo_migration.errors import MigrationError
+from mongo_migration.ledger.journal import Journal
 from pymongo.write_concern import WriteConcern
 
 from embedded.mongod import Standalone
@@ -230,6 +231,27 @@ def test_under_maintenance_sound_data_pass(site: Deployment, company: Tenants):
     compared = [c for c in result["checks"] if "nothing else changed" in c["name"]]
     assert len(compared) == 15
     assert {check["status"] for check in compared} == {"passed"}
+
+
+@pytest.mark.parametrize("expect", ["applied", "rolled_back"])
+def test_the_journal_is_read_once(
+    site: Deployment, company: Tenants, monkeypatch: pytest.MonkeyPatch, expect: str
+):
+    """It is as large as what was migrated."""
+    site.maintenance("on")
+    site.migrate("004")
+    if expect == "rolled_back":
+        site.roll_back("004")
+    original, whole = Journal.entries, list[str]()
+
+    def entries(self: Journal, **selector: Any) -> Any:
+        if not selector:
+            whole.append(expect)
+        return original(self, **selector)
+
+    monkeypatch.setattr(Journal, "entries", entries)
+    assert site.verify("004", expect)["passed"] is True
+    assert whole == [expect]
 
 
 def test_under_maintenance_a_missing_document_is_found(site: Deployment, company: Tenants):

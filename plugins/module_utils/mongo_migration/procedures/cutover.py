@@ -22,7 +22,8 @@ from ..ledger.batches import Writer
 from ..operations.base import Operation
 from ..operations.registry import OPERATIONS
 from ..values import ejson
-from . import value_proof
+from . import journal_pass
+from .value_proof import ValueProof
 
 LIVE, LIVE_FIRST, STOPPED = "live", "live_first", "stopped"
 APPLIED, CAUGHT_UP = "applied", runs.CAUGHT_UP
@@ -151,10 +152,9 @@ def _prove(writer: Writer, operations: Sequence[Operation]) -> None:
     """Look at every document that was written, while nobody waits for it."""
     run = writer.run
     known = run.document["cutover"]
-    checks = value_proof.prove(
-        writer.database, writer.journal, operations, compared=False, after=known["proved"]
-    )
-    for check in checks:
+    proof = ValueProof(writer.database, operations, compared=False, after=known["proved"])
+    journal_pass.read(writer.journal, [proof])
+    for check in proof.checks():
         writer.check_control()
         if not check.passed and check.severity == "error":
             raise MigrationError(

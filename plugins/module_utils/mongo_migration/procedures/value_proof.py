@@ -12,9 +12,9 @@ from typing import Any
 
 from pymongo.database import Database
 
-from ..ledger.journal import Journal
 from ..operations.base import Check, Operation, Touched
 from ..operations.registry import kind_of
+from .journal_pass import Seen
 
 _SAMPLES = 5
 # Documents a collection and step whose values are found anew.
@@ -42,47 +42,58 @@ class _Arrived:
     left: list[Any] = field(default_factory=list)  # what still refers to where they were
 
 
-def prove(
-    database: Database[dict[str, Any]],
-    journal: Journal,
-    operations: Sequence[Operation],
-    *,
-    compared: bool,
-    after: int = 0,
-) -> Iterator[Check]:
-    """Yield the checks of what a run wrote.
+class ValueProof:
+    """Looks at what each entry wrote, as the entries go by.
 
     Args:
         database: the database.
-        journal: of the run.
-        operations: of its migration.
+        operations: of the run's migration.
         compared: digests have proved already that the documents hold what the journal says.
         after: entries up to this number were looked at before.
     """
-    written: dict[Touched, _Written] = {}
-    arrived: dict[str, _Arrived] = {}
-    for entry in journal.entries():
+
+    def __init__(
+        self,
+        database: Database[dict[str, Any]],
+        operations: Sequence[Operation],
+        *,
+        compared: bool,
+        after: int = 0,
+    ) -> None:
+        self._database = database
+        self._operations = operations
+        self._compared = compared
+        self._after = after
+        self._written: dict[Touched, _Written] = {}
+        self._arrived: dict[str, _Arrived] = {}
+
+    def see(self, seen: Seen) -> None:
+        """Look at the documents of an entry."""
+        entry, compared = seen.entry, self._compared
         kind = kind_of(entry)
         touched = kind.touched(entry)
         if touched.inserts and not compared:
-            _look_at_arrivals(database, entry, operations, arrived)
+            _look_at_arrivals(self._database, entry, self._operations, self._arrived)
         if not touched.label:
-            continue
-        ids, found = kind.ids(entry), written.setdefault(touched, _Written())
+            return
+        ids, found = kind.ids(entry), self._written.setdefault(touched, _Written())
         found.count += len(ids)
         found.sample += ids[:_AN_ENTRY][: _FOUND_ANEW - len(found.sample)]
         if touched.places:
-            found.wrong += _not_following(operations, entry, ids[:_AN_ENTRY])
-        if not compared and entry["seq"] > after:
+            found.wrong += _not_following(self._operations, entry, ids[:_AN_ENTRY])
+        if not compared and entry["seq"] > self._after:
             found.examined += len(ids)
-            found.changed += kind.changed_since(database, entry)
-    for touched, found in written.items():
-        steps = [operation for operation in operations if touched in operation.touches()]
-        if not compared:
-            yield _stands(touched, found, steps)
-        yield _follows(touched, found, steps, compared=compared)
-    for name, there in arrived.items():
-        yield from _as_they_came(name, there)
+            found.changed += kind.changed_since(self._database, entry)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield the checks, once all entries were seen."""
+        for touched, found in self._written.items():
+            steps = [one for one in self._operations if touched in one.touches()]
+            if not self._compared:
+                yield _stands(touched, found, steps)
+            yield _follows(touched, found, steps, compared=self._compared)
+        for name, there in self._arrived.items():
+            yield from _as_they_came(name, there)
 
 
 def _look_at_arrivals(
