@@ -476,11 +476,11 @@ def list_backups(module: AnsibleModule) -> None:
     """End here with the list: it must work when no server does."""
     if module.params["state"] != "list":
         return
-    from ansible.module_utils.mongo_migration.backup import create
+    from ansible.module_utils.mongo_migration.backup import create, listing
     from ansible.module_utils.mongo_migration.support import progress
     from ansible.module_utils.mongo_migration.values import ejson
 
-    result = create.listing(
+    result = listing.find(
         Path(module.params["dest"]),
         database=module.params["database"],
         now=create.utc_now(),
@@ -493,7 +493,7 @@ def list_backups(module: AnsibleModule) -> None:
 
 
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.backup import create, drill
+    from ansible.module_utils.mongo_migration.backup import create, drill, estimate
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
     from ansible.module_utils.mongo_migration.ledger import partial_restore
     from ansible.module_utils.mongo_migration.support import progress, stop
@@ -505,7 +505,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         return rely_on(client, module)
     settings = settings_of(p)
     if module.check_mode:
-        plan = create.plan(client, p["database"], settings)
+        plan = estimate.plan(client, p["database"], settings)
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
     # Nobody wants an archive of a half-done restore, still less as `latest`.
     partial_restore.refuse(client[p["database"]])

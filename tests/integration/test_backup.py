@@ -16,7 +16,7 @@ from typing import Any
 
 import bson
 import pytest
-from mongo_migration.backup import create, dump, open_source, store
+from mongo_migration.backup import create, dump, estimate, listing, open_source, store
 from mongo_migration.backup.reader import Reader
 from mongo_migration.errors import ArchiveError, InterruptedRunError
 from mongo_migration.support.progress import quiet
@@ -216,7 +216,7 @@ def test_plan_says_what_it_would_take_and_writes_nothing(
     client: Client, small: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "not" / "there"
-    plan = create.plan(client, small.name, create.Settings(folder=folder))
+    plan = estimate.plan(client, small.name, create.Settings(folder=folder))
 
     assert plan["documents"] == 100
     assert plan["bytes"] > 1000
@@ -397,8 +397,8 @@ def test_list_tells_damaged_from_intact_without_a_server(
     content[300] ^= 1
     first.write_bytes(content)
 
-    quick = create.listing(tmp_path, now=create.utc_now(), progress=quiet, verify=False)
-    thorough = create.listing(tmp_path, now=create.utc_now(), progress=quiet, verify=True)
+    quick = listing.find(tmp_path, now=create.utc_now(), progress=quiet, verify=False)
+    thorough = listing.find(tmp_path, now=create.utc_now(), progress=quiet, verify=True)
 
     assert [one["archive"] for one in quick["backups"]] == [str(second), str(first)]
     assert [one["verified"] for one in thorough["backups"]] == [True, False]
@@ -433,11 +433,11 @@ def test_a_backup_that_outlasts_the_window_is_told_beforehand(
 ) -> None:
     def warnings(**options: Any) -> list[str]:
         settings = create.Settings(folder=tmp_path, **options)
-        found: list[str] = create.plan(client, small.name, settings)["warnings"]
+        found: list[str] = estimate.plan(client, small.name, settings)["warnings"]
         return found
 
     assert warnings() == []
-    monkeypatch.setattr(create, "_experience", lambda store, database: (0.5, 5.0))
+    monkeypatch.setattr(estimate, "_experience", lambda store, database: (0.5, 5.0))
     (warning,) = warnings()
 
     assert "the server's snapshot history window is 300 s" in warning

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration.backup import belief, create
+from mongo_migration.backup import belief, create, estimate, listing
 from mongo_migration.backup.crypt import Lock
 from mongo_migration.errors import ArchiveError
 from mongo_migration.procedures import status
@@ -118,11 +118,11 @@ def test_the_newest_backup_is_that_of_the_database(
         other["items"].insert_one({"_id": 1})
         theirs = backups.take(client, other.name, tmp_path)["archive"]
         options: dict[str, Any] = {"now": create.utc_now(), "progress": quiet, "verify": False}
-        listed = create.listing(tmp_path, database=small.name, **options)
+        listed = listing.find(tmp_path, database=small.name, **options)
 
     assert listed["latest"] == theirs
     assert listed["newest"]["archive"] == mine
-    assert create.listing(tmp_path, database="nobody", **options)["newest"] is None
+    assert listing.find(tmp_path, database="nobody", **options)["newest"] is None
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_server_that_is_locked_against_writes_is_named(
     archives.write(archive, {"items": [{"_id": 1}]}, database=locked.name)
 
     for attempt in (
-        lambda: create.plan(client, locked.name, create.Settings(folder=tmp_path)),
+        lambda: estimate.plan(client, locked.name, create.Settings(folder=tmp_path)),
         lambda: backups.take(client, locked.name, tmp_path),
         lambda: backups.take(client, locked.name, tmp_path, fsync_lock=True),
         lambda: backups.put_back(client, locked.name, archive),

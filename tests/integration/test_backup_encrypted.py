@@ -13,7 +13,16 @@ from typing import Any
 
 import pyrage
 import pytest
-from mongo_migration.backup import create, crypt, open_source, restore, sidecar, spool, store
+from mongo_migration.backup import (
+    create,
+    crypt,
+    listing,
+    open_source,
+    restore,
+    sidecar,
+    spool,
+    store,
+)
 from mongo_migration.backup.crypt import Keys, Lock
 from mongo_migration.errors import ArchiveError
 from mongo_migration.support.progress import quiet
@@ -48,7 +57,7 @@ def names(folder: Path) -> list[str]:
 
 
 def verify(folder: Path) -> list[dict[str, Any]]:
-    found = create.listing(folder, now=create.utc_now(), progress=quiet, verify=True)
+    found = listing.find(folder, now=create.utc_now(), progress=quiet, verify=True)
     listed: list[dict[str, Any]] = found["backups"]
     return listed
 

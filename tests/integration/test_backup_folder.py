@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration.backup import create, store
+from mongo_migration.backup import create, estimate, listing, store
 from mongo_migration.errors import ArchiveError
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
@@ -52,14 +52,14 @@ def test_a_folder_that_others_may_write_to_is_refused_and_left_alone(
     shared.chmod(rights)
 
     for attempt in (
-        lambda: create.plan(client, small.name, create.Settings(folder=shared)),
+        lambda: estimate.plan(client, small.name, create.Settings(folder=shared)),
         lambda: backups.take(client, small.name, shared),
     ):
         with pytest.raises(ArchiveError, match="others than its owner may write there"):
             attempt()
 
     options: dict[str, Any] = {"now": create.utc_now(), "progress": quiet, "verify": False}
-    listed = create.listing(shared, **options)
+    listed = listing.find(shared, **options)
     assert "others than its owner may write there" in listed["warnings"][0]
     assert shared.stat().st_mode & 0o7777 == rights
     assert list(shared.iterdir()) == []
@@ -93,7 +93,7 @@ def test_a_folder_without_symbolic_links_has_no_latest_and_says_so(
     older = backups.take(client, small.name, tmp_path)
     monkeypatch.setattr(Path, "symlink_to", refuse(errno.EPERM))
 
-    planned = create.plan(client, small.name, create.Settings(folder=tmp_path))
+    planned = estimate.plan(client, small.name, create.Settings(folder=tmp_path))
     result = backups.take(client, small.name, tmp_path)
 
     assert any("takes no symbolic links" in warning for warning in planned["warnings"])
@@ -116,7 +116,7 @@ def test_a_folder_that_cant_be_locked_is_refused_beforehand(
     monkeypatch.setattr(store.fcntl, "flock", refuse(number))
 
     with pytest.raises(ArchiveError, match="trying to write there failed"):
-        create.plan(client, small.name, create.Settings(folder=tmp_path))
+        estimate.plan(client, small.name, create.Settings(folder=tmp_path))
 
     assert list(tmp_path.iterdir()) == []
 

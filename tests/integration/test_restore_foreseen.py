@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration.backup import drill, open_source, replacing, restore, scratch
+from mongo_migration.backup import drill, open_source, replacing, restore, restore_plan, scratch
 from mongo_migration.errors import ArchiveError, MigrationError
 from mongo_migration.ledger import partial_restore
 from mongo_migration.support.progress import quiet
@@ -139,7 +139,7 @@ def test_too_little_room_is_said_by_a_check_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     archive = Path(backups.take(client, small.name, tmp_path)["archive"])
-    monkeypatch.setattr(restore, "_free", lambda database: 1)
+    monkeypatch.setattr(restore_plan, "_free", lambda database: 1)
     with open_source.open_source(archive) as source:  # type: ignore[union-attr]
         with pytest.raises(ArchiveError, match="MiB free"):
             restore.look(client, source, settings(small.name), progress=quiet)

@@ -2,99 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pymongo import MongoClient
 
-from .. import connection
 from ..document.collections import STATE
-from ..errors import ArchiveError
 from ..server import members, obstacles
 from ..support import retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal
-from . import catalog, crypt, dump, server, sidecar
-from .crypt import Lock, Sealer
-from .manifest import Manifest
+from . import archive, catalog, dump, estimate
+from .archive import Made
 from .pipeline import switching_often
 from .reader import Reader
-from .sidecar import About, Sidecar
-from .spool import Spool
-from .store import ENCRYPTED, LATEST, Retention, Store, Stored
+from .settings import Settings, utc_now
+from .store import Store
 
-# Without an earlier backup to learn from: what BSON shrinks to, and what two cores get through.
-_RATIO, _RATE = 0.6, 60e6
-_MARGIN = 64 << 20
+__all__ = ["Settings", "back_up", "utc_now"]
+
 _ATTEMPTS = 3
-# A server's snapshot history window by default, in seconds (minSnapshotHistoryWindowInSeconds).
-_WINDOW = 300
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a backup is taken."""
-
-    folder: Path
-    retention: Retention = field(default_factory=Retention)
-    note: dict[str, Any] = field(default_factory=dict)
-    fsync_lock: bool = False
-    snapshot_window: int | None = None
-    lock: Lock = field(default_factory=Lock)
-    retry_seconds: float = 300  # without any progress, as when there is no primary
-
-
-def utc_now() -> datetime:
-    """Return the present moment."""
-    return datetime.now(UTC)
-
-
-def plan(client: MongoClient[dict[str, Any]], database: str, settings: Settings) -> dict[str, Any]:
-    """Return what a backup would take: documents, bytes, disk, seconds; nothing stays written.
-
-    Raises:
-        ArchiveError: no backup could be written to the folder.
-    """
-    if settings.lock.recipients:
-        Sealer(settings.lock)  # a mistyped key is said now, not when the writers have stopped
-    store = Store(settings.folder)
-    linkless = store.try_out()
-    server.require_unlocked(client)
-    found = catalog.read(client[database])
-    sizes = catalog.sizes(client[database], found)
-    size = sum(one for _, one in sizes.values())
-    ratio, rate = _experience(store, database)
-    expected = int(size * ratio)
-    # Encrypted, it lies there twice for a moment: as it is read, and as it is kept.
-    needed = expected * (2 if settings.lock else 1) + _MARGIN
-    free = store.free()
-    seconds = round(size / rate, 1)
-    topology = connection.inspect(client).topology
-    warnings = [linkless] if linkless else []
-    if topology != "standalone":
-        warnings += _window_warnings(client, settings, seconds)
-    return {
-        "database": database,
-        "folder": str(settings.folder),
-        "collections": len(found),
-        "documents": sum(count for count, _ in sizes.values()),
-        "bytes": size,
-        "archive_bytes": expected,
-        "free_bytes": free,
-        "needed_bytes": needed,
-        "fits": free > needed,
-        "seconds": seconds,
-        "consistent": topology != "standalone" or settings.fsync_lock,
-        "encrypted": bool(settings.lock),
-        "warnings": warnings,
-    }
 
 
 def back_up(
@@ -129,7 +60,7 @@ def back_up(
         ArchiveError: no space, nothing to back up, or the archive isn't what was written.
     """
     began = clock()
-    _require_room(plan(client, database, settings))
+    estimate.require_room(estimate.plan(client, database, settings))
     _await_majority(client, settings, progress, stop)
     store = Store(settings.folder)
     cleaned = store.prepare()
@@ -170,21 +101,6 @@ def _await_majority(
     )
 
 
-def _require_room(expected: dict[str, Any]) -> None:
-    if not expected["collections"]:
-        raise ArchiveError(
-            f"The database '{expected['database']}' has no collections: there is nothing to back "
-            "up. Check the name of the database (mongo_database in the inventory)."
-        )
-    if not expected["fits"]:
-        raise ArchiveError(
-            f"The backup needs about {_mib(expected['needed_bytes'])} in "
-            f"{expected['folder']}, where {_mib(expected['free_bytes'])} are free. Make room, or "
-            "name another folder. Nothing was written.",
-            **expected,
-        )
-
-
 def _persist(
     client: MongoClient[dict[str, Any]],
     database: str,
@@ -195,7 +111,7 @@ def _persist(
     stop: StopSignal | None,
     now: Callable[[], datetime],
     clock: Callable[[], float],
-) -> _Made:
+) -> Made:
     """Make an archive, anew where the primary is lost; *stack* closes what is open of it."""
     told = 0
 
@@ -204,12 +120,13 @@ def _persist(
         told += 1
         progress(event)
 
-    def attempt() -> _Made:
-        with ExitStack() as own, _explained(settings.folder):
-            made = _make(
+    def attempt() -> Made:
+        with ExitStack() as own, archive.explained(settings.folder):
+            made = archive.make(
+                client,
+                database,
                 own,
                 settings,
-                dump=lambda file: _dump(client, database, file, settings, now=now, progress=tell),
                 now=now,
                 clock=clock,
                 progress=tell,
@@ -230,227 +147,12 @@ def _persist(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Made:
-    """An archive that has its name, and its plain content."""
-
-    archive: Path
-    unlinked: str | None  # why no link shows it, if none does
-    manifest: Manifest
-    reader: Reader
-    dumped: float
-
-    def facts(self, folder: Path) -> dict[str, Any]:
-        """Return what it is, as the result of a backup into *folder*."""
-        sealed = self.archive.suffix == ENCRYPTED
-        link = None if self.unlinked else str(folder / (LATEST + (ENCRYPTED if sealed else "")))
-        return {
-            "archive": str(self.archive),
-            "latest": link,
-            "warnings": [self.unlinked] if self.unlinked else [],
-            "bytes": self.archive.stat().st_size,
-            "verified": True,
-            "encrypted": sealed,
-            "manifest": self.manifest.summary(),
-        }
-
-
-def _unchanged(attempt: Callable[[], _Made]) -> _Made:
+def _unchanged(attempt: Callable[[], Made]) -> Made:
     """Return what *attempt* makes, trying again if the catalog changed under it."""
     for _ in range(_ATTEMPTS - 1):
         with suppress(dump.CatalogChangedError):
             return attempt()
     return attempt()
-
-
-def _make(
-    stack: ExitStack,
-    settings: Settings,
-    *,
-    dump: Callable[[BinaryIO | Spool], Manifest],
-    now: Callable[[], datetime],
-    clock: Callable[[], float],
-    progress: Sink,
-) -> _Made:
-    """Write an archive, verify it, encrypt it, and give it its name."""
-    store = Store(settings.folder)
-    sealer = Sealer(settings.lock) if settings.lock else None
-    taken = now()
-    file, path = stack.enter_context(store.unfinished(now))
-    spool = stack.enter_context(closing(Spool(store.folder))) if sealer else None
-    manifest = dump(spool or file)
-    dumped = clock()
-    reader = stack.enter_context(Reader(path, spool))
-    reader.check(progress)
-    description = None
-    if sealer and spool:
-        description = _seal(sealer, spool, file, path, manifest, now=now, progress=progress)
-    archive, unlinked = store.publish(file, path, taken, description)
-    return _Made(
-        archive=archive,
-        unlinked=unlinked,
-        manifest=manifest,
-        reader=reader,
-        dumped=dumped,
-    )
-
-
-def _seal(
-    sealer: Sealer,
-    spool: Spool,
-    file: BinaryIO,
-    path: Path,
-    manifest: Manifest,
-    *,
-    now: Callable[[], datetime],
-    progress: Sink,
-) -> Sidecar:
-    """Encrypt the verified archive into *file*, and read that again."""
-
-    def tell(done: int) -> None:
-        progress({"phase": "encrypt", "done": done, "total": spool.length, "unit": "bytes"})
-
-    spool.seek(0)
-    sealed = sealer.seal(spool, file, tell)
-    file.flush()
-    os.fsync(file.fileno())
-    if crypt.digest(path, lambda done: None) != sealed.sha256:
-        raise ArchiveError(
-            f"{path}: The encrypted archive isn't what was written: the disk of {path.parent} is "
-            "damaged. It was removed; earlier backups are as they were."
-        )
-    return Sidecar(
-        length=sealed.length,
-        sha256=sealed.sha256,
-        key=sealed.key,
-        about=About.of(manifest),
-        verified=now().isoformat(timespec="seconds").replace("+00:00", "Z"),
-    )
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Say of what the disk refused that nothing of it is left."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = "filled up" if full else "failed"
-        remedy = "Make room" if full else "See to that"
-        raise ArchiveError(
-            f"{folder} {what} while the backup was written ({error.strerror}). The "
-            "unfinished file was removed; earlier backups and the link to the latest are as they "
-            f"were. {remedy}, or name another folder."
-        ) from error
-
-
-def _dump(
-    client: MongoClient[dict[str, Any]],
-    database: str,
-    file: BinaryIO | Spool,
-    settings: Settings,
-    *,
-    now: Callable[[], datetime],
-    progress: Sink,
-) -> Manifest:
-    deployment = connection.inspect(client)
-    locked = settings.fsync_lock and deployment.topology == "standalone"
-    with (
-        server.longer_history(client, settings.snapshot_window),
-        server.still(client, wanted=locked),
-    ):
-        return dump.write(
-            client[database],
-            file,
-            server=deployment,
-            now=now,
-            progress=progress,
-            note=settings.note,
-            locked=locked,
-        )
-
-
-def listing(
-    folder: Path,
-    *,
-    now: datetime,
-    progress: Sink,
-    verify: bool,
-    database: str | None = None,
-) -> dict[str, Any]:
-    """Return what archives there are, newest first, and the newest good one of *database*.
-
-    ``verified`` is true for an archive that was verified when it was written and has its full
-    length and an intact manifest or description; with *verify*, all of it is read again now. Of an
-    encrypted one, that is its ciphertext: no key is needed.
-    """
-    store = Store(folder)
-    latest = store.latest()
-    backups = []
-    for one in store.archives():
-        problem = one.problem
-        if verify and one.about is not None:
-            try:
-                _read_again(one, progress)
-            except ArchiveError as error:
-                problem = error.message
-        backups.append(
-            {
-                "archive": str(one.path),
-                "bytes": one.bytes,
-                "made": one.made.isoformat().replace("+00:00", "Z"),
-                "age_seconds": int((now - one.made).total_seconds()),
-                "latest": one.path == latest,
-                "verified": problem is None,
-                "problem": problem,
-                "encrypted": one.encrypted,
-                "database": one.about.database if one.about else None,
-                "consistent": one.about.consistent if one.about else None,
-                "documents": one.about.documents if one.about else None,
-                "note": one.about.note if one.about else {},
-            }
-        )
-    mine = [one for one in backups if one["verified"] and one["database"] == database]
-    return {
-        "backups": backups,
-        "latest": str(latest) if latest else None,
-        "newest": mine[0] if mine else None,
-        "warnings": [exposed] if (exposed := store.exposed()) else [],
-    }
-
-
-def _read_again(one: Stored, progress: Sink) -> None:
-    """Read all of an archive.
-
-    Raises:
-        ArchiveError: it isn't what was written.
-    """
-    if not one.encrypted:
-        with Reader(one.path) as reader:
-            reader.check(progress)
-        return
-    expected = sidecar.read(one.path)
-
-    def tell(done: int) -> None:
-        progress({"phase": "verify archive", "done": done, "total": one.bytes, "unit": "bytes"})
-
-    if crypt.digest(one.path, tell) != expected.sha256:
-        raise ArchiveError(f"{one.path}: The archive is damaged: it doesn't have its SHA-256.")
-
-
-def _window_warnings(
-    client: MongoClient[dict[str, Any]], settings: Settings, seconds: float
-) -> list[str]:
-    """Say beforehand if the server will forget the snapshot before all of it was read."""
-    window = settings.snapshot_window or server.window(client) or _WINDOW
-    if seconds <= window:
-        return []
-    return [
-        f"The backup may take about {seconds:,.0f} s, and the server's snapshot history "
-        f"window is {window:,} s: it would fail with SnapshotTooOld. Set "
-        "snapshot_window (in the inventory backup_snapshot_window) "
-        f"to {int(seconds * 2):,} or more, or take an external snapshot."
-    ]
 
 
 def _needed(client: MongoClient[dict[str, Any]], database: str) -> frozenset[str]:
@@ -459,20 +161,3 @@ def _needed(client: MongoClient[dict[str, Any]], database: str) -> frozenset[str
         {"kind": "run", "phase": {"$ne": "rolled_back"}}, {"backup": 1}
     )
     return frozenset(Path(run["backup"]).name for run in runs if isinstance(run.get("backup"), str))
-
-
-def _experience(store: Store, database: str) -> tuple[float, float]:
-    """Return how far the newest archive shrank its BSON, with a tenth to spare, and how fast."""
-    for one in store.archives() if store.folder.is_dir() else ():
-        about = one.about
-        if about and about.database == database and about.size > 1 << 20:
-            started = datetime.fromisoformat(about.started)
-            seconds = (datetime.fromisoformat(about.finished) - started).total_seconds()
-            # Verification reads the archive once more, at about the same speed.
-            rate = about.size / seconds / 2 if seconds >= 2 else _RATE
-            return one.bytes / about.size * 1.1, rate
-    return _RATIO, _RATE
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):,.0f} MiB"
