@@ -53,11 +53,10 @@ def verify(
     partial_restore.refuse(db)
     document = _of_phase(runs.latest(db, definition.id, run), definition, expect)
     journal = _journal(db, document, definition)
-    done = list(
-        verify_applied.checks(
-            db, document, journal, authority.bind(document, definition), alone=alone
-        )
-        if expect == "applied"
+    bound = authority.bind(document, definition) if expect == "applied" else None
+    done = (
+        verify_applied.checks(db, document, journal, bound, alone=alone)
+        if bound
         else verify_rolled_back.checks(db, document, journal, alone=alone)
     )
     results = [as_dict(check) for check in done]
