@@ -144,26 +144,9 @@ class CreateIndex(Operation):
         spec = self._spec()
         if "collation" not in spec and (inherited := _collation(collection)):
             spec["collation"] = inherited
-        rewrites = self._scope.rewrites.get(collection.name, [])
-        mine = [one for one in rewrites if one and unique_indexes.concerns(spec, one.field)]
-        inserted = self._scope.planned.get(name, [])
-        if None in rewrites or len({one.field for one in mine}) > 1:
-            plan.warnings.append(
-                f"{name}: whether the documents are unique for '{self._name}' can't be known "
-                "before the earlier steps have changed them"
-            )
-            return
-        refusal = unique_indexes.refuses(
-            collection,
-            spec,
-            rewrites=mine,
-            inserted=inserted[: unique_indexes.MOST_INSERTED],
-            comment=self._scope.comment,
+        unique_indexes.tell(
+            plan, self._scope, spec, step=self._step.index, name=name, collection=collection
         )
-        if refusal.count:
-            plan.problems.append(
-                unique_indexes.problem_of(self._step.index, name, self._name, refusal)
-            )
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Build each index and wait until its build has finished."""

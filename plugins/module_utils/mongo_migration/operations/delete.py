@@ -22,6 +22,7 @@ from ..values import compare, ejson
 from ..values.compare import hashable
 from . import whole_documents
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
+from .futures import Rewrite
 
 KIND = "delete"
 _SAMPLES = 5
@@ -102,6 +103,8 @@ class Delete(Operation):
                 plan.problems.append(inexact(self._step.index, name, lossy))
             plan.change(collection.name, self._where)
             self._scope.leave(collection.name, self._where)
+            known = self._scope.rewrites.setdefault(collection.name, [])
+            known.append(Rewrite.going(self._where))
             plan.rows.append(
                 {
                     "step": self._step.index,

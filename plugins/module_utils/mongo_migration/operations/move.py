@@ -17,6 +17,7 @@ from ..support.tables import aligned, number, place
 from ..values import edits, ejson
 from . import ddl
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts
+from .futures import Rewrite
 from .transfer import foresight, planning
 from .transfer.contract import Transfer
 from .transfer.items import Item, id_of
@@ -125,6 +126,8 @@ class Move(Operation):
                 plan.change(transfer.reader.collection.name, dict(transfer.reader.where))
                 if not found.left:
                     self._scope.leave(transfer.reader.collection.name, transfer.reader.where)
+                    known = self._scope.rewrites.setdefault(transfer.reader.collection.name, [])
+                    known.append(Rewrite.going(transfer.reader.where))
             plan.rows.append(self._row(transfer, found))
         foresight.tell_coming(plan, self._scope, self._step, documents=documents, total=total)
         if not self._transfers:

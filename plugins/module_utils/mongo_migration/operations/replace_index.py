@@ -86,13 +86,14 @@ class ReplaceIndex(NamedIndexStep):
                     f"about {row['documents']:,} documents"
                 )
             if not done and self._spec.get("unique"):
-                refusal = unique_indexes.refuses(
-                    collection, self._whole(real), comment=self._scope.comment
+                unique_indexes.tell(
+                    plan,
+                    self._scope,
+                    self._whole(real),
+                    step=self._step.index,
+                    name=name,
+                    collection=collection,
                 )
-                if refusal.count:
-                    plan.problems.append(
-                        unique_indexes.problem_of(self._step.index, name, self._name, refusal)
-                    )
             plan.rows.append({**row, "amounts": amounts(builds=int(not done))})
         return plan
 

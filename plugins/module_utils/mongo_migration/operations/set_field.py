@@ -25,6 +25,7 @@ from . import contradictions, previews, unique_indexes
 from .base import Check, Need, Operation, Plan, Row, Touched, about_how_many
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
+from .futures import Rewrite
 from .plan_rows import MOST_PAIRS, Tally
 from .referents import MOST, Referents
 from .validators import Validator, too_large
@@ -423,40 +424,35 @@ class SetField(Operation):
     ) -> None:
         """Find documents that would be the same to a unique index, and tell later steps."""
         rewrite = self._rewrite(tally, target, candidates)
-        self._scope.rewrites.setdefault(target.collection.name, []).append(rewrite)
-        for spec in unique_indexes.of(target.collection):
-            if not tally.pairs or not unique_indexes.concerns(spec, self._rules.field):
+        known = self._scope.rewrites.setdefault(target.collection.name, [])
+        known.append(rewrite or Rewrite.untold(self._rules.field))
+        for spec in unique_indexes.of(target.collection) if tally.pairs else ():
+            fields = unique_indexes.fields_of(spec)
+            if fields is not None and self._rules.field not in fields:
                 continue
-            if rewrite is None:
-                plan.warnings.append(
-                    f"{target.name}: too many values to tell beforehand whether the unique index "
-                    f"'{spec['name']}' takes them"
-                )
-                continue
-            refusal = unique_indexes.refuses(
-                target.collection, spec, rewrites=[rewrite], comment=self._scope.comment
+            unique_indexes.tell(
+                plan,
+                self._scope,
+                spec,
+                step=self._step.index,
+                name=target.name,
+                collection=target.collection,
             )
-            if refusal.count:
-                plan.problems.append(
-                    unique_indexes.problem_of(self._step.index, target.name, spec["name"], refusal)
-                )
 
-    def _rewrite(
-        self, tally: Tally, target: Target, candidates: dict[str, Any]
-    ) -> unique_indexes.Rewrite | None:
+    def _rewrite(self, tally: Tally, target: Target, candidates: dict[str, Any]) -> Rewrite | None:
         """Return what the step sets in *target*, as the server can compute it."""
         field, source = self._rules.field, target.source
         value: Any
         if isinstance(source, value_sources.Expression):
             value = {"$ifNull": [source.inputs[0], f"${field}"]}
-            return unique_indexes.Rewrite(selector=candidates, field=field, value=value)
+            return Rewrite.of_field(candidates, field, value)
         if not source.inputs:
             value = {"$literal": tally.example} if tally.pairs else f"${field}"
-            return unique_indexes.Rewrite(selector=candidates, field=field, value=value)
+            return Rewrite.of_field(candidates, field, value)
         pairs = list(tally.pairs.values())
         if len(pairs) > MOST_PAIRS or unique_indexes.too_many(tally.candidates, len(pairs)):
             return None
-        return unique_indexes.Rewrite.by_key(candidates, field, source.inputs, pairs)
+        return Rewrite.by_key(candidates, field, source.inputs, pairs)
 
     def _foresee_refusals(self, tally: Tally, target: Target, candidates: dict[str, Any]) -> None:
         comment, what = self._scope.comment, (candidates, self._rules.field, tally.example)

@@ -6,14 +6,21 @@ those that it inserts, beside the ones that stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+import bson
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+from xxhash import xxh3_128_digest
 
 from ..support import listing
-from .base import problem
+from ..support.retry import is_about_a_document
+from ..values.compare import equal_token, hashable
+from . import futures
+from .base import Plan, Scope, problem
+from .futures import Rewrite
 from .validators import Refusal
 
 _SAMPLES = 5
@@ -23,28 +30,8 @@ MOST_INSERTED = 2000
 _EMPTY = {"$literal": {"empty": "array"}}
 # Comparisons of a document with the keys whose value is known, beyond which it takes too long.
 _MOST_COMPARISONS = 50_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rewrite:
-    """What a step sets: a field of the documents of *selector* to an expression's value."""
-
-    selector: Mapping[str, Any]
-    field: str
-    value: Any
-
-    @classmethod
-    def by_key(
-        cls, selector: Mapping[str, Any], field: str, inputs: Any, pairs: Sequence[tuple[Any, Any]]
-    ) -> Rewrite:
-        """Return what sets each document to the value that belongs to its *inputs*."""
-        keys = [list(key) for key, _ in pairs]
-        at = {"$indexOfArray": [{"$literal": keys}, list(inputs)]}
-        known = {"$arrayElemAt": [{"$literal": [value for _, value in pairs]}, "$$at"]}
-        chosen = {"$cond": [{"$lt": ["$$at", 0]}, f"${field}", known]}
-        return cls(
-            selector=selector, field=field, value={"$let": {"vars": {"at": at}, "in": chosen}}
-        )
+# Where keys are compared here, so many documents are told with the one that they are the same as.
+_REMEMBERED = 200_000
 
 
 def too_many(documents: int, pairs: int) -> bool:
@@ -59,36 +46,113 @@ def of(collection: Collection[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield spec
 
 
-def concerns(spec: Mapping[str, Any], field: str) -> bool:
-    """Return whether what *field* holds matters to the index *spec*."""
+def fields_of(spec: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the top-level fields that matter to the index *spec*; None: any of them."""
     named = [*spec["key"], *_fields_in(spec.get("partialFilterExpression", {}))]
-    return any(name == field or name.startswith(f"{field}.") for name in named)
+    if any("$" in name for name in named):
+        return None
+    return frozenset(name.split(".")[0] for name in named)
 
 
 def refuses(
     collection: Collection[dict[str, Any]],
     spec: Mapping[str, Any],
     *,
-    rewrites: Sequence[Rewrite] = (),
     inserted: Sequence[dict[str, Any]] = (),
     comment: str | None,
 ) -> Refusal:
-    """Return how many documents too many there would be, with the ``_id`` of some."""
-    source = _future(collection.name, rewrites, inserted)
-    paths = list(spec["key"])
-    stages = [
-        *source,
-        *([{"$match": spec["partialFilterExpression"]}] if _partial(spec) else []),
-        *(
-            [{"$match": {"$or": [{path: {"$exists": True}} for path in paths]}}]
-            if spec.get("sparse")
-            else []
-        ),
-        {"$project": {f"k{number}": _keys_of(path) for number, path in enumerate(paths)}},
-        *({"$unwind": f"$k{number}"} for number in range(len(paths))),
+    """Return how many documents too many there would be, with the ``_id`` of some.
+
+    Args:
+        collection: of the documents, as they are.
+        spec: of the index.
+        inserted: documents that come.
+        comment: for the server's operations.
+    """
+    return _by_server(collection, spec, [], inserted, comment)
+
+
+def foreseen(
+    collection: Collection[dict[str, Any]],
+    spec: Mapping[str, Any],
+    *,
+    rewrites: Sequence[Rewrite],
+    inserted: Sequence[dict[str, Any]] = (),
+    comment: str | None,
+) -> Refusal | None:
+    """Return the same for the documents as *rewrites* make them; None where nobody can tell."""
+    mine = [one for one in rewrites if one.concerns(fields_of(spec))]
+    if not all(one.told for one in mine):
+        return None
+    future = futures.of_server(collection, mine)
+    if future is not None:
+        try:
+            return _by_server(collection, spec, future, inserted, comment)
+        except OperationFailure as error:
+            if not (mine and is_about_a_document(error)):
+                raise
+    if spec.get("collation"):
+        return None
+    rows = futures.in_parts(collection, mine, _keys(spec), comment=comment)
+    if rows is None:
+        return None
+    coming = futures.through(
+        collection.database, map(bson.encode, inserted), _keys(spec), comment=comment
+    )
+    return _twins(chain(rows, coming), len(spec["key"]))
+
+
+def tell(
+    plan: Plan,
+    scope: Scope,
+    spec: Mapping[str, Any],
+    *,
+    step: int,
+    name: str,
+    collection: Collection[dict[str, Any]],
+) -> None:
+    """Add to *plan* what a unique index refuses once this step and the earlier ones are done.
+
+    Args:
+        plan: of the step.
+        scope: of the plan, which knows what they do.
+        spec: of the index, which is there or will be.
+        step: the index of the step.
+        name: the document's name of the collection.
+        collection: of the documents.
+    """
+    refusal = foreseen(
+        collection,
+        spec,
+        rewrites=scope.rewrites.get(collection.name, []),
+        inserted=scope.planned.get(name, [])[:MOST_INSERTED],
+        comment=scope.comment,
+    )
+    if refusal is None:
+        plan.warnings.append(
+            f"{name}: whether the documents are unique for '{spec['name']}' can't be known before "
+            "they are changed"
+        )
+    elif refusal.count:
+        plan.problems.append(problem_of(step, name, spec["name"], refusal))
+
+
+def _by_server(
+    collection: Collection[dict[str, Any]],
+    spec: Mapping[str, Any],
+    future: Sequence[dict[str, Any]],
+    inserted: Sequence[dict[str, Any]],
+    comment: str | None,
+) -> Refusal:
+    names = {f"k{n}": f"$k{n}" for n in range(len(spec["key"]))}
+    coming = [{"$literal": document} for document in inserted]
+    stages: list[dict[str, Any]] = [
+        *future,
+        *([{"$unionWith": {"pipeline": [{"$documents": coming}]}}] if coming else []),
+        *_keys(spec),
         {
             "$group": {
-                "_id": {f"k{n}": f"$k{n}" for n in range(len(paths))},
+                "_id": names,
                 "count": {"$sum": 1},
                 "ids": {"$firstN": {"input": "$_id", "n": _SAMPLES}},
             }
@@ -113,6 +177,35 @@ def refuses(
     return Refusal(count=found[0]["count"], samples=found[0]["samples"])
 
 
+def _keys(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return stages that make of documents the keys that the index *spec* has of them."""
+    paths = list(spec["key"])
+    there = [{path: {"$exists": True}} for path in paths]
+    return [
+        *([{"$match": spec["partialFilterExpression"]}] if _partial(spec) else []),
+        *([{"$match": {"$or": there}}] if spec.get("sparse") else []),
+        {"$project": {f"k{number}": _keys_of(path) for number, path in enumerate(paths)}},
+        *({"$unwind": f"$k{number}"} for number in range(len(paths))),
+    ]
+
+
+def _twins(rows: Iterable[Mapping[str, Any]], keys: int) -> Refusal:
+    """Compare keys here, as the server does; of very many, the partner isn't told."""
+    seen: dict[bytes, Any] = {}
+    count, samples = 0, list[Any]()
+    for row in rows:
+        parts = [equal_token(row[f"k{number}"]) for number in range(keys)]
+        token = xxh3_128_digest(hashable(parts))
+        if token not in seen:
+            seen[token] = row["_id"] if len(seen) < _REMEMBERED else None
+            continue
+        count += 1
+        if len(samples) < _SAMPLES:
+            first = seen[token]
+            samples.append([row["_id"]] if first is None else [first, row["_id"]])
+    return Refusal(count=count, samples=samples)
+
+
 def problem_of(step: int, collection: str, index: str, refusal: Refusal) -> dict[str, Any]:
     """Return what a plan says of documents that *index* would refuse."""
     return problem(
@@ -128,27 +221,6 @@ def problem_of(step: int, collection: str, index: str, refusal: Refusal) -> dict
 
 def _partial(spec: Mapping[str, Any]) -> bool:
     return bool(spec.get("partialFilterExpression"))
-
-
-def _future(
-    name: str, rewrites: Sequence[Rewrite], inserted: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return stages that give the documents as they will be."""
-    stages: list[dict[str, Any]] = []
-    if rewrites:
-        # Each document is set by the first of the rewrites that it is of.
-        others: list[Mapping[str, Any]] = []
-        parts = []
-        for one in rewrites:
-            mine = {"$and": [one.selector, {"$nor": others}]} if others else one.selector
-            parts.append([{"$match": mine}, {"$set": {one.field: one.value}}])
-            others.append(one.selector)
-        stages.append({"$match": {"$nor": others}})
-        stages += [{"$unionWith": {"coll": name, "pipeline": part}} for part in parts]
-    if inserted:
-        documents = [{"$literal": document} for document in inserted]
-        stages.append({"$unionWith": {"pipeline": [{"$documents": documents}]}})
-    return stages
 
 
 def _keys_of(path: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
@@ -20,9 +21,9 @@ from . import ddl
 from .base import Check, Plan, Row, Touched, amounts, problem
 from .ddl import Reshape, ReshapeEntry
 from .entries import Remaining, Revert
+from .validators import Refusal, violating
 
 KIND = "validate"
-_SAMPLES = 5
 
 
 class Validate(Reshape):
@@ -90,18 +91,20 @@ class Validate(Reshape):
         for name, real in self._targets:
             collection = self._scope.collections.database[real]
             was = ddl.rule_of(collection.database, real)
-            refused: dict[str, Any] = (
-                {"$nor": [self._rule["validator"]]} if self._rule else {"_id": {"$in": []}}
-            )
-            count, samples = 0, list[Any]()
+            refusal: Refusal | None = Refusal(count=0, samples=[])
             try:
-                count = collection.count_documents(refused, comment=self._scope.comment)
-                rows = collection.find(refused, {"_id": 1}, comment=self._scope.comment)
-                samples = [row["_id"] for row in rows.limit(_SAMPLES)]
+                if self._rule:
+                    refusal = self._foreseen(name, collection)
             except OperationFailure as error:
                 plan.problems.append(self._wrong(name, error))
-            if count:
-                plan.warnings.append(self._said(name, count))
+            if refusal is None:
+                plan.warnings.append(
+                    f"{name}: how many documents don't fit the new rule can't be known before the "
+                    "earlier steps have changed them"
+                )
+                refusal = Refusal(count=0, samples=[])
+            elif refusal.count:
+                plan.warnings.append(self._said(name, refusal.count))
             plan.rows.append(
                 {
                     "step": self._step.index,
@@ -112,12 +115,24 @@ class Validate(Reshape):
                     "candidates": 0,
                     "was": was,
                     "becomes": self._rule,
-                    "refuses": count,
-                    "samples": samples,
+                    "refuses": refusal.count,
+                    "samples": refusal.samples,
                     "amounts": amounts(builds=int(not compare.same(was, self._rule))),
                 }
             )
         return plan
+
+    def _foreseen(self, name: str, collection: Collection[dict[str, Any]]) -> Refusal | None:
+        """Return what the rule refuses of the documents as earlier steps make them."""
+        # That there is such a rule, whatever the collection holds.
+        collection.find_one(self._rule["validator"], {"_id": 1}, comment=self._scope.comment)
+        return violating(
+            collection,
+            self._rule["validator"],
+            rewrites=self._scope.rewrites.get(collection.name, []),
+            inserted=self._scope.planned.get(name, []),
+            comment=self._scope.comment,
+        )
 
     def _said(self, name: str, count: int) -> str:
         if self._rule["validationAction"] == "warn":

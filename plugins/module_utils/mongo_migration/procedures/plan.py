@@ -20,6 +20,7 @@ from ..errors import Collector, DefinitionError
 from ..ledger import adopted, partial_restore, runs
 from ..operations import dependencies
 from ..operations.base import Check, Operation
+from ..operations.futures import Rewrite
 from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
@@ -219,12 +220,12 @@ def _touched(operations: Iterable[tuple[Step, Operation]]) -> set[str]:
 
 
 def _note_unknown(scope: Scope, operation: Operation, told: Mapping[str, int]) -> None:
-    """Note the collections that *operation* changes in a way that it didn't tell."""
+    """Note what *operation* changes in a way that it didn't tell."""
     for item in operation.touches():
         known = scope.rewrites.setdefault(item.collection, [])
         changes = item.label or item.removes or item.command
         if changes and len(known) == told.get(item.collection, 0):
-            known.append(None)
+            known.append(Rewrite.untold(None))
 
 
 def active(

@@ -40,6 +40,8 @@ NO_ROOM_IN_CACHE = 388
 _RETRYABLE_CODES.add(NO_ROOM_IN_CACHE)
 # Somebody else has the lock, or the document: LockTimeout, WriteConflict.
 _CONFLICT_CODES = {24, 112}
+# Of the server, and about no document: not allowed, interrupted, out of time or memory, gone.
+_NO_EXPRESSION = (13, 18, 26, 50, 11600, 11601, 11602, 112, 251, 146, 292)
 _NO_SESSIONS = "Sessions are not supported"
 _RETRYABLE_LABELS = (
     "TransientTransactionError",
@@ -182,3 +184,12 @@ def retry_until_deadline(
             stop.wait(min(delay, left))
             stop.check()
             delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
+
+
+def is_about_a_document(error: OperationFailure) -> bool:
+    """Return whether *error* is of an expression that fails for some document."""
+    return not (
+        error.code in _NO_EXPRESSION
+        or is_retryable(error)
+        or error.has_error_label("TransientTransactionError")
+    )

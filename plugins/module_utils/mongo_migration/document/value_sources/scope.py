@@ -22,8 +22,8 @@ class Scope:
     comment: str | None = None
     # The transaction that all is read in, where values are found once more for a batch.
     session: ClientSession | None = None
-    # By the real name of a collection, what earlier steps of the plan set in its documents, as
-    # operations.unique_indexes describes it; None for what can't be told.
+    # By the real name of a collection, what earlier steps of the plan do to its documents: each an
+    # operations.futures.Rewrite.
     rewrites: dict[str, list[Any]] = field(default_factory=dict)
     # By the real name, filters for the documents that earlier steps of the plan take away.
     leaving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

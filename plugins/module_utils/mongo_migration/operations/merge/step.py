@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import OperationFailure
@@ -17,6 +17,7 @@ from ...support.chunks import chunks
 from ...support.tables import aligned, number, place
 from ...values import ejson
 from ..base import Check, Operation, Plan, Row, Touched, amounts, problem
+from ..futures import Rewrite
 from .groups import Group, Groups
 from .merging import KIND, Merging, read
 from .references import References, named
@@ -121,11 +122,21 @@ class MergeDuplicates(Operation):
                 ],
             }
         )
+        self._tell_later(identity for group in merged for identity in group.remove)
         ids = [identity for group in merged for identity in (group.keep, *group.remove)]
         plan.change(self._collection.name, {"_id": {"$in": ids}})
         for collection, field in self._references.places:
             plan.change(collection.name, {field: {"$in": ids}}, field)
         return plan
+
+    def _tell_later(self, removed: Iterable[Any]) -> None:
+        """Tell the plans of later steps what goes, and which fields change."""
+        rewrites = self._scope.rewrites
+        known = rewrites.setdefault(self._collection.name, [])
+        known.append(Rewrite.going({"_id": {"$in": list(removed)}}))
+        known += map(Rewrite.untold, self._step.options.get("fields", ()))
+        for collection, field in self._references.places:
+            rewrites.setdefault(collection.name, []).append(Rewrite.untold(field.split(".")[0]))
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Merge group by group, until there are no duplicates."""

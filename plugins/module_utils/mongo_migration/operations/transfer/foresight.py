@@ -8,6 +8,7 @@ from ...document.definition import Step
 from ...document.value_sources import Scope
 from .. import unique_indexes
 from ..base import Plan, amounts, problem
+from ..futures import Rewrite
 from ..validators import Validator
 
 # A filter of no document: something comes, and none of those that are there changes.
@@ -38,7 +39,7 @@ def tell_coming(
         scope.planned.setdefault(into, []).extend(documents)
     else:
         plan.change(target.name, _NOTHING)
-        scope.rewrites.setdefault(target.name, []).append(None)
+        scope.rewrites.setdefault(target.name, []).append(Rewrite.untold(None))
     validator = Validator(target, scope.comment)
     _tell_refused(plan, scope, step, validator, documents)
     if not few and (validator or list(unique_indexes.of(target))):

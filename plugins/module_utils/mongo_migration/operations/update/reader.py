@@ -14,15 +14,12 @@ from pymongo.errors import OperationFailure
 
 from ...document.update_sources import Source
 from ...document.value_sources import Found, Unresolved
-from ...support import retry
 from ...support.chunks import chunks
+from ...support.retry import is_about_a_document
 from ...values.compare import hashable
 from ...values.raw import embedded, raw_documents
 from ..candidates import along_id
 from .expressions import Compiled
-
-# Of the server, and about no document: not allowed, interrupted, out of time or memory, gone.
-_NO_EXPRESSION = (13, 18, 26, 50, 11600, 11601, 11602, 112, 251, 146, 292)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -315,13 +312,4 @@ def _with(variables: Mapping[str, Any], expression: Any) -> Any:
     return {"$let": {"vars": dict(variables), "in": expression}} if variables else expression
 
 
-def is_about_a_document(error: OperationFailure) -> bool:
-    """Return whether *error* is of an expression that fails for some document."""
-    return not (
-        error.code in _NO_EXPRESSION
-        or retry.is_retryable(error)
-        or error.has_error_label("TransientTransactionError")
-    )
-
-
-__all__ = ["Reader", "Row", "Trouble", "held_by", "is_about_a_document"]
+__all__ = ["Reader", "Row", "Trouble", "held_by"]

@@ -9,6 +9,7 @@ from typing import Any
 import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from ...document import reads, update_sources
 from ...document.collections import OURS, Collections
@@ -17,12 +18,14 @@ from ...document.update_sources import Source
 from ...document.value_sources import Scope
 from ...errors import DefinitionError
 from ...ledger.batches import Writer
+from ...support.retry import is_about_a_document
 from ...support.tables import aligned, number, place
 from ...values.compare import bind_now, hashable
 from .. import previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from . import expressions, numbering, whole
 from .expressions import COMPUTED
+from .foresight import Foresight
 from .images import KIND, Images, before_of
 from .numbering import numbered
 from .reader import Reader
@@ -323,6 +326,9 @@ class Update(Operation):
         )
         for field in [None] if self._document else self._compiled.fields:
             plan.change(real, self._where, field)
+        Foresight(reader=reader, scope=self._scope, step=self._step.index, name=name).tell(
+            plan, growth=tally.growth
+        )
 
     def _settles(self, reader: Reader, tally: Tally) -> bool:
         """Return whether a document that was updated isn't updated again, by some of them."""
@@ -339,12 +345,24 @@ class Update(Operation):
                 {"$replaceWith": {"$mergeObjects": literal}},
                 {"$match": self._where},
             ]
+            if not self._gives(reader, stages):
+                continue
+            # Only now: of a document that doesn't match, the expressions may have no value.
             fields: Any = {name: f"${name}" for name in self._compiled.fields}
-            if not self._looked_up:
-                stages.append({"$match": {"$expr": {"$ne": [fields, dict(self._compiled.fields)]}}})
-            if list(reader.collection.database.aggregate(stages, comment=self._scope.comment)):
+            changes = {"$match": {"$expr": {"$ne": [fields, dict(self._compiled.fields)]}}}
+            if self._looked_up or self._gives(reader, [*stages, changes]):
                 return False
         return True
+
+    def _gives(self, reader: Reader, stages: list[dict[str, Any]]) -> bool:
+        """Return whether anything comes out of *stages*, if only an error."""
+        try:
+            rows = reader.collection.database.aggregate(stages, comment=self._scope.comment)
+            return bool(list(rows))
+        except OperationFailure as error:
+            if not is_about_a_document(error):
+                raise
+            return True
 
     def _settles_whole(self, reader: WholeReader, after: bytes) -> bool:
         stages: list[dict[str, Any]] = [

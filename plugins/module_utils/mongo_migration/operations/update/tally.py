@@ -32,6 +32,7 @@ class Tally:
         self._whole = whole
         self.matched = 0
         self.changed = 0
+        self.growth = 0  # in bytes, of the document that grows most
         self.troubles: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.samples: list[Any] = []
         self.previews: list[dict[str, Any]] = []
@@ -52,6 +53,7 @@ class Tally:
                 found["samples"].append(row.identity)
         if row.changes:
             self.changed += 1
+            self.growth = max(self.growth, len(row.after) - len(row.before))
             if len(self.rows) < SAMPLES:
                 self.samples.append(row.identity)
                 self.rows.append(row)

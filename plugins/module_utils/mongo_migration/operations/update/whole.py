@@ -18,11 +18,12 @@ from pymongo.errors import OperationFailure
 
 from ...document.update_sources import Source
 from ...document.value_sources import Found
+from ...support.retry import is_about_a_document
 from ...values.compare import hashable
 from ...values.elements import DOCUMENT, Element, elements
 from ...values.raw import embedded
 from .expressions import Compiled
-from .reader import Reader, Row, Trouble, is_about_a_document
+from .reader import Reader, Row, Trouble
 
 PATH = "document"
 _INT32 = struct.Struct("<i")
