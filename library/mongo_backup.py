@@ -30,16 +30,41 @@ options:
     description:
       - V(present) takes a backup.
       - V(list) lists what there is in O(dest), without connecting to a server.
+      - V(fold) makes a whole archive in O(dest) out of O(archive), which holds only what changed
+        since another one, and of all that it is based on, without connecting to a server. Those
+        stay.
       - V(external) runs O(external_command) instead, for organizations whose data are too large for
         an archive.
       - V(relied_on) reads all of O(archive), and requires that it is of O(database) on this
         deployment, and from before O(run) began.
     type: str
-    choices: [present, list, external, relied_on]
+    choices: [present, list, external, relied_on, fold]
     default: present
+  base:
+    description:
+      - An archive in O(dest), itself whole or not. Only what changed since then is written, to
+        C(backup-YYYYMMDD-HHMMSS.changes.tar.gz), at the cost of the changes and not of the size.
+        The link C(latest.tar.gz) stays where it is. M(mongo_restore) restores it with all that it
+        is based on, which must lie in the same folder; O(state=fold) makes a whole archive of them.
+      - Works on a replica set. A change stream tells what was written, so the oplog must reach back
+        to O(base), and the user needs C(readWrite) on O(database), since a mark in C(_migrations)
+        that is removed again shows where the stream ends.
+      - Where it can't be had, a whole archive is written, and RV(why_whole) says why.
+      - It is verified like any other (V(manifest)), but not drilled.
+    type: path
+  identity:
+    description:
+      - With O(state=fold), the text of the secret key that opens encrypted archives. One that a
+        passphrase opens is opened with O(encrypt_passphrase).
+    type: str
+  identity_file:
+    description:
+      - With O(state=fold), a file with that key.
+    type: path
   archive:
     description:
       - With O(state=relied_on), the archive that a run names as its backup.
+      - With O(state=fold), the archive to be made whole.
     type: path
   run:
     description:
@@ -197,6 +222,18 @@ EXAMPLES = r"""
     database: bizzai
     encrypt_recipients: [age1f6l25fc30fd9274r6l0k7k99v8tuhksgh5y8gnc75le428xhrq3qwp448e]
 
+- name: Write only what changed since an earlier backup
+  mongo_backup:
+    uri: "{{ mongo_uri }}"
+    database: bizzai
+    base: /backups/mongodb/backup-20261123-020533.tar.gz
+
+- name: Make a whole archive of it that mongorestore reads
+  mongo_backup:
+    database: bizzai
+    state: fold
+    archive: /backups/mongodb/backup-20261123-021002.changes.tar.gz
+
 - name: List the backups, and read all of them again
   mongo_backup:
     database: bizzai
@@ -216,6 +253,26 @@ latest:
   returned: always but in check mode
   type: str
   sample: /backups/mongodb/latest.tar.gz
+base:
+  description: The archive without which this one is nothing; null if it is whole.
+  returned: when a backup was taken
+  type: str
+  sample: /backups/mongodb/backup-20261123-020533.tar.gz
+why_whole:
+  description: Why the archive is whole although O(base) was given; null if it isn't, or wasn't.
+  returned: when a backup was taken
+  type: str
+  sample: >-
+    No incremental backup on backup-20261123-020533.tar.gz: the oplog doesn't reach back to it any
+    more. A whole one was taken.
+folded:
+  description: The archives that were made one.
+  returned: with O(state=fold)
+  type: list
+  elements: str
+  sample:
+    - /backups/mongodb/backup-20261123-021002.changes.tar.gz
+    - /backups/mongodb/backup-20261123-020533.tar.gz
 bytes:
   description: The size of the archive.
   returned: when a backup was taken
@@ -453,6 +510,11 @@ backups:
       returned: always
       type: int
       sample: 20000
+    base:
+      description: The name of the archive that it is based on; null if it is whole.
+      returned: always
+      type: str
+      sample: backup-20261123-020533.tar.gz
     note:
       description: The O(change) that it was taken for.
       returned: always
@@ -472,8 +534,10 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 )
 
 
-def list_backups(module: AnsibleModule) -> None:
-    """End here with the list: it must work when no server does."""
+def without_server(module: AnsibleModule) -> None:
+    """End here with what needs no server: it must work when none does."""
+    if module.params["state"] == "fold":
+        fold_archives(module)
     if module.params["state"] != "list":
         return
     from ansible.module_utils.mongo_migration.backup import create, listing
@@ -492,6 +556,20 @@ def list_backups(module: AnsibleModule) -> None:
     module.exit_json(changed=False, **ejson.to_plain(result))
 
 
+def fold_archives(module: AnsibleModule) -> None:
+    from ansible.module_utils.mongo_migration.backup import create, crypt, fold
+    from ansible.module_utils.mongo_migration.support import progress
+
+    p = module.params
+    module.no_log_values |= {line for line in (p["identity"] or "").splitlines() if line}
+    keys = crypt.Keys.of({**p, "passphrase": p["encrypt_passphrase"]})
+    sink = progress.sink(p["progress_file"])
+    result = fold.run(
+        Path(p["archive"]), keys, create.Settings.of(p), progress=sink, planned=module.check_mode
+    )
+    module.exit_json(changed=True, **result)
+
+
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.backup import create, drill, estimate
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
@@ -503,7 +581,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         return call(module)
     if p["state"] == "relied_on":
         return rely_on(client, module)
-    settings = settings_of(p)
+    settings = create.Settings.of(p)
     if module.check_mode:
         plan = estimate.plan(client, p["database"], settings)
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
@@ -541,22 +619,6 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     return {"changed": True, **result}
 
 
-def settings_of(p: dict[str, Any]) -> Any:
-    from ansible.module_utils.mongo_migration.backup import create, crypt, store
-
-    return create.Settings(
-        folder=Path(p["dest"]),
-        retention=store.Retention(count=p["keep_count"], days=p["keep_days"]),
-        note=p["change"],
-        fsync_lock=p["fsync_lock"],
-        snapshot_window=p["snapshot_window"],
-        retry_seconds=p["retry_seconds"],
-        lock=crypt.Lock(
-            recipients=tuple(p["encrypt_recipients"]), passphrase=p["encrypt_passphrase"] or None
-        ),
-    )
-
-
 def rely_on(client: Any, module: AnsibleModule) -> dict[str, Any]:
     """Require that the backup which a run names is what the run may rely on."""
     from ansible.module_utils.mongo_migration.backup import belief
@@ -592,10 +654,13 @@ def main() -> None:
             **CHANGE_OPTIONS,
             "state": {
                 "type": "str",
-                "choices": ["present", "list", "external", "relied_on"],
+                "choices": ["present", "list", "external", "relied_on", "fold"],
                 "default": "present",
             },
             "archive": {"type": "path"},
+            "base": {"type": "path"},
+            "identity": {"type": "str", "no_log": True},
+            "identity_file": {"type": "path"},
             "run": {"type": "str"},
             "dest": {"type": "path", "default": "/backups/mongodb"},
             "keep_count": {"type": "int"},
@@ -619,11 +684,12 @@ def main() -> None:
         required_if=[
             ("state", "external", ["external_command"]),
             ("state", "relied_on", ["archive", "run"]),
+            ("state", "fold", ["archive"]),
         ],
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    module_runner.run(module, take, before=list_backups)
+    module_runner.run(module, take, before=without_server)
 
 
 if __name__ == "__main__":

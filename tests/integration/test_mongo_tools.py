@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mongo_migration.backup import create, fold, open_source
+from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -86,3 +88,27 @@ def test_a_folder_of_the_real_mongodump_is_restored_whole(
 
     assert hashes(database.client[copy]) == hashes(database)
     assert backups.facts(database.client[copy]) == before
+
+
+def test_mongorestore_restores_what_was_folded(
+    replica_set: ReplicaSet, database: Database[dict[str, Any]], tmp_path: Path, copy: str
+) -> None:
+    backups.everything(database)
+    base = Path(backups.take(database.client, database.name, tmp_path)["archive"])
+    database["types"].update_one({}, {"$unset": {"zero_timestamp": ""}})
+    database["items"].delete_many({"n": {"$lt": 1000}})
+    database["items"].insert_one({"_id": 1.0, "n": -1})
+    result = backups.take(database.client, database.name, tmp_path, base=base)
+    assert result["why_whole"] is None
+    with open_source.open_source(Path(result["archive"])) as source:  # type: ignore[union-attr]
+        folded = fold.fold(source, create.Settings(folder=tmp_path), progress=quiet)
+    subprocess.run(["tar", "xzf", folded["archive"], "-C", tmp_path], check=True)
+
+    run(
+        "mongorestore",
+        *("--uri", replica_set.uri("admin"), "--stopOnError"),
+        *("--bypassDocumentValidation", "--nsFrom", f"{database.name}.*", "--nsTo", f"{copy}.*"),
+        str(tmp_path / "dump"),
+    )
+
+    assert hashes(database.client[copy]) == hashes(database)

@@ -157,9 +157,9 @@ def test_tar_of_another_tool_is_refused(tmp_path: Path) -> None:
 
 
 def test_newer_format_is_refused_with_its_number(archive: Path) -> None:
-    archives.seal_as(archive, footer.FORMAT + 1)
+    archives.seal_as(archive, footer.NEWEST + 1)
 
-    with pytest.raises(ArchiveError, match=f"format {footer.FORMAT + 1}"):
+    with pytest.raises(ArchiveError, match=f"format {footer.NEWEST + 1}"):
         Reader(archive)
 
 

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from .. import connection
 from ..errors import ArchiveError
 from ..support.progress import Sink
-from . import crypt, dump, server
+from . import crypt, dump, increment, server
 from .crypt import Sealer
 from .manifest import Manifest
 from .reader import Reader
@@ -36,14 +36,27 @@ class Made:
     reader: Reader
     dumped: float
 
-    def facts(self, folder: Path) -> dict[str, Any]:
+    def times(self, began: float, verified: float) -> dict[str, Any]:
+        """Return how long it took, as the result of a backup."""
+        return {
+            "elapsed": round(verified - began, 3),
+            "seconds": {
+                "dump": round(self.dumped - began, 3),
+                "verify": round(verified - self.dumped, 3),
+            },
+        }
+
+    def facts(self, folder: Path, why_whole: str | None = None) -> dict[str, Any]:
         """Return what it is, as the result of a backup into *folder*."""
-        sealed = self.archive.suffix == ENCRYPTED
-        link = None if self.unlinked else str(folder / (LATEST + (ENCRYPTED if sealed else "")))
+        sealed, base = self.archive.suffix == ENCRYPTED, self.manifest.base
+        shown = Store(folder).latest()
+        link = folder / (LATEST + (ENCRYPTED if shown and shown.suffix == ENCRYPTED else ""))
         return {
             "archive": str(self.archive),
-            "latest": link,
-            "warnings": [self.unlinked] if self.unlinked else [],
+            "latest": str(link) if shown else None,
+            "base": str(folder / base.name) if base else None,
+            "why_whole": why_whole,
+            "warnings": [one for one in (self.unlinked, why_whole) if one],
             "bytes": self.archive.stat().st_size,
             "verified": True,
             "encrypted": sealed,
@@ -52,42 +65,51 @@ class Made:
 
 
 def make(
-    client: MongoClient[dict[str, Any]],
-    database: str,
     stack: ExitStack,
     settings: Settings,
     *,
+    content: Callable[[BinaryIO | Spool], Manifest],
     now: Callable[[], datetime],
     clock: Callable[[], float],
     progress: Sink,
+    taken: datetime | None = None,
 ) -> Made:
     """Write an archive, verify it, encrypt it, and give it its name.
 
     Args:
-        client: connected to the deployment.
-        database: what to back up.
         stack: closes what is open of the archive.
         settings: how.
+        content: writes it to a file.
         now: the time of day.
         clock: seconds, for the time it took.
         progress: told of each part.
+        taken: the time that its name tells, if it isn't now.
 
     Raises:
         ArchiveError: the archive isn't what was written.
     """
     store = Store(settings.folder)
     sealer = Sealer(settings.lock) if settings.lock else None
-    taken = now()
+    began = now()
     file, path = stack.enter_context(store.unfinished(now))
     spool = stack.enter_context(closing(Spool(store.folder))) if sealer else None
-    manifest = _dump(client, database, spool or file, settings, now=now, progress=progress)
+    manifest = content(spool or file)
     dumped = clock()
     reader = stack.enter_context(Reader(path, spool))
     reader.check(progress)
     description = None
     if sealer and spool:
-        description = _seal(sealer, spool, file, path, manifest, now=now, progress=progress)
-    archive, unlinked = store.publish(file, path, taken, description)
+        about = About.of(manifest, reader.digest)
+        description = _seal(sealer, spool, file, path, about, now=now, progress=progress)
+    archive, unlinked = store.publish(
+        file,
+        path,
+        taken or began,
+        description,
+        whole=manifest.base is None,
+        # One that is folded of older ones may be older than the latest.
+        only_if_newest=taken is not None,
+    )
     return Made(
         archive=archive,
         unlinked=unlinked,
@@ -102,7 +124,7 @@ def _seal(
     spool: Spool,
     file: BinaryIO,
     path: Path,
-    manifest: Manifest,
+    about: About,
     *,
     now: Callable[[], datetime],
     progress: Sink,
@@ -125,7 +147,7 @@ def _seal(
         length=sealed.length,
         sha256=sealed.sha256,
         key=sealed.key,
-        about=About.of(manifest),
+        about=about,
         verified=now().isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
 
@@ -150,7 +172,7 @@ def explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _dump(
+def read_database(
     client: MongoClient[dict[str, Any]],
     database: str,
     file: BinaryIO | Spool,
@@ -159,7 +181,23 @@ def _dump(
     now: Callable[[], datetime],
     progress: Sink,
 ) -> Manifest:
+    """Write *database* to *file*: all of it, or what changed since the base of *settings*.
+
+    Raises:
+        NoIncrementError: only all of it can be had.
+        ArchiveError: nothing can; the message says how to go on.
+    """
     deployment = connection.inspect(client)
+    if settings.base is not None:
+        return increment.write(
+            client[database],
+            file,
+            increment.On.find(settings.base, settings.folder, database, deployment),
+            server=deployment,
+            now=now,
+            progress=progress,
+            note=settings.note,
+        )
     locked = settings.fsync_lock and deployment.topology == "standalone"
     with (
         server.longer_history(client, settings.snapshot_window),

@@ -78,14 +78,21 @@ class Writer:
         self.append(members.pack(content))
         return self.end()
 
-    def finish(self, name: str, manifest: bytes) -> footer.Footer:
-        """Write the manifest as the last file, the end of the tar, and the footer."""
+    def finish(self, name: str, manifest: bytes, *, number: int = footer.FORMAT) -> footer.Footer:
+        """Write the manifest as the last file, the end of the tar, and the footer.
+
+        Args:
+            name: the manifest's.
+            manifest: its text.
+            number: the format of the archive.
+        """
         entry = self.add(name, manifest)
         self._write(members.store(bytes(2 * _BLOCK)))
         closing = footer.Footer(
             manifest=entry.offset,
             length=self.position + footer.LENGTH,
             hash=footer.combine(b"".join(self._hashes)),
+            format=number,
         )
         self._file.write(closing.pack())
         self._file.flush()

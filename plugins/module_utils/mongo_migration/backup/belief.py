@@ -20,7 +20,7 @@ from . import catalog, crypt, sidecar
 from .manifest import Manifest
 from .reader import Reader
 from .sidecar import About
-from .store import ENCRYPTED
+from .store import ENCRYPTED, LONGEST_CHAIN
 
 
 def require(
@@ -45,9 +45,8 @@ def require(
     """
     if not archive.is_file():
         raise ArchiveError(f"{archive} isn't there.")
-    sealed = archive.suffix == ENCRYPTED or crypt.is_encrypted(archive)
-    manifest = None if sealed else _read(archive, progress)
-    about = About.of(manifest) if manifest else _read_encrypted(archive)
+    about, manifest = _read(archive, progress)
+    _require_bases(archive, about, progress)
     _require_same_deployment(client, database, archive, about)
     if manifest:
         _require_same_collections(client, database, archive, manifest)
@@ -61,17 +60,31 @@ def require(
         )
 
 
-def _read(archive: Path, progress: Sink) -> Manifest:
-    with Reader(archive) as reader:
-        reader.check(progress)
-        return reader.manifest
-
-
-def _read_encrypted(archive: Path) -> About:
+def _read(archive: Path, progress: Sink) -> tuple[About, Manifest | None]:
+    """Read all of *archive*; only who has a key knows the manifest of an encrypted one."""
+    if archive.suffix != ENCRYPTED and not crypt.is_encrypted(archive):
+        with Reader(archive) as reader:
+            reader.check(progress)
+            return About.of(reader.manifest, reader.digest), reader.manifest
     described = sidecar.read(archive)
     if crypt.digest(archive, lambda done: None) != described.sha256:
         raise ArchiveError(f"{archive}: The archive is damaged: it doesn't have its SHA-256.")
-    return described.about
+    return described.about, None
+
+
+def _require_bases(archive: Path, about: About, progress: Sink) -> None:
+    """Read all that *archive* is based on, without which it is nothing."""
+    for _ in range(LONGEST_CHAIN):
+        base = about.base
+        if base is None:
+            return
+        path = archive.parent / base.name
+        if not path.is_file():
+            raise ArchiveError(f"{archive} is based on {base.name}, which isn't there.")
+        about, _manifest = _read(path, progress)
+        if about.digest != base.digest:
+            raise ArchiveError(f"{archive} is based on another {base.name} than is there.")
+    raise ArchiveError(f"{archive}: More than {LONGEST_CHAIN} archives are based on each other.")
 
 
 def _require_same_deployment(

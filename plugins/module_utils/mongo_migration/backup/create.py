@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from ..server import members, obstacles
 from ..support import retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal
-from . import archive, catalog, dump, estimate
+from . import archive, catalog, dump, estimate, increment
 from .archive import Made
+from .changes import NoIncrementError
 from .pipeline import switching_often
 from .reader import Reader
 from .settings import Settings, utc_now
@@ -65,26 +67,38 @@ def back_up(
     store = Store(settings.folder)
     cleaned = store.prepare()
     with switching_often(), ExitStack() as stack:
-        made = _persist(
-            client, database, settings, stack, progress=progress, stop=stop, now=now, clock=clock
-        )
-        verified = clock()
+
+        def persist(how: Settings) -> Made:
+            return _persist(
+                client, database, how, stack, progress=progress, stop=stop, now=now, clock=clock
+            )
+
+        made, why_whole = _incremental_or_whole(persist, settings)
         result = {
-            **made.facts(settings.folder),
-            "elapsed": round(verified - began, 3),
-            "seconds": {
-                "dump": round(made.dumped - began, 3),
-                "verify": round(verified - made.dumped, 3),
-            },
+            **made.facts(settings.folder, why_whole),
+            **made.times(began, clock()),
             "removed": store.retire(
                 database, settings.retention, now=now(), needed=_needed(client, database)
             ),
             "cleaned": cleaned,
         }
-        if examine is not None:
+        # What holds only changes restores with its base alone, which may need a key to read.
+        if examine is not None and made.manifest.base is None:
             made.reader.path = made.archive
             result["examined"] = examine(made.reader)
         return result
+
+
+def _incremental_or_whole(
+    persist: Callable[[Settings], Made], settings: Settings
+) -> tuple[Made, str | None]:
+    """Return the archive, and why it is a whole one if that wasn't asked for."""
+    if settings.base is None:
+        return persist(settings), None
+    try:
+        return persist(settings), None
+    except NoIncrementError as error:
+        return persist(replace(settings, base=None)), increment.explain(error, settings.base)
 
 
 def _await_majority(
@@ -123,10 +137,11 @@ def _persist(
     def attempt() -> Made:
         with ExitStack() as own, archive.explained(settings.folder):
             made = archive.make(
-                client,
-                database,
                 own,
                 settings,
+                content=lambda file: archive.read_database(
+                    client, database, file, settings, now=now, progress=tell
+                ),
                 now=now,
                 clock=clock,
                 progress=tell,

@@ -6,9 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -20,20 +19,13 @@ from ..connection import Server
 from ..document.collections import STATE
 from ..errors import ArchiveError
 from ..support import majority
-from ..support.prefetch import ahead
 from ..support.progress import Sink
-from ..values.digest import Digest
 from ..values.raw import RAW_CODEC, SnapshotMissedError, raw_batches
-from . import catalog, members, names
-from .archive_writer import Entry, Writer
+from . import catalog, documents, names
+from .archive_writer import Writer
+from .documents import CHUNK, Reading
 from .manifest import NAME, Collection, File, Manifest
-from .pipeline import in_order
 from .spool import Spool
-
-# Reading is one stream and one thread; compression runs beside it without the interpreter's lock.
-_COMPRESSORS = 2
-# Larger chunks compress no better and cost memory: some ten of them are under way at once.
-_CHUNK = 4 << 20
 
 UNAUTHORIZED = 13
 SNAPSHOT_UNAVAILABLE = 246
@@ -50,21 +42,13 @@ class Snapshot:
     time: Timestamp | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    content: bytes
-    member: members.Member
-    digest: Digest
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A collection whose documents are being read."""
+    """A collection whose documents are being read, and the file that they go to."""
 
     entry: Collection
     found: catalog.Found
-    stream: Any = field(default_factory=hashlib.sha256)
-    digest: Digest = field(default_factory=Digest)
+    output: documents.Output
 
 
 class CatalogChangedError(ArchiveError):
@@ -149,117 +133,83 @@ def write(
     what = snapshot(database, server)
     total = sum(count for count, _ in catalog.sizes(database, what.found).values())
     writer = Writer(file, modified=int(started.timestamp()))
-    files: list[File] = []
-    sources = [_source(one, what) for one in what.found]
-
-    for source in sources:
-        text = source.entry.metadata()
-        entry = writer.add(names.metadata_file(database.name, source.entry.name), text)
-        files.append(_file(entry, hashlib.sha256(text).hexdigest()))
-    _write_documents(
-        database, writer, files, sources, time=what.time, total=total, progress=progress
-    )
+    sources = [_source(database, one, what) for one in what.found]
+    files = [write_definition(writer, database.name, source.entry) for source in sources]
+    stored = [one for one in sources if one.found.stored_in]
+    reading = _read(database, stored, what.time)
+    files += documents.write(writer, reading, total=total, progress=progress)
+    for source in stored:
+        source.output.describe(source.entry)
 
     consistent, reason = _consistency(what, locked)
     manifest = Manifest(
         database=database.name,
-        started=_iso(started),
-        finished=_iso(now()),
+        started=iso(started),
+        finished=iso(now()),
         server=server.as_dict(),
         consistent=consistent,
         reason=reason,
-        snapshot_time=_iso(what.time.as_datetime()) if what.time else None,
+        snapshot_time=iso(what.time.as_datetime()) if what.time else None,
         cluster_time={"t": what.time.time, "i": what.time.inc} if what.time else None,
         collections=[source.entry for source in sources],
         files=files,
-        runs=_runs(database),
+        runs=runs(database),
         note=note or {},
     )
     writer.finish(NAME, manifest.dump())
     return manifest
 
 
-def _write_documents(
-    database: Database[Any],
-    writer: Writer,
-    files: list[File],
-    sources: list[_Source],
-    *,
-    time: Timestamp | None,
-    total: int,
-    progress: Sink,
-) -> None:
-    """Write the ``.bson`` files: one reads, two compress, this one writes in order."""
-    with ThreadPoolExecutor(_COMPRESSORS) as pool:
-
-        def work(item: tuple[_Source, list[bytes] | None]) -> tuple[_Source, _Chunk | None]:
-            source, documents = item
-            if documents is None:
-                return source, None
-            content = b"".join(documents)
-            return source, _Chunk(content, members.pack(content), Digest.of(documents))
-
-        done, current = 0, None
-        reading = ahead(_read(database, [one for one in sources if one.found.stored_in], time))
-        with closing(reading), closing(in_order(pool, work, reading)) as chunks:
-            for source, chunk in chunks:
-                entry = source.entry
-                if source is not current:
-                    current = source
-                    writer.begin(names.data_file(database.name, entry.name, entry.type))
-                if chunk is None:
-                    _close(writer, source, files)
-                    continue
-                writer.append(chunk.member)
-                source.stream.update(chunk.content)
-                source.digest += chunk.digest
-                done += chunk.digest.count
-                progress(
-                    {
-                        "phase": "back up",
-                        "done": done,
-                        "total": max(total, done),
-                        "unit": "documents",
-                        "detail": entry.name,
-                    }
-                )
-
-
-def _read(
-    database: Database[Any], sources: list[_Source], time: Timestamp | None
-) -> Iterator[tuple[_Source, list[bytes] | None]]:
+def _read(database: Database[Any], sources: list[_Source], time: Timestamp | None) -> Reading:
     """Yield the documents of each collection in lists, then None as its end."""
     for source in sources:
-        try:
-            reading = _read_capped if source.found.capped else _read_all
-            for documents in reading(database, source, time):
-                yield source, documents
-        except OperationFailure as error:
-            _explain(error, database, source.entry.name)
-            raise
-        except SnapshotMissedError as error:
-            raise _changed(database, source.entry.name) from error
-        yield source, None
+        for batch in read_collection(database, source.found, time):
+            yield source.output, batch
+        yield source.output, None
+
+
+def read_collection(
+    database: Database[Any], found: catalog.Found, time: Timestamp | None
+) -> Iterator[list[bytes]]:
+    """Yield all documents of a collection: of *time*, or as a majority has them if it is capped.
+
+    Raises:
+        CatalogChangedError: try again.
+        ArchiveError: the server can't give what is needed; the message says how to go on.
+    """
+    with explained(database, found.name):
+        yield from (_read_capped if found.capped else _read_all)(database, found, time)
+
+
+@contextmanager
+def explained(database: Database[Any], collection: str) -> Iterator[None]:
+    """Say of what the server refuses to read from *collection* how to go on."""
+    try:
+        yield
+    except OperationFailure as error:
+        _explain(error, database, collection)
+        raise
+    except SnapshotMissedError as error:
+        raise _changed(database, collection) from error
 
 
 def _read_all(
-    database: Database[Any], source: _Source, time: Timestamp | None
+    database: Database[Any], found: catalog.Found, time: Timestamp | None
 ) -> Iterator[list[bytes]]:
-    stored_in = source.found.stored_in
-    if stored_in is None:
+    if found.stored_in is None:
         raise AssertionError("a collection with data has a place")
     return raw_batches(
         database,
-        stored_in,
-        at=time if source.entry.at_snapshot else None,
+        found.stored_in,
+        at=None if found.capped else time,
         read_concern={"level": "majority"} if time else None,
-        batch_bytes=_CHUNK,
+        batch_bytes=CHUNK,
         comment="mongo_backup",
     )
 
 
 def _read_capped(
-    database: Database[Any], source: _Source, time: Timestamp | None
+    database: Database[Any], found: catalog.Found, time: Timestamp | None
 ) -> Iterator[list[bytes]]:
     """Yield the documents of a capped collection, which may be written while it is read.
 
@@ -267,14 +217,14 @@ def _read_capped(
     end. Where the writers overtake the reading, all that was read is gone by now, and what is there
     is later: the reading goes on with that.
     """
-    options = source.found.options
+    options = found.options
     most, most_bytes = options.get("max") or math.inf, options.get("size") or math.inf
     for attempt in range(_OVERTAKEN + 1):
         count = size = 0
         try:
-            for documents in _read_all(database, source, time):
-                yield documents
-                count, size = count + len(documents), size + sum(map(len, documents))
+            for batch in _read_all(database, found, time):
+                yield batch
+                count, size = count + len(batch), size + sum(map(len, batch))
                 if count > most or size > most_bytes:
                     return
         except OperationFailure as error:
@@ -318,40 +268,24 @@ def _changed(database: Database[Any], collection: str) -> CatalogChangedError:
     )
 
 
-def _source(found: catalog.Found, what: Snapshot) -> _Source:
+def _source(database: Database[Any], found: catalog.Found, what: Snapshot) -> _Source:
     entry = Collection.describe(found)
     entry.at_snapshot = found.type == "view" or (what.time is not None and not found.capped)
-    return _Source(entry, found)
+    file = names.data_file(database.name, found.name, found.type)
+    return _Source(entry=entry, found=found, output=documents.Output(file, found.name))
 
 
-def _close(writer: Writer, source: _Source, files: list[File]) -> None:
-    tar, entry = writer.end(), source.entry
-    entry.file, entry.count, entry.size = tar.name, source.digest.count, tar.size
-    entry.sha256, entry.digest = source.stream.hexdigest(), source.digest.hexdigest()
-    files.append(_file(tar, entry.sha256))
-
-
-def _file(entry: Entry, sha256: str) -> File:
-    return File(
-        name=entry.name,
-        offset=entry.offset,
-        content=entry.content,
-        end=entry.end,
-        size=entry.size,
-        sha256=sha256,
-    )
+def write_definition(writer: Writer, database: str, entry: Collection) -> File:
+    """Write what mongorestore wants to know of a collection's options and indexes."""
+    text = entry.metadata()
+    written = writer.add(names.metadata_file(database, entry.name), text)
+    return documents.describe(written, hashlib.sha256(text).hexdigest())
 
 
 def _consistency(what: Snapshot, locked: bool) -> tuple[bool, str | None]:
     """Return whether all collections are of one point in time, and what to know about it."""
     if what.time is not None:
-        capped = [one.name for one in what.found if one.capped]
-        if not capped:
-            return True, None
-        return True, (
-            "Capped collections can't be read at a snapshot; they were read as they were a moment "
-            f"later: {', '.join(capped)}."
-        )
+        return True, capped_note(what.found)
     if locked:
         return True, "Read while the server was locked against writes."
     return False, (
@@ -361,12 +295,24 @@ def _consistency(what: Snapshot, locked: bool) -> tuple[bool, str | None]:
     )
 
 
-def _runs(database: Database[Any]) -> list[dict[str, Any]]:
+def capped_note(found: list[catalog.Found]) -> str | None:
+    """Return what is to know of collections that no snapshot shows."""
+    capped = [one.name for one in found if one.capped]
+    if not capped:
+        return None
+    return (
+        "Capped collections can't be read at a snapshot; they were read as they were a moment "
+        f"later: {', '.join(capped)}."
+    )
+
+
+def runs(database: Database[Any]) -> list[dict[str, Any]]:
     """Return the runs that the archive's data has been through, for listing and retention."""
     fields = {"migration": 1, "name": 1, "phase": 1, "backup": 1}
-    runs = catalog.lenient(database)[STATE].find({"kind": "run"}, fields).sort("_id", 1)
-    return [json.loads(json.dumps({**run, "_id": str(run["_id"])}, default=str)) for run in runs]
+    found = catalog.lenient(database)[STATE].find({"kind": "run"}, fields).sort("_id", 1)
+    return [json.loads(json.dumps({**run, "_id": str(run["_id"])}, default=str)) for run in found]
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """Return *moment* as a manifest says it."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -37,8 +37,7 @@ def plan(client: MongoClient[dict[str, Any]], database: str, settings: Settings)
     size = sum(one for _, one in sizes.values())
     ratio, rate = _experience(store, database)
     expected = int(size * ratio)
-    # Encrypted, it lies there twice for a moment: as it is read, and as it is kept.
-    needed = expected * (2 if settings.lock else 1) + _MARGIN
+    needed = needed_bytes(expected, settings)
     free = store.free()
     seconds = round(size / rate, 1)
     topology = connection.inspect(client).topology
@@ -60,6 +59,12 @@ def plan(client: MongoClient[dict[str, Any]], database: str, settings: Settings)
         "encrypted": bool(settings.lock),
         "warnings": warnings,
     }
+
+
+def needed_bytes(size: int, settings: Settings) -> int:
+    """Return the room that an archive of *size* bytes needs for the time of its making."""
+    # Encrypted, it lies there twice for a moment: as it is read, and as it is kept.
+    return size * (2 if settings.lock else 1) + _MARGIN
 
 
 def require_room(expected: dict[str, Any]) -> None:
@@ -104,7 +109,7 @@ def _experience(store: Store, database: str) -> tuple[float, float]:
     """Return how far the newest archive shrank its BSON, with a tenth to spare, and how fast."""
     for one in store.archives() if store.folder.is_dir() else ():
         about = one.about
-        if about and about.database == database and about.size > 1 << 20:
+        if about and about.database == database and about.size > 1 << 20 and not about.base:
             started = datetime.fromisoformat(about.started)
             seconds = (datetime.fromisoformat(about.finished) - started).total_seconds()
             # Verification reads the archive once more, at about the same speed.

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 from ..errors import ArchiveError
 
+#: Of a whole archive.
 FORMAT = 2
+#: Of one that holds only what changed since another: whoever doesn't know of them must refuse it.
+INCREMENTAL = 3
+NEWEST = INCREMENTAL
 
 # magic of gzip as in members; the field MF: format, manifest offset, length of the file, hash
 _FIXED = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
@@ -66,9 +70,9 @@ def parse(raw: bytes, *, length: int) -> Footer:
             "The archive is truncated or damaged, or it wasn't made by mongo_backup: "
             "it doesn't end as an archive ends."
         )
-    if number > FORMAT:
+    if number > NEWEST:
         raise ArchiveError(
-            f"The archive has format {number}; this version reads up to {FORMAT}. "
+            f"The archive has format {number}; this version reads up to {NEWEST}. "
             "Restore it with the version that made it, or a newer one.",
             format=number,
         )

@@ -50,6 +50,7 @@ def find(
                 "database": one.about.database if one.about else None,
                 "consistent": one.about.consistent if one.about else None,
                 "documents": one.about.documents if one.about else None,
+                "base": one.about.base.name if one.about and one.about.base else None,
                 "note": one.about.note if one.about else {},
             }
         )

@@ -24,30 +24,62 @@ _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True)
 
 
 @dataclass(kw_only=True)
-class Collection:
-    """One collection, time series or view.
+class Content:
+    """Documents in a file of the archive.
 
     ``digest`` is None for what has no documents, and in archives of format 1, which had another
     kind of digest: their documents are held to ``sha256`` alone.
-
-    ``definition`` is the exact BSON of its options and indexes. The JSON next to it is for people
-    and for mongorestore; it can't tell ``{"$regex": …}`` in a view from a regular expression.
     """
 
     name: str
-    type: str
-    uuid: str | None
-    definition: str
     file: str | None = None
-    offset: int = 0
-    end: int = 0
     count: int = 0
     size: int = 0
     sha256: str | None = None
     digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The archive that an incremental one is based on: the name of its file, and its digest."""
+
+    name: str
+    digest: str
+
+
+@dataclass(kw_only=True)
+class Delta:
+    """How the documents that an incremental archive holds of a collection relate to its base's.
+
+    ``whole``: they are all, and the base's don't count. Otherwise they replace those of the same
+    ``_id``; ``identities`` holds a document ``{_id}`` for each that was removed. Of those here,
+    ``added`` weren't in the base; ``removed`` of the base's are gone.
+    """
+
+    whole: bool
+    added: int = 0
+    removed: int = 0
+    identities: Content | None = None
+
+
+@dataclass(kw_only=True)
+class Collection(Content):
+    """One collection, time series or view.
+
+    ``definition`` is the exact BSON of its options and indexes. The JSON next to it is for people
+    and for mongorestore; it can't tell ``{"$regex": …}`` in a view from a regular expression.
+    ``delta`` is None in a whole archive, and for a view.
+    """
+
+    type: str
+    uuid: str | None
+    definition: str
+    offset: int = 0
+    end: int = 0
     at_snapshot: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     indexes: list[dict[str, Any]] = field(default_factory=list)
+    delta: Delta | None = None
 
     @classmethod
     def describe(cls, found: Found) -> Collection:
@@ -99,7 +131,10 @@ class File:
 
 @dataclass(kw_only=True)
 class Manifest:
-    """All that is known of an archive. Times are ISO 8601 in UTC."""
+    """All that is known of an archive. Times are ISO 8601 in UTC.
+
+    ``base`` is None for a whole one. One that has a base holds only what changed since.
+    """
 
     database: str
     started: str
@@ -115,6 +150,13 @@ class Manifest:
     note: dict[str, Any] = field(default_factory=dict)
     tool: str = TOOL
     format: int = FORMAT
+    base: Base | None = None
+
+    @property
+    def contents(self) -> list[Content]:
+        """Return all that has documents in a file."""
+        deltas = [one.delta.identities for one in self.collections if one.delta]
+        return [one for one in (*self.collections, *deltas) if one is not None and one.file]
 
     @property
     def documents(self) -> int:
@@ -128,7 +170,13 @@ class Manifest:
 
     def dump(self) -> bytes:
         """Return the manifest's JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False).encode()
+        whole = asdict(self)
+        # Earlier versions read a whole archive, and know nothing of these.
+        for one in (whole, *whole["collections"]):
+            for key in ("base", "delta"):
+                if one.get(key, False) is None:
+                    del one[key]
+        return json.dumps(whole, indent=1, ensure_ascii=False).encode()
 
     def summary(self) -> dict[str, Any]:
         """Return the manifest as a module returns it: without what only a reader needs."""

@@ -15,8 +15,8 @@ from bson.errors import BSONError
 from ..errors import ArchiveError
 from ..support.listing import LENIENT
 from . import bounded, names, specs
-from .footer import FORMAT
-from .manifest import Collection, File, Manifest
+from .footer import INCREMENTAL, NEWEST
+from .manifest import Base, Collection, Content, Delta, File, Manifest
 
 _DIGESTS_SINCE = 2  # the format that has today's kind
 _MOST = 1 << 62
@@ -54,24 +54,40 @@ def _objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
-def _cluster_time(value: Any) -> bool:
+def is_cluster_time(value: Any) -> bool:
+    """Return whether *value* is a cluster time, as a manifest writes it."""
     return isinstance(value, dict) and all(
         _count(value.get(key)) and value[key] < 1 << 32 for key in ("t", "i")
     )
 
 
-_COLLECTION: Mapping[str, Kind] = {
+_CONTENT: Mapping[str, Kind] = {
     "name": _text,
+    "file": _or_none(_text),
+    **dict.fromkeys(("count", "size"), _count),
+    "sha256": _or_none(_hex(64)),
+    "digest": _or_none(_hex(32)),
+}
+_COLLECTION: Mapping[str, Kind] = {
+    **_CONTENT,
     "type": lambda value: value in ("collection", "timeseries", "view"),
     "uuid": _or_none(_text),
     "definition": _text,
-    "file": _or_none(_text),
-    **dict.fromkeys(("offset", "end", "count", "size"), _count),
-    "sha256": _or_none(_hex(64)),
-    "digest": _or_none(_hex(32)),
+    **dict.fromkeys(("offset", "end"), _count),
     "at_snapshot": _of(bool),
     "options": _of(dict),
     "indexes": _objects,
+    "delta": _or_none(_of(dict)),
+}
+_DELTA: Mapping[str, Kind] = {
+    "whole": _of(bool),
+    **dict.fromkeys(("added", "removed"), _count),
+    "identities": _or_none(_of(dict)),
+}
+# The name of a file in the same folder, and nothing else.
+_BASE: Mapping[str, Kind] = {
+    "name": lambda value: isinstance(value, str) and bool(names.ARCHIVE.fullmatch(value)),
+    "digest": _hex(64),
 }
 _FILE: Mapping[str, Kind] = {
     "name": _text,
@@ -86,13 +102,14 @@ _MANIFEST: Mapping[str, Kind] = {
     "consistent": _of(bool),
     "reason": _or_none(_text),
     "snapshot_time": _or_none(_moment),
-    "cluster_time": _or_none(_cluster_time),
+    "cluster_time": _or_none(is_cluster_time),
     "collections": _objects,
     "files": _objects,
     "runs": _objects,
     "note": _of(dict),
     "tool": _text,
     "format": _count,
+    "base": _or_none(_of(dict)),
 }
 
 
@@ -105,9 +122,9 @@ def parse(text: bytes) -> Manifest:
     try:
         whole = bounded.parse_json(text)
         number = whole["format"]
-        if number > FORMAT:
+        if number > NEWEST:
             raise ArchiveError(
-                f"The archive has format {number}; this version reads up to {FORMAT}. "
+                f"The archive has format {number}; this version reads up to {NEWEST}. "
                 "Restore it with the version that made it, or a newer one.",
                 format=number,
             )
@@ -120,8 +137,9 @@ def parse(text: bytes) -> Manifest:
         for one in files:
             _check(one, _FILE, f"the file {one.get('name')!r}")
         found = Manifest(
-            collections=[Collection(**one) for one in collections],
+            collections=[_collection(one) for one in collections],
             files=[File(**one) for one in files],
+            base=base(kept.pop("base", None)),
             **kept,
         )
         if number < _DIGESTS_SINCE:
@@ -133,6 +151,45 @@ def parse(text: bytes) -> Manifest:
     return found
 
 
+def base(given: dict[str, Any] | None) -> Base | None:
+    """Return what an archive says of its base.
+
+    Raises:
+        ValueError: it isn't one.
+    """
+    if given is None:
+        return None
+    _check(given, _BASE, "its base")
+    return Base(**given)
+
+
+def _collection(given: dict[str, Any]) -> Collection:
+    delta = given.pop("delta", None)
+    return Collection(**given, delta=None if delta is None else _delta(delta, given["name"]))
+
+
+def _delta(given: dict[str, Any], name: str) -> Delta:
+    _check(given, _DELTA, f"the change of {name!r}")
+    content = given.pop("identities", None)
+    if content is None:
+        return Delta(**given)
+    _check(content, _CONTENT, f"the change of {name!r}")
+    return Delta(**given, identities=Content(**content))
+
+
+def _delta_problem(one: Collection, found: Manifest) -> str | None:
+    """Return why *one* says of its change what can't be, if it does."""
+    expected = found.base is not None and one.type != "view"
+    if (one.delta is not None) != expected:
+        return "what changed of it isn't said" if expected else "it says that something changed"
+    if one.delta is None or one.delta.whole:
+        return None
+    there = {each.name for each in found.files}
+    if one.delta.identities is not None and one.delta.identities.file not in there:
+        return "its file isn't in the archive"
+    return None if one.delta.added <= one.count else "it has fewer documents than were added"
+
+
 def check(found: Manifest) -> None:
     """Refuse what a restore couldn't make.
 
@@ -140,6 +197,8 @@ def check(found: Manifest) -> None:
         ArchiveError: a name that no server accepts, twice the same one, or a definition that isn't
             one; the message names the collection.
     """
+    if (found.base is not None) != (found.format >= INCREMENTAL):
+        raise ArchiveError("The archive's format and what it says of its base contradict.")
     seen: set[str] = set()
     files = {one.name for one in found.files}
     for one in found.collections:
@@ -148,8 +207,7 @@ def check(found: Manifest) -> None:
             problem = "it is there twice"
         if problem is None and one.file is not None and found.files and one.file not in files:
             problem = "its file isn't in the archive"
-        if problem is None:
-            problem = _definition_problem(one)
+        problem = problem or _delta_problem(one, found) or _definition_problem(one)
         if problem:
             raise ArchiveError(
                 f"The backup can't be restored: its collection {one.name!r} is none that a server "

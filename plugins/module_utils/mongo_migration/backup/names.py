@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from urllib.parse import quote_plus, unquote_plus
 
 ROOT = "dump"
+#: An archive's own name: whole, or what changed since another; plain, or encrypted.
+ARCHIVE = re.compile(r"backup-(\d{8}-\d{6})(\.changes)?\.tar\.gz(\.age)?")
+# Of what an incremental archive holds: mongorestore must not take it for the whole.
+DELTA_ROOT = "delta"
 BUCKETS = "system.buckets."
 # Collections of an unfinished restore: they are never part of a backup, and the next restore
 # removes them.
@@ -39,6 +44,11 @@ def data_file(database: str, collection: str, kind: str) -> str:
     """Return the path of the documents; those of a time series are its buckets."""
     stored = BUCKETS + collection if kind == "timeseries" else collection
     return f"{ROOT}/{database}/{escape(stored)}.bson"
+
+
+def delta_file(part: str, database: str, collection: str, kind: str) -> str:
+    """Return the path of a *part* of what an incremental archive holds of a collection."""
+    return f"{DELTA_ROOT}/{part}/{data_file(database, collection, kind).removeprefix(f'{ROOT}/')}"
 
 
 def metadata_file(database: str, collection: str) -> str:

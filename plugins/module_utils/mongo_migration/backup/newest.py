@@ -18,7 +18,7 @@ def archive(folder: Path, database: str) -> Path:
     known = [
         (one.about.started, one.path)
         for one in Store(folder).archives()
-        if one.about and one.about.database == database
+        if one.about and one.about.database == database and not one.problem
     ]
     if not known:
         raise ArchiveError(

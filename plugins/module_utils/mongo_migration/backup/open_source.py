@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import ArchiveError
 from ..support.progress import Sink, quiet
 from . import crypt, foreign, sidecar
+from .chain import Chain, join
 from .crypt import Keys
 from .mongodump_folder import MongodumpFolder
 from .reader import Reader
@@ -21,8 +22,8 @@ _ROOM = 64 << 20
 
 def open_source(
     path: Path, keys: Keys | None = None, progress: Sink = quiet
-) -> Reader | MongodumpFolder:
-    """Return what *path* is.
+) -> Reader | Chain | MongodumpFolder:
+    """Return what *path* is; an incremental archive with all that it is based on.
 
     Args:
         path: an archive, a link to one, or a folder.
@@ -41,15 +42,20 @@ def open_source(
     real = path.resolve()
     if real.is_dir():
         return MongodumpFolder(real)
-    if real.is_file() and (real.suffix == ENCRYPTED or crypt.is_encrypted(real)):
-        return _decrypted(real, keys or Keys(), progress)
     if not real.is_file():
         raise ArchiveError(f"{path} doesn't exist, or is neither a file nor a folder.")
+
+    def opened(one: Path) -> Reader:
+        if one.suffix == ENCRYPTED or crypt.is_encrypted(one):
+            return _decrypted(one, keys or Keys(), progress)
+        return Reader(one)
+
     try:
-        return Reader(real)
+        found = opened(real)
     except ArchiveError:
         foreign.refuse(real)
         raise
+    return found if found.manifest.base is None else join(found, opened)
 
 
 def _decrypted(path: Path, keys: Keys, progress: Sink) -> Reader:

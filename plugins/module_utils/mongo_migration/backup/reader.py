@@ -88,7 +88,7 @@ class Reader:
         """Return the SHA-256 over all of it, which tells it from any other."""
         return self.footer.hash.hex()
 
-    def batches(self, collection: manifest.Collection) -> Generator[list[bytes], None, None]:
+    def batches(self, collection: manifest.Content) -> Generator[list[bytes], None, None]:
         """Yield the documents of *collection* in lists, as they were read from the server."""
         file = next((one for one in self.manifest.files if one.name == collection.file), None)
         if file is None:
@@ -126,7 +126,7 @@ class Reader:
 
     def _check(self, progress: Sink, skipped: Set[str]) -> None:
         files, hashes = self.manifest.files, list[bytes]()
-        collections = {one.file: one for one in self.manifest.collections if one.file}
+        collections = {one.file: one for one in self.manifest.contents if one.file}
         unpack = self._unpacker(set(collections), skipped)
         with (
             ThreadPoolExecutor(_THREADS) as pool,
@@ -201,7 +201,7 @@ class Reader:
     def _check_file(
         self,
         file: manifest.File,
-        collection: manifest.Collection | None,
+        collection: manifest.Content | None,
         take: Callable[[], _Block],
     ) -> None:
         block = self._header(file, take)
@@ -228,7 +228,10 @@ class Reader:
     def _read_manifest(self) -> manifest.Manifest:
         header = self._unpacked(self._member(self.footer.manifest))
         content = self._unpacked(self._member(header.end))
-        return manifest_format.parse(content.content)
+        found = manifest_format.parse(content.content)
+        if found.format != self.footer.format:
+            raise ArchiveError("The archive is damaged: it says two formats of itself.")
+        return found
 
     def _blocks(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,25 @@ class Settings:
     fsync_lock: bool = False
     snapshot_window: int | None = None
     lock: Lock = field(default_factory=Lock)
+    base: Path | None = None  # write only what changed since this archive, if that can be had
     retry_seconds: float = 300  # without any progress, as when there is no primary
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Settings:
+        """Return those that the options of a module ask for."""
+        return cls(
+            folder=Path(params["dest"]),
+            retention=Retention(count=params["keep_count"], days=params["keep_days"]),
+            note=params["change"],
+            fsync_lock=params["fsync_lock"],
+            base=Path(params["base"]) if params["base"] else None,
+            snapshot_window=params["snapshot_window"],
+            retry_seconds=params["retry_seconds"],
+            lock=Lock(
+                recipients=tuple(params["encrypt_recipients"]),
+                passphrase=params["encrypt_passphrase"] or None,
+            ),
+        )
 
 
 def utc_now() -> datetime:

@@ -9,20 +9,23 @@ import pwd
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ArchiveError
-from . import crypt, sidecar
+from . import crypt, names, sidecar
 from .reader import Reader
 from .sidecar import About, Sidecar
 
 LATEST = "latest.tar.gz"
 PREFIX, SUFFIX = "backup-", ".tar.gz"
+CHANGES = ".changes"  # before the suffix of an archive that holds only what changed since another
+#: How many archives may be based on each other; each has to be read for a restore.
+LONGEST_CHAIN = 32
 ENCRYPTED = ".age"  # behind the name of an archive, and of the link to it
 _UNFINISHED = ".unfinished-"
 # Where a folder itself can't be locked: a network file system locks only what is open for writing.
@@ -175,31 +178,41 @@ class Store:
                 file.close()
 
     def publish(
-        self, file: BinaryIO, path: Path, taken: datetime, description: Sidecar | None = None
+        self,
+        file: BinaryIO,
+        path: Path,
+        taken: datetime,
+        description: Sidecar | None = None,
+        *,
+        whole: bool = True,
+        only_if_newest: bool = False,
     ) -> tuple[Path, str | None]:
-        """Give a verified archive its name, and let the link show it.
+        """Give a verified archive its name, and let the link show it if it is the newest whole one.
 
         Everything is on disk before it is visible. The name is never taken from another archive.
         What fails leaves nothing, but for the link: an archive is one without it.
 
         Returns:
-            The name, and why no link shows it, if none does.
+            The name, and why no link shows it, if none can.
 
         Args:
             file: the archive.
             path: its name up to now.
             taken: the time that its new name tells.
             description: what lies beside it, if it is encrypted.
+            whole: whether it holds all, and not only what changed since another.
+            only_if_newest: leave the link where it shows a newer one.
         """
         file.flush()
         os.fsync(file.fileno())
         with self._locked():
             while True:
-                plain = self.folder / f"{PREFIX}{taken.strftime(_STAMP)}{SUFFIX}"
-                final = plain if description is None else _encrypted(plain)
-                if not plain.exists() and not _encrypted(plain).exists():
+                stamp = f"{PREFIX}{taken.strftime(_STAMP)}"
+                if not any(self.folder.glob(f"{stamp}*{SUFFIX}*")):
                     break
                 taken += timedelta(seconds=1)  # two backups in one second
+            plain = self.folder / f"{stamp}{'' if whole else CHANGES}{SUFFIX}"
+            final = plain if description is None else _encrypted(plain)
             if description is not None:
                 self._describe(final, description)
             path.rename(final)
@@ -209,7 +222,10 @@ class Store:
                 final.unlink()
                 sidecar.path_of(final).unlink(missing_ok=True)
                 raise
-            return final, self._point(final)
+            shown = self.latest()
+            newest = shown is None or shown.name <= final.name
+            linked = whole and (newest or not only_if_newest)
+            return final, self._point(final) if linked else None
 
     def archives(self) -> list[Stored]:
         """Return the archives, newest first, each with what its manifest says."""
@@ -234,6 +250,8 @@ class Store:
                     problem=problem,
                 )
             )
+        known = {one.path.name: one for one in found}
+        found = [replace(one, problem=one.problem or _base_problem(one, known)) for one in found]
         return sorted(found, key=lambda one: one.path.name, reverse=True)
 
     def latest(self) -> Path | None:
@@ -255,35 +273,52 @@ class Store:
         """Remove the archives of *database* that nothing keeps; return their names.
 
         The newest readable one always stays, and so do those in *needed*, which runs that could
-        still be rolled back rely on. What can't be read is left for a person to look at.
+        still be rolled back rely on, and what one that stays is based on. What holds only changes
+        counts for nothing, and goes with the whole one that it is based on. What can't be read is
+        left for a person to look at.
         """
         if retention.count is None and retention.days is None:
             return []
         removed = []
         with self._locked():
-            mine = [
-                one
+            mine = {
+                one.path.name: one
                 for one in self.archives()
                 if one.about is not None and one.about.database == database
-            ]
-            for rank, one in enumerate(mine):
-                kept = (
-                    rank == 0
-                    or one.path.name in needed
-                    or one.path == self.latest()
-                    or (retention.count is not None and rank < retention.count)
-                    or (
-                        retention.days is not None
-                        and now - one.made < timedelta(days=retention.days)
-                    )
-                )
-                if not kept:
+            }
+            kept = self._kept(mine, retention, now, needed)
+            for name, one in mine.items():
+                if name not in kept:
                     one.path.unlink()
                     sidecar.path_of(one.path).unlink(missing_ok=True)
-                    removed.append(one.path.name)
+                    removed.append(name)
             if removed:
                 self._sync()
         return removed
+
+    def _kept(
+        self,
+        mine: dict[str, Stored],
+        retention: Retention,
+        now: datetime,
+        needed: frozenset[str],
+    ) -> set[str]:
+        """Return the names of those that stay; *mine* are the newest first."""
+        latest, oldest = self.latest(), now - timedelta(days=retention.days or 0)
+        whole = [one for one in mine.values() if one.about and one.about.base is None]
+        kept = {
+            one.path.name
+            for rank, one in enumerate(whole)
+            if rank == 0
+            or one.path == latest
+            or (retention.count is not None and rank < retention.count)
+            or (retention.days is not None and one.made > oldest)
+        }
+        for one in mine.values():
+            chain = {part.path.name for part in chain_of(one, mine)}
+            if one.path.name in needed or one.problem or chain & kept:
+                kept |= chain
+        return kept
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -378,9 +413,34 @@ def _encrypted(path: Path) -> Path:
     return path.with_name(path.name + ENCRYPTED)
 
 
+def chain_of(one: Stored, known: Mapping[str, Stored]) -> list[Stored]:
+    """Return *one* and what it is based on, the whole one last, as far as it is there."""
+    chain = [one]
+    while (about := chain[-1].about) and about.base and len(chain) <= LONGEST_CHAIN:
+        following = known.get(about.base.name)
+        if following is None or following in chain:
+            break
+        chain.append(following)
+    return chain
+
+
+def _base_problem(one: Stored, known: Mapping[str, Stored]) -> str | None:
+    """Return why *one* can't be restored with what it is based on, if it can't."""
+    chain = chain_of(one, known)
+    for this, following in zip(chain, [*chain[1:], None], strict=True):
+        if this.about is None or this.about.base is None:
+            return this.problem if this is not one else None
+        name = this.about.base.name
+        if following is None:
+            return f"{one.path}: It holds only what changed since {name}, which isn't there."
+        if following.about and following.about.digest != this.about.base.digest:
+            return f"{one.path}: {name} isn't the archive that it is based on any more."
+    return None
+
+
 def _about(path: Path) -> About:
     with Reader(path) as reader:
-        return About.of(reader.manifest)
+        return About.of(reader.manifest, reader.digest)
 
 
 def _about_encrypted(path: Path) -> About:
@@ -412,7 +472,7 @@ def _reap(path: Path) -> bool:
 
 def _time(path: Path) -> datetime | None:
     try:
-        stamp = path.name.removeprefix(PREFIX).removesuffix(ENCRYPTED).removesuffix(SUFFIX)
-        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+        found = names.ARCHIVE.fullmatch(path.name)
+        return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC) if found else None
     except ValueError:
         return None
