@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from bson import Decimal128, Int64, ObjectId
-from mongo_migration.backup import create, fold, footer, open_source
+from mongo_migration.backup import belief, changes, create, crypt, fold, footer, open_source, store
 from mongo_migration.backup.reader import Reader
 from mongo_migration.errors import ArchiveError
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
+from pyrage import x25519
 
 from tests.support import backups, databases
 
@@ -217,3 +219,87 @@ def test_a_folded_one_is_an_ordinary_archive(
         pytest.raises(ArchiveError, match="nothing to fold"),
     ):
         fold.plan(source, create.Settings(folder=tmp_path))
+
+
+def test_encrypted_ones_need_no_key_to_be_taken_and_one_to_be_restored(
+    client: Client, database: Database[dict[str, Any]], independent: Client, tmp_path: Path
+) -> None:
+    mine = x25519.Identity.generate()
+    lock = crypt.Lock(recipients=(str(mine.to_public()),))
+    database["items"].insert_many([{"_id": n} for n in range(100)])
+    base = whole(client, database, tmp_path, lock=lock)
+    database["items"].delete_many({"_id": {"$lt": 50}})
+    archive = on(client, database, base, lock=lock)
+    now = backups.facts(independent[database.name])
+    database["items"].drop()
+
+    belief.require(client, database.name, archive, None, progress=quiet)
+    with databases.fresh(client, roles=False) as other:
+        keys = crypt.Keys(identity=str(mine))
+        backups.put_back(
+            client, other.name, archive, source_database=database.name, keys=keys, keep_state=False
+        )
+        assert backups.facts(other) == now
+    assert "items" not in archive.with_name(f"{archive.name}.json").read_text()
+
+
+def test_retention_keeps_what_a_kept_one_is_based_on(
+    client: Client, database: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    database["items"].insert_one({"_id": 1})
+    base = whole(client, database, tmp_path)
+    relied = on(client, database, base)
+    other = whole(client, database, tmp_path)
+    gone = on(client, database, other)
+    run = {"_id": "004-1", "kind": "run", "phase": "applied", "backup": str(relied)}
+    database["_migrations"].insert_one(run)
+    keep = store.Retention(count=1)
+    result = backups.take(client, database.name, tmp_path, retention=keep)
+
+    assert set(result["removed"]) == {other.name, gone.name}
+    assert base.exists()
+    assert relied.exists()
+
+
+def test_a_base_that_is_missing_or_another_one_is_named(
+    client: Client, database: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    database["items"].insert_one({"_id": 1})
+    base = whole(client, database, tmp_path)
+    archive = on(client, database, base)
+    other = whole(client, database, tmp_path)
+    other.rename(base)
+    with pytest.raises(ArchiveError, match="isn't the archive that"):
+        open_source.open_source(archive)
+    with pytest.raises(ArchiveError, match="is based on another"):
+        belief.require(client, database.name, archive, None, progress=quiet)
+    base.unlink()
+    with pytest.raises(ArchiveError, match="isn't beside it"):
+        open_source.open_source(archive)
+    (listed,) = store.Store(tmp_path).archives()
+
+    assert listed.problem is not None
+    assert "isn't there" in listed.problem
+
+
+@pytest.mark.parametrize("code", [286, 13])
+def test_without_the_stream_it_is_whole_and_says_why(
+    code: int,
+    client: Client,
+    database: Database[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database["items"].insert_one({"_id": 1})
+    base = whole(client, database, tmp_path)
+
+    def fail(*_arguments: Any) -> Any:
+        raise OperationFailure("as the server says it", code)
+
+    monkeypatch.setattr(changes, "_reply", fail)
+    result = backups.take(client, database.name, tmp_path, base=base)
+
+    assert result["base"] is None
+    words = {286: "oplog doesn't reach back", 13: "may not read the change stream"}
+    assert words[code] in result["why_whole"]
+    assert (tmp_path / "latest.tar.gz").readlink() == Path(Path(result["archive"]).name)
