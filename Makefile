@@ -75,6 +75,14 @@ collection: $(VENV)/.ready ## an installable Ansible collection of the same file
 sanity: $(VENV)/.ready ## Ansible's own checks of that collection (TESTS=validate-modules …)
 	@$(BIN)/python -m authoring.sanity $(TESTS)
 
+.PHONY: compatibility
+compatibility: $(VENV)/.ready ## the demo on every ansible-core and Python, into docs/compatibility.md
+	@$(BIN)/python -m authoring.compatibility
+
+.PHONY: compatibility-short
+compatibility-short: $(VENV)/.ready ## the same on the oldest and the newest
+	@$(BIN)/python -m authoring.compatibility --short
+
 .PHONY: new-migration
 new-migration: $(VENV)/.ready ## a document with the next number (NAME=add-currency DIR= COLLECTION= FIELD= VALUE=)
 	@$(BIN)/python -m authoring.new_migration "$(NAME)" $(if $(DIR),--dir "$(DIR)") \

@@ -173,9 +173,21 @@ def _execute(action: Any, task_vars: Mapping[str, Any], task: Task) -> dict[str,
     }
     # Each version of ansible-core takes what it knows of these.
     known = signature(TaskExecutor).parameters
-    context: AbstractContextManager[Any] = TaskContext(task) if TaskContext else nullcontext()
-    with context:
+    with _context_of(task, given["job_vars"], mine._host.name):
         executor = TaskExecutor(**{name: given[name] for name in known})
-        result: dict[str, Any] = executor.run()
+        done = executor.run()
+    # Since 2.21 it is an object.
+    result: dict[str, Any] = done if isinstance(done, dict) else done.as_result_dict()
     left_out = ("invocation", "warnings", "deprecations", "exception")
     return {key: value for key, value in result.items() if key not in left_out}
+
+
+def _context_of(task: Task, variables: dict[str, Any], host: str) -> AbstractContextManager[Any]:
+    """Return what the executor of this ansible-core wants to be run in."""
+    if TaskContext is None:
+        return nullcontext()
+    create = getattr(TaskContext, "create", None)
+    context: AbstractContextManager[Any] = (
+        create(task=task, task_vars=variables, host_name=host) if create else TaskContext(task)
+    )
+    return context

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from release import revision, ticket
+from release import dependencies, revision, ticket
 from release.errors import SettingError
 from release.gate import Gate, Migration, Verdict
 
@@ -213,7 +214,7 @@ def test_a_mistake_in_the_checklist_is_named(
         ("maintenance", {"maintenance_mode": "off"}, False),
         ("notice", {}, False),
         ("rehearsal", {"rehearsal_days": 14}, False),
-        ("dependencies", {}, False),  # this project has no pyproject.toml
+        ("dependencies", {}, True),  # of the product, whatever the folder of the documents
     ],
 )
 def test_an_automatic_item_is_looked_up(
@@ -224,9 +225,25 @@ def test_an_automatic_item_is_looked_up(
     assert ("checklist 'it'" not in found) is holds
 
 
-def test_the_pinned_libraries_of_this_project_are_installed():
-    item = {"id": "it", "text": "It", "automatic": "dependencies"}
-    assert missing(check(Path(__file__).resolve().parents[2], checklist=[item])) == []
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("pymongo>=4.10,<5", []),
+        ("pymongo>=3,<4", ["pymongo is {}, not <4,>=3"]),
+        ("pymongo-of-nobody>=1", ["pymongo-of-nobody is not installed"]),
+    ],
+)
+@pytest.mark.parametrize("file", ["pyproject.toml", "requirements.txt"])
+def test_a_library_has_to_be_within_its_range(
+    tmp_path: Path, file: str, wanted: str, said: list[str]
+):
+    text = f'[project]\ndependencies = ["{wanted}"]' if file == "pyproject.toml" else f"{wanted}\n"
+    (tmp_path / file).write_text(text)
+    assert dependencies.problems(tmp_path) == [each.format(version("pymongo")) for each in said]
+
+
+def test_what_the_product_needs_is_within_its_ranges():
+    assert dependencies.problems() == []
 
 
 def test_code_that_is_not_committed_or_not_tagged_is_named(project: Path):

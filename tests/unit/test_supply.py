@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
+import ansible
+import pytest
 from mongo_migration.ledger import state_format
+from mongo_migration.support import requirements
+from packaging.requirements import Requirement
 
+from authoring import compatibility
 from embedded import tools
 from tests.support.playbooks import ROOT
 
@@ -32,10 +40,8 @@ def test_the_lock_holds_what_the_project_asks_for():
         asked += more
     lock = locked()
 
-    for requirement in asked:
-        package, _equals, version = requirement.partition("==")
-        assert name(package) in lock
-        assert version in ("", lock[name(package)])
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(lock[name(requirement.name)]), requirement
 
 
 def test_the_lock_names_no_registry_and_no_folder():
@@ -82,3 +88,75 @@ def test_the_version_has_a_heading_in_the_changelog():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
     assert PROJECT["version"] == state_format.ENGINE
     assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_a_host_is_told_of_the_ranges_that_the_project_asks_for():
+    asked = {name(Requirement(each).name): each for each in PROJECT["dependencies"]}
+
+    for wanted in requirements.LIBRARIES.values():
+        assert asked[name(Requirement(wanted).name)] == wanted
+    # What only the controller needs: it runs the playbooks, and signs the evidence.
+    told = {name(Requirement(each).name) for each in requirements.LIBRARIES.values()}
+    assert set(asked) - told == {"ansible-core", "cryptography"}
+    assert PROJECT["requires-python"] == ">={}.{}".format(*requirements.PYTHON)
+
+
+def test_all_that_is_missing_is_named_with_one_command(monkeypatch, capsys):
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None if name[0] in "px" else name)
+
+    with pytest.raises(SystemExit):
+        requirements.require()
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["failed"]
+    assert "lacks pymongo, xxhash, pyrage, prometheus-client" in said["msg"]
+    assert (
+        f"{sys.executable} -m pip install 'pymongo>=4.10,<5' 'xxhash>=3.4,<5' 'pyrage>=1.2.1,<2' "
+        "'prometheus-client>=0.20,<1' ;" in said["msg"]
+    )
+
+
+OLD = compatibility.find_python("3.9") or compatibility.find_python("3.10")
+needs_an_old_one = pytest.mark.skipif(OLD is None, reason="there is no Python 3.9 or 3.10 here")
+
+
+@needs_an_old_one
+def test_an_older_python_refuses_before_anything_else():
+    done = run_as_ansible_does("mongo_migrate")
+
+    said = json.loads(done.stdout)["msg"]
+    assert "the migration engine needs 3.11 or later. Nothing was changed." in said
+    assert "python3.11 -m venv" in said
+    for module in (ROOT / "library").glob("mongo_*.py"):
+        engine = re.findall(
+            r"^from ansible.module_utils.mongo_migration.*$", module.read_text(), re.M
+        )
+        assert engine[0].endswith("import module_runner") or module.stem == "mongo_monitor_app"
+
+
+@needs_an_old_one
+@pytest.mark.parametrize("module", ["app_maintenance", "http_watch", "mongo_monitor_app"])
+def test_modules_of_application_hosts_run_on_an_older_python(module):
+    done = run_as_ansible_does(module)
+
+    # They came as far as their arguments, of which they got none.
+    assert "missing required arguments" in done.stdout, done.stderr
+
+
+def run_as_ansible_does(module):
+    script = (
+        "import sys, runpy, types, importlib.util as u\n"
+        "import ansible.module_utils as m\n"
+        f"m.__path__.append({str(ROOT / 'plugins' / 'module_utils')!r})\n"
+        "import ansible.module_utils.basic as b\n"
+        "b._ANSIBLE_ARGS = b'{\"ANSIBLE_MODULE_ARGS\": {}}'\n"
+        "b._ANSIBLE_PROFILE = 'legacy'\n"
+        f"runpy.run_path({str(ROOT / 'library' / f'{module}.py')!r}, run_name='__main__')\n"
+    )
+    core = Path(ansible.__file__).parents[1]
+    return subprocess.run(
+        [OLD, "-B", "-c", f"import sys; sys.path.insert(0, {str(core)!r})\n{script}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )

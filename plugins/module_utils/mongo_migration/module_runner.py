@@ -9,6 +9,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
+from .support import requirements
+
+# Before a module imports more of the engine, which only a Python that is new enough can read.
+requirements.require()
+
 
 class Module(Protocol):
     """The part of AnsibleModule that the engine's entry uses."""
@@ -129,7 +134,7 @@ def _warned(module: Module, result: dict[str, Any]) -> dict[str, Any]:
 
 def _fail_for_missing_library(module: Module, error: ImportError) -> NoReturn:
     module.fail_json(
-        msg=f"{sys.executable} lacks the library '{error.name}'. Install the project's pinned "
-        "dependencies there ('make install', then run ansible-playbook from .venv/bin), or point "
-        "ansible_python_interpreter at a Python that has them.",
+        msg=requirements.problem()
+        or f"{sys.executable} lacks the library '{error.name}'. Install what the project asks "
+        "for there, or point ansible_python_interpreter at a Python that has them.",
     )

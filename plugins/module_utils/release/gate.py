@@ -384,10 +384,11 @@ class Gate:
         return True, "made and verified by this run, after the writers are stopped", "", False
 
     def _dependencies(self) -> checklist.Answer:
-        wrong = dependencies.problems(Path(self._settings["project"]))
+        wrong = dependencies.problems()
         if wrong:
-            return False, "; ".join(wrong), "Run make install, and use .venv/bin", False
-        return True, "every pinned library is installed in its version", "", False
+            fix = "Run make install and use .venv/bin, or pip install what is named"
+            return False, "; ".join(wrong), fix, False
+        return True, "every library is installed, within its range", "", False
 
     def _maintenance(self) -> checklist.Answer:
         wanting = [each.id for each in self._migrations if each.downtime != "none"]
