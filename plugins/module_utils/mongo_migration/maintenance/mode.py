@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -42,12 +44,30 @@ _RECORD: shapes.Shape = {
 }
 
 
+# Where a process that works on many databases finds the record that they share.
+_home: ContextVar[str | None] = ContextVar("home", default=None)
+
+
+@contextmanager
+def recorded_in(home: str) -> Iterator[None]:
+    """Read the record of *home* meanwhile, for whatever database is asked about.
+
+    Maintenance mode is the deployment's: who goes through its databases enters it once.
+    """
+    token = _home.set(home)
+    try:
+        yield
+    finally:
+        _home.reset(token)
+
+
 def state(client: Client, database: str) -> Document | None:
     """Return what is recorded of maintenance mode, or ``None`` if it was never switched.
 
     Raises:
         StateError: what is there isn't what we write.
     """
+    database = _home.get() or database
     found = state_format.checked(
         client[database][collections.STATE].find_one({"_id": ID}),
         _RECORD,
