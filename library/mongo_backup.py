@@ -161,8 +161,14 @@ options:
     description:
       - File that is replaced with the progress, as JSON, for whoever shows it.
     type: path
+  migration:
+    description:
+      - With O(fleet), the id of the migration that the backups are for. Databases where it is done
+        get none, and a run that has begun keeps its own where that can be relied on.
+    type: str
 extends_documentation_fragment:
   - mongo_connection
+  - mongo_fleet
   - mongo_run.change
 attributes:
   check_mode:
@@ -242,6 +248,32 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+fleet:
+  description: >-
+    Of many databases, how many are in which state (C(counts)), sums (C(numbers)), those that need
+    attention with the reason, the C(canaries), and how many are left for C(later).
+  returned: with O(fleet)
+  type: dict
+  sample:
+    databases: 200
+    counts: {"verified now": 199, "failed, rolled back": 1}
+    numbers: {modified: 187300}
+    attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]
+    canaries: []
+    later: 0
+fleet_text:
+  description: The same as lines for people.
+  returned: with O(fleet)
+  type: list
+  elements: str
+  sample: ["verified now                     199 databases"]
+pages:
+  description: >-
+    All that is known of each database, for the evidence. Base64 of zlib of lines of JSON, each
+    C([database, page]).
+  returned: with O(fleet)
+  type: str
+  sample: eJyLjgYAARUAuQ==
 archive:
   description: The archive that was written.
   returned: when a backup was taken
@@ -531,6 +563,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CHANGE_OPTIONS,
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
+    FLEET_OPTIONS,
 )
 
 
@@ -582,6 +615,10 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
     if p["state"] == "relied_on":
         return rely_on(client, module)
     settings = create.Settings.of(p)
+    if (fleet := module_runner.fleet(client, module)) is not None:
+        from ansible.module_utils.mongo_migration.fleet import saving
+
+        return saving.take(client, fleet, settings, p, check_mode=module.check_mode)
     if module.check_mode:
         plan = estimate.plan(client, p["database"], settings)
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
@@ -680,6 +717,8 @@ def main() -> None:
             "external_command": {"type": "list", "elements": "str"},
             "external_timeout": {"type": "int", "default": 14400},
             "progress_file": {"type": "path"},
+            "migration": {"type": "str"},
+            **FLEET_OPTIONS,
         },
         required_if=[
             ("state", "external", ["external_command"]),

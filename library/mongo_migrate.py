@@ -32,6 +32,11 @@ options:
     description:
       - The archive that this run relies on. Recorded with the run; the module doesn't open it.
     type: str
+  backups:
+    description:
+      - With O(fleet), the archive of each database that got one, as M(mongo_backup) returns them.
+    type: dict
+    default: {}
   until:
     description:
       - V(caught_up) does the first half of a migration that is live first, beside the writers,
@@ -49,6 +54,7 @@ options:
     default: false
 extends_documentation_fragment:
   - mongo_connection
+  - mongo_fleet
   - mongo_definition
   - mongo_run
   - mongo_run.change
@@ -127,6 +133,32 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+fleet:
+  description: >-
+    Of many databases, how many are in which state (C(counts)), sums (C(numbers)), those that need
+    attention with the reason, the C(canaries), and how many are left for C(later).
+  returned: with O(fleet)
+  type: dict
+  sample:
+    databases: 200
+    counts: {"verified now": 199, "failed, rolled back": 1}
+    numbers: {modified: 187300}
+    attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]
+    canaries: []
+    later: 0
+fleet_text:
+  description: The same as lines for people.
+  returned: with O(fleet)
+  type: list
+  elements: str
+  sample: ["verified now                     199 databases"]
+pages:
+  description: >-
+    All that is known of each database, for the evidence. Base64 of zlib of lines of JSON, each
+    C([database, page]).
+  returned: with O(fleet)
+  type: str
+  sample: eJyLjgYAARUAuQ==
 migration:
   description: The id of the migration.
   returned: success
@@ -337,6 +369,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
+    FLEET_OPTIONS,
     RUN_OPTIONS,
 )
 
@@ -347,6 +380,8 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
     from ansible.module_utils.mongo_migration.procedures import plan_text, status, verify
 
     p = module.params
+    if (fleet := module_runner.fleet(client, module)) is not None:
+        return migrate_fleet(client, fleet, module, definition)
     if module.check_mode:
         found = status.describe(client=client, database=p["database"], definition=definition)
         result = plan_text.preview(found)
@@ -372,6 +407,29 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
     return plan_text.illustrate(result, with_diff=module._diff)
 
 
+def migrate_fleet(
+    client: Any, fleet: Any, module: AnsibleModule, definition: Any
+) -> dict[str, Any]:
+    """Migrate and verify many databases, or say what that would do."""
+    from ansible.module_utils.mongo_migration.fleet import applying, planning
+    from ansible.module_utils.mongo_migration.maintenance import mode
+
+    p = module.params
+    if module.check_mode:
+        found = planning.describe(client, fleet, definition)
+        return {**found, "changed": found["migration"]["changes"]}
+    stopped = p["writers_stopped"] and mode.require_on(client, p["database"])
+    wanted = applying.Wanted(
+        definition=definition,
+        until=p["until"],
+        job=module_runner.job_in_lane(module, writers_stopped=stopped),
+        home=p["database"],
+        backups=p["backups"],
+        backup=p["backup"],
+    )
+    return applying.apply(fleet, wanted)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -385,6 +443,8 @@ def main() -> None:
             },
             "backup": {"type": "str"},
             "verify": {"type": "bool", "default": False},
+            "backups": {"type": "dict", "default": {}},
+            **FLEET_OPTIONS,
             "until": {"type": "str", "choices": ["applied", "caught_up"], "default": "applied"},
         },
         supports_check_mode=True,

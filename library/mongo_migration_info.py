@@ -24,8 +24,14 @@ options:
         estimate.
     type: dict
     default: {}
+  progress_file:
+    description:
+      - A file on the host that runs the module, where it keeps its newest progress as JSON; with
+        O(fleet) only. On this machine the action plugin of the same name watches it.
+    type: path
 extends_documentation_fragment:
   - mongo_connection
+  - mongo_fleet
   - mongo_definition
 attributes:
   check_mode:
@@ -67,6 +73,32 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+fleet:
+  description: >-
+    Of many databases, how many are in which state (C(counts)), sums (C(numbers)), those that need
+    attention with the reason, the C(canaries), and how many are left for C(later).
+  returned: with O(fleet)
+  type: dict
+  sample:
+    databases: 200
+    counts: {"verified now": 199, "failed, rolled back": 1}
+    numbers: {modified: 187300}
+    attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]
+    canaries: []
+    later: 0
+fleet_text:
+  description: The same as lines for people.
+  returned: with O(fleet)
+  type: list
+  elements: str
+  sample: ["verified now                     199 databases"]
+pages:
+  description: >-
+    All that is known of each database, for the evidence. Base64 of zlib of lines of JSON, each
+    C([database, page]).
+  returned: with O(fleet)
+  type: str
+  sample: eJyLjgYAARUAuQ==
 server:
   description: What answered.
   returned: success
@@ -372,6 +404,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
+    FLEET_OPTIONS,
 )
 
 
@@ -379,6 +412,8 @@ def describe(client: Any, module: AnsibleModule, definition: Any) -> dict[str, A
     from ansible.module_utils.mongo_migration.procedures import plan, plan_text, status
 
     database = module.params["database"]
+    if (fleet := module_runner.fleet(client, module)) is not None:
+        return describe_fleet(client, fleet, definition)
     found = status.describe(client=client, database=database, definition=definition)
     if "plan" in found:
         found["plan"] = plan.rehearsed(found["plan"], module.params["rehearsed"])
@@ -388,6 +423,15 @@ def describe(client: Any, module: AnsibleModule, definition: Any) -> dict[str, A
     return result
 
 
+def describe_fleet(client: Any, fleet: Any, definition: Any) -> dict[str, Any]:
+    """Return the same of many databases together."""
+    from ansible.module_utils.mongo_migration.fleet import planning, standing
+
+    if definition is None:
+        return standing.describe(client, fleet)
+    return planning.describe(client, fleet, definition)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -395,6 +439,8 @@ def main() -> None:
             **DEFINITION_OPTIONS,
             "definition": {"type": "str"},
             "rehearsed": {"type": "dict", "default": {}},
+            **FLEET_OPTIONS,
+            "progress_file": {"type": "path"},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,

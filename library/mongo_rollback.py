@@ -48,6 +48,7 @@ options:
     default: keep
 extends_documentation_fragment:
   - mongo_connection
+  - mongo_fleet
   - mongo_definition
   - mongo_run
   - mongo_run.change
@@ -97,6 +98,32 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+fleet:
+  description: >-
+    Of many databases, how many are in which state (C(counts)), sums (C(numbers)), those that need
+    attention with the reason, the C(canaries), and how many are left for C(later).
+  returned: with O(fleet)
+  type: dict
+  sample:
+    databases: 200
+    counts: {"verified now": 199, "failed, rolled back": 1}
+    numbers: {modified: 187300}
+    attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]
+    canaries: []
+    later: 0
+fleet_text:
+  description: The same as lines for people.
+  returned: with O(fleet)
+  type: list
+  elements: str
+  sample: ["verified now                     199 databases"]
+pages:
+  description: >-
+    All that is known of each database, for the evidence. Base64 of zlib of lines of JSON, each
+    C([database, page]).
+  returned: with O(fleet)
+  type: str
+  sample: eJyLjgYAARUAuQ==
 migration:
   description: The id of the migration.
   returned: success
@@ -195,6 +222,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
+    FLEET_OPTIONS,
     RUN_OPTIONS,
 )
 
@@ -203,6 +231,8 @@ def roll_back(client: Any, module: AnsibleModule, definition: Any) -> dict[str, 
     from ansible.module_utils.mongo_migration.procedures import rollback
 
     p = module.params
+    if (fleet := module_runner.fleet(client, module)) is not None:
+        return roll_back_fleet(fleet, module, definition)
     target = {
         "migration": p["migration"],
         "definition": definition,
@@ -218,6 +248,25 @@ def roll_back(client: Any, module: AnsibleModule, definition: Any) -> dict[str, 
     )
 
 
+def roll_back_fleet(fleet: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
+    """Roll many databases back, or say what that would do."""
+    from ansible.module_utils.mongo_migration.errors import MigrationError
+    from ansible.module_utils.mongo_migration.fleet import undoing
+
+    p = module.params
+    if p["run"] or p["without_document"]:
+        raise MigrationError("A run is one database's: name that database instead of a fleet.")
+    if module.check_mode:
+        return undoing.plan(fleet, p["migration"], definition)
+    return undoing.undo(
+        fleet,
+        p["migration"],
+        definition,
+        on_conflict=p["on_conflict"],
+        job=module_runner.job_in_lane(module),
+    )
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -225,6 +274,7 @@ def main() -> None:
             **DEFINITION_OPTIONS,
             "definition": {"type": "str"},
             **RUN_OPTIONS,
+            **FLEET_OPTIONS,
             "without_document": {"type": "str"},
             "migration": {"type": "str", "required": True},
             "run": {"type": "str"},

@@ -31,8 +31,14 @@ options:
       - Whether a failed check makes the task fail. With V(false), look at RV(passed).
     type: bool
     default: true
+  progress_file:
+    description:
+      - A file on the host that runs the module, where it keeps its newest progress as JSON; with
+        O(fleet) only. On this machine the action plugin of the same name watches it.
+    type: path
 extends_documentation_fragment:
   - mongo_connection
+  - mongo_fleet
   - mongo_definition
 attributes:
   check_mode:
@@ -88,6 +94,32 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+fleet:
+  description: >-
+    Of many databases, how many are in which state (C(counts)), sums (C(numbers)), those that need
+    attention with the reason, the C(canaries), and how many are left for C(later).
+  returned: with O(fleet)
+  type: dict
+  sample:
+    databases: 200
+    counts: {"verified now": 199, "failed, rolled back": 1}
+    numbers: {modified: 187300}
+    attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]
+    canaries: []
+    later: 0
+fleet_text:
+  description: The same as lines for people.
+  returned: with O(fleet)
+  type: list
+  elements: str
+  sample: ["verified now                     199 databases"]
+pages:
+  description: >-
+    All that is known of each database, for the evidence. Base64 of zlib of lines of JSON, each
+    C([database, page]).
+  returned: with O(fleet)
+  type: str
+  sample: eJyLjgYAARUAuQ==
 migration:
   description: The id of the migration.
   returned: always
@@ -166,6 +198,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
     CONNECTION_OPTIONS,
     CONNECTION_RULES,
     DEFINITION_OPTIONS,
+    FLEET_OPTIONS,
 )
 
 
@@ -174,6 +207,8 @@ def check(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]
     from ansible.module_utils.mongo_migration.procedures import verify
 
     p = module.params
+    if (fleet := module_runner.fleet(client, module)) is not None:
+        return check_fleet(fleet, module, definition)
     result = verify.verify(
         client=client,
         database=p["database"],
@@ -193,6 +228,21 @@ def check(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]
     return result
 
 
+def check_fleet(fleet: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
+    """Run the checks of many databases."""
+    from ansible.module_utils.mongo_migration.errors import MigrationError
+    from ansible.module_utils.mongo_migration.fleet import checking
+
+    p = module.params
+    if p["run"]:
+        raise MigrationError("A run is one database's: name that database instead of a fleet.")
+    result = checking.check(fleet, definition, expect=p["expect"], record=not module.check_mode)
+    if not result["passed"] and p["fail_on_failed"]:
+        lines = "\n".join(result["fleet_text"])
+        raise MigrationError(f"Migration {result['migration']} isn't right:\n{lines}", **result)
+    return result
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -201,6 +251,8 @@ def main() -> None:
             "expect": {"type": "str", "choices": ["applied", "rolled_back"], "default": "applied"},
             "run": {"type": "str"},
             "fail_on_failed": {"type": "bool", "default": True},
+            **FLEET_OPTIONS,
+            "progress_file": {"type": "path"},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,

@@ -32,10 +32,26 @@ class ActionModule(NormalAction):
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Run it; what changes something, for a command that passed the gate."""
+        if self._task.args.get("fleet"):
+            return self._watched(tmp, task_vars)
         gated.require(self, task_vars or {})
         result = _as_wide_as_the_screen(super().run(tmp, task_vars))
         completed: dict[str, Any] = ansible_cli.pasteable(result, task_vars or {})
         return completed
+
+    def _watched(self, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Run it as the long modules are run: many databases take their time."""
+        action = self._shared_loader_obj.action_loader.get(
+            "mongo_migrate",
+            task=self._task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        result: dict[str, Any] = action.run(tmp, task_vars)
+        return result
 
 
 def _as_wide_as_the_screen(result: dict[str, Any]) -> dict[str, Any]:

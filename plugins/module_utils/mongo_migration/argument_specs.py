@@ -98,6 +98,21 @@ RUN_OPTIONS: Spec = {
     "secrets": {"type": "dict", "no_log": True, "default": {}},
 }
 
+# Documented by the fragment mongo_fleet; what they mean, fleet.Options says.
+FLEET_OPTIONS: Spec = {
+    "fleet": {
+        "type": "dict",
+        "options": {
+            "databases": {"type": "raw", "required": True},
+            "only": {"type": "list", "elements": "str", "default": []},
+            "canary": {"type": "raw"},
+            "canary_then": {"type": "str", "choices": ["stop", "go"], "default": "stop"},
+            "lanes": {"type": "int", "default": 2},
+            "failures_allowed": {"type": "int", "default": 0},
+        },
+    },
+}
+
 # Documented by mongo_monitor and mongo_monitor_app: how to ask one instance of the application.
 APPLICATION_OPTIONS: Spec = {
     "url": {"type": "str"},

@@ -116,6 +116,63 @@ def job(client: Any, module: Module, **settings: Any) -> Any:
     )
 
 
+def fleet(client: Any, module: Module) -> Any:
+    """Return the ``Fleet`` that the module's options mean, or ``None`` for one database.
+
+    From now on it hears signals.
+
+    Args:
+        client: connected.
+        module: with ``argument_specs.FLEET_OPTIONS``.
+
+    Raises:
+        SelectionError: they name no databases.
+    """
+    p = module.params
+    if p["fleet"] is None:
+        return None
+    from . import connection
+    from .fleet.fleet import Options, assemble
+    from .support import progress, stop
+
+    return assemble(
+        client,
+        Options(**p["fleet"]),
+        home=p["database"],
+        connect=lambda: connection.connect(p),
+        progress=progress.sink(p.get("progress_file")),
+        stop=stop.listen(),
+        operator=operator(),
+    )
+
+
+def job_in_lane(module: Module, **settings: Any) -> Callable[[Any, str], Any]:
+    """Return what makes the ``Job`` of one database of a fleet, in its lane.
+
+    Args:
+        module: with ``argument_specs.RUN_OPTIONS``.
+        settings: what its ``Settings`` get beside those.
+    """
+    from .ledger.batches import Settings
+    from .procedures.work import Job
+
+    p = module.params
+
+    def make(lane: Any, database: str) -> Any:
+        return Job(
+            client=lane.client,
+            database=database,
+            settings=Settings.of(p, **settings),
+            change=p["change"],
+            # The lane's own process: who asks whether it lives means that one.
+            operator=operator(),
+            progress=lane.progress,
+            stop=lane.stop,
+        )
+
+    return make
+
+
 def operator() -> dict[str, Any]:
     """Return who runs this process, for the lease and the changelog."""
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,29 @@ from .outcomes import Outcome, Tally
 
 _MARGIN = 64 << 20
 _UNFINISHED = (*runs.UNFINISHED, "applied")
+
+
+def take(
+    client: Client,
+    fleet: Fleet,
+    settings: create.Settings,
+    params: Mapping[str, Any],
+    *,
+    check_mode: bool,
+) -> dict[str, Any]:
+    """Back each database up, or say what that would take.
+
+    Args:
+        client: of the deployment.
+        fleet: which.
+        settings: how.
+        params: of the module: ``migration`` and ``verification`` count.
+        check_mode: only say it.
+    """
+    if check_mode:
+        return plan(client, fleet, settings)
+    drilled = params["verification"] == "drill"
+    return save(fleet, settings, migration=params["migration"], drilled=drilled)
 
 
 def plan(client: Client, fleet: Fleet, settings: create.Settings) -> dict[str, Any]:

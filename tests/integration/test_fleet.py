@@ -1,0 +1,346 @@
+"""Twenty real databases, migrated as one: canaries, lanes, failures, kills, and the way back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mongo_migration import connection
+from mongo_migration.backup.create import Settings as BackupSettings
+from mongo_migration.document import definition
+from mongo_migration.errors import MigrationError
+from mongo_migration.fleet import (
+    applying,
+    checking,
+    outcomes,
+    planning,
+    saving,
+    selection,
+    standing,
+    undoing,
+)
+from mongo_migration.fleet.fleet import Fleet, Options, assemble
+from mongo_migration.fleet.lanes import Lane
+from mongo_migration.ledger import lease
+from mongo_migration.ledger.batches import Settings
+from mongo_migration.procedures.work import Job
+from mongo_migration.support.stop import StopSignal
+from pymongo import MongoClient
+
+from embedded.mongod import ReplicaSet
+from tests.support.snapshot import snapshot
+
+Client = MongoClient[dict[str, Any]]
+
+COUNT, DOCUMENTS = 20, 40
+DOCUMENT = """
+id: "901"
+name: add-currency
+summary: Every invoice gets the currency of its customer.
+downtime: none
+steps:
+  - set_field:
+      collections: [invoices]
+      field: currency
+      type: string
+      value:
+        reference: {from: customers, match: {_id: $customer}, take: currency}
+  - create_index: {collections: [invoices], keys: {currency: 1}}
+"""
+
+
+@dataclass
+class Tenants:
+    """The databases of a test, and how its fleets log in."""
+
+    uri: str
+    admin: Client
+    prefix: str
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{self.prefix}{number:02}" for number in range(COUNT)]
+
+    def fleet(self, **options: Any) -> Fleet:
+        """Return a fleet of these databases, with options of an inventory."""
+        chosen = {"databases": f"^{self.prefix}[0-9]+$", **options}
+        return assemble(
+            self.connect(),
+            Options(**chosen),
+            home=f"{self.prefix}home",
+            connect=self.connect,
+            progress=lambda event: None,
+            stop=StopSignal(),
+            operator=_operator(),
+        )
+
+    def connect(self) -> Client:
+        return connection.connect({"uri": self.uri, "database": f"{self.prefix}home"})
+
+    def wanted(self, **more: Any) -> applying.Wanted:
+        return applying.Wanted(
+            definition=definition.load(DOCUMENT, "901-add-currency.yml"),
+            until="applied",
+            job=job,
+            home=f"{self.prefix}home",
+            **more,
+        )
+
+    def migrated(self) -> list[str]:
+        """The databases in which every invoice has its customer's currency, by another client."""
+        done = []
+        for name in self.names:
+            invoices = self.admin[name]["invoices"]
+            wrong = invoices.count_documents({"currency": {"$ne": "EUR"}})
+            if not wrong and "currency_1" in invoices.index_information():
+                done.append(name)
+        return done
+
+    def phases(self) -> dict[str, str]:
+        found = {}
+        for name in self.names:
+            run = self.admin[name]["_migrations"].find_one({"kind": "run"}, sort=[("number", -1)])
+            found[name] = run["phase"] if run else ""
+        return found
+
+    def everything(self) -> dict[str, Any]:
+        return {name: snapshot(self.admin[name]) for name in self.names}
+
+
+def _operator() -> dict[str, Any]:
+    return {"user": "anna", "host": "bastion", "pid": os.getpid()}
+
+
+def job(lane: Lane, name: str) -> Job:
+    """What a lane works with on one database."""
+    return Job(
+        client=lane.client,
+        database=name,
+        settings=Settings(batch_size=20, lease_seconds=3),
+        change={"ticket": "CHG-1"},
+        operator=_operator(),
+        progress=lane.progress,
+        stop=lane.stop,
+    )
+
+
+def pages(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the page of each database."""
+    text = zlib.decompress(base64.b64decode(result["pages"])).decode()
+    return dict(json.loads(line) for line in text.splitlines())
+
+
+@pytest.fixture
+def tenants(replica_set: ReplicaSet) -> Iterator[Tenants]:
+    """Twenty small databases on the shared server, and one that is none of them."""
+    with replica_set.client() as admin:
+        made = Tenants(replica_set.uri("admin"), admin, f"t{secrets.token_hex(4)}_")
+        for name in made.names:
+            fill(admin, name)
+        yield made
+        for name in admin.list_database_names():
+            if name.startswith(made.prefix):
+                admin.drop_database(name)
+
+
+def fill(admin: Client, name: str) -> None:
+    """Make one tenant."""
+    admin[name]["customers"].insert_one({"_id": 1, "currency": "EUR"})
+    admin[name]["invoices"].insert_many([{"_id": n, "customer": 1} for n in range(DOCUMENTS)])
+
+
+def test_all_of_them_are_planned_backed_up_migrated_and_rolled_back(
+    tenants: Tenants, tmp_path: Path
+) -> None:
+    before = tenants.everything()
+    planned = planning.describe(tenants.connect(), tenants.fleet(), tenants.wanted().definition)
+    assert planned["migration"]["todo"] == "migrate"
+    assert planned["fleet"]["counts"] == {"to migrate": COUNT}
+    assert planned["fleet"]["numbers"]["to_change"] == COUNT * DOCUMENTS
+    assert tenants.everything() == before
+
+    settings = BackupSettings(folder=tmp_path)
+    saved = saving.save(tenants.fleet(), settings, migration="901", drilled=False)
+    assert sorted(saved["archives"]) == tenants.names
+    assert all(Path(each).parent.name == name for name, each in saved["archives"].items())
+
+    done = applying.apply(tenants.fleet(), tenants.wanted(backups=saved["archives"]))
+    assert tenants.migrated() == tenants.names
+    assert set(tenants.phases().values()) == {"verified"}
+    assert done["modified"] == COUNT * DOCUMENTS
+    assert sorted(pages(done)) == tenants.names
+    run = tenants.admin[tenants.names[3]]["_migrations"].find_one({"kind": "run"})
+    assert run is not None
+    assert run["backup"] == saved["archives"][tenants.names[3]]
+
+    again = applying.apply(tenants.fleet(), tenants.wanted())
+    assert again["fleet"]["counts"] == {"done before": COUNT}
+    assert not again["changed"]
+    needless = saving.save(tenants.fleet(), settings, migration="901", drilled=False)
+    assert needless["archives"] == {}
+
+    found = checking.check(
+        tenants.fleet(), tenants.wanted().definition, expect="applied", record=True
+    )
+    assert found["passed"]
+    one = tenants.fleet(only=[tenants.names[7]])
+    undone = undoing.undo(one, "901", tenants.wanted().definition, on_conflict="keep", job=job)
+    assert undone["fleet"]["counts"] == {"rolled back": 1}
+    assert tenants.migrated() == [name for name in tenants.names if name != tenants.names[7]]
+    undoing.undo(tenants.fleet(), "901", tenants.wanted().definition, on_conflict="keep", job=job)
+    assert tenants.everything() == before
+
+
+def test_the_canaries_come_first_and_the_rest_waits(tenants: Tenants) -> None:
+    done = applying.apply(tenants.fleet(canary=3), tenants.wanted())
+    assert tenants.migrated() == tenants.names[:3]
+    assert done["fleet"]["later"] == COUNT - 3
+    planned = planning.describe(
+        tenants.connect(), tenants.fleet(canary=3), tenants.wanted().definition
+    )
+    assert planned["migration"]["todo"] == "idle"
+    applying.apply(tenants.fleet(canary="passed", lanes=3), tenants.wanted())
+    assert tenants.migrated() == tenants.names
+
+
+def test_a_canary_that_fails_keeps_the_others_as_they_were(tenants: Tenants) -> None:
+    ill = tenants.names[4]
+    tenants.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
+    options = {"canary": [ill], "canary_then": "go", "failures_allowed": 5}
+    with pytest.raises(MigrationError, match=ill):
+        applying.apply(tenants.fleet(**options), tenants.wanted())
+    assert tenants.migrated() == []
+
+
+def test_one_that_is_ill_and_one_that_is_held_are_named_and_no_other_suffers(
+    tenants: Tenants,
+) -> None:
+    ill, held = tenants.names[5], tenants.names[11]
+    tenants.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
+    before = tenants.everything()
+    with lease.hold(tenants.admin[held], purpose="restore", holder=_operator(), seconds=3):
+        planned = planning.describe(tenants.connect(), tenants.fleet(), tenants.wanted().definition)
+        assert [each["database"] for each in planned["fleet"]["attention"]] == [ill, held]
+        assert any(ill in problem for problem in planned["problems"])
+
+        allowed = tenants.fleet(failures_allowed=2)
+        planned = planning.describe(tenants.connect(), allowed, tenants.wanted().definition)
+        assert planned["problems"] == []
+        done = applying.apply(allowed, tenants.wanted())
+    named = {each["database"]: each["state"] for each in done["fleet"]["attention"]}
+    assert named == {ill: outcomes.REFUSED, held: outcomes.HELD}
+    assert done["outcome"] == applying.PARTLY
+    assert tenants.migrated() == [name for name in tenants.names if name not in (ill, held)]
+    after = tenants.everything()
+    assert (after[ill], after[held]) == (before[ill], before[held])
+
+
+def test_it_stops_after_the_first_failure(tenants: Tenants) -> None:
+    ill = tenants.names[2]
+    tenants.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
+    with pytest.raises(MigrationError, match="needs attention") as raised:
+        applying.apply(tenants.fleet(lanes=1), tenants.wanted())
+    assert tenants.migrated() == tenants.names[:2]
+    assert raised.value.details["fleet"]["counts"][outcomes.NOT_BEGUN] == COUNT - 3
+
+
+def test_one_whose_checks_fail_is_put_back_exactly(tenants: Tenants) -> None:
+    ill = tenants.names[6]
+    strict = DOCUMENT + (
+        "postconditions:\n"
+        "  - name: no invoice of a stranger\n"
+        "    count: {in: invoices, where: {currency: EUR, stranger: true}, equals: 0}\n"
+    )
+    tenants.admin[ill]["invoices"].update_one({"_id": 3}, {"$set": {"stranger": True}})
+    before = tenants.everything()
+    wanted = applying.Wanted(
+        definition=definition.load(strict, "901-add-currency.yml"),
+        until="applied",
+        job=job,
+        home=f"{tenants.prefix}home",
+    )
+    done = applying.apply(tenants.fleet(failures_allowed=1), wanted)
+    named = {each["database"]: each["state"] for each in done["fleet"]["attention"]}
+    assert set(named) == {ill}
+    assert named[ill] in (outcomes.UNDONE, outcomes.REFUSED)
+    assert tenants.everything()[ill] == before[ill]
+    assert len(tenants.migrated()) == COUNT - 1
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(tenants: Tenants) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.test_fleet", tenants.uri, tenants.prefix],
+        start_new_session=True,
+    )
+    while len(tenants.migrated()) < 4:
+        assert process.poll() is None, "it ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = tenants.migrated()
+    assert 4 <= len(done) < COUNT
+    stamps = {name: tenants.admin[name]["_migrations"].find_one({"kind": "run"}) for name in done}
+    applying.apply(tenants.fleet(), tenants.wanted())
+    assert tenants.migrated() == tenants.names
+    assert set(tenants.phases().values()) == {"verified"}
+    settled = [name for name in done if stamps[name] and stamps[name]["phase"] == "verified"]
+    assert settled
+    for name in settled:  # recognised, and left as it was
+        assert tenants.admin[name]["_migrations"].find_one({"kind": "run"}) == stamps[name]
+
+
+def test_a_lane_that_is_killed_is_one_databases_failure(tenants: Tenants) -> None:
+    victim = tenants.names[1]
+
+    def deadly(lane: Lane, name: str) -> Job:
+        if name == victim:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job(lane, name)
+
+    wanted = tenants.wanted()
+    wanted = applying.Wanted(**{**wanted.__dict__, "job": deadly})
+    done = applying.apply(tenants.fleet(failures_allowed=1), wanted)
+    assert [each["database"] for each in done["fleet"]["attention"]] == [victim]
+    assert done["outcome"] == applying.HELD
+    assert len(tenants.migrated()) == COUNT - 1
+
+
+def test_a_new_tenant_is_drift(tenants: Tenants) -> None:
+    applying.apply(tenants.fleet(), tenants.wanted())
+    newcomer = f"{tenants.prefix}77"
+    fill(tenants.admin, newcomer)
+    found = checking.check(
+        tenants.fleet(), tenants.wanted().definition, expect="applied", record=False
+    )
+    assert not found["passed"]
+    (named,) = found["fleet"]["attention"]
+    assert (named["database"], named["state"]) == (newcomer, outcomes.LACKING)
+    seen = standing.describe(tenants.connect(), tenants.fleet())
+    assert seen["fleet"]["migrations"]["901"] == {"verified": COUNT}
+    assert any("1 without a run" in line for line in seen["fleet_text"])
+
+
+def test_names_may_stand_in_a_collection_and_are_never_believed(tenants: Tenants) -> None:
+    control = tenants.admin[f"{tenants.prefix}home"]["tenants"]
+    control.insert_many([{"_id": n, "database": name} for n, name in enumerate(tenants.names[:3])])
+    query = {"from": f"{tenants.prefix}home.tenants", "take": "database"}
+    assert list(tenants.fleet(databases=query).names) == tenants.names[:3]
+    for odd in ("../etc", "a b", "x\x1b[2J", "admin", "", None, 7, {"$gt": ""}):
+        control.replace_one({"_id": 99}, {"database": odd}, upsert=True)
+        with pytest.raises(selection.SelectionError):
+            tenants.fleet(databases=query)
+
+
+if __name__ == "__main__":
+    place = Tenants(sys.argv[1], MongoClient(sys.argv[1]), sys.argv[2])
+    applying.apply(place.fleet(), place.wanted())
