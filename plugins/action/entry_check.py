@@ -21,7 +21,7 @@ from ansible.utils.vars import load_extra_vars
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from invocation import ansible_cli, masking, selection, settings
+from invocation import ansible_cli, databases, masking, selection, settings
 from mongo_migration.document import catalogue
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -37,6 +37,8 @@ _ARGUMENTS = {
     "migrations_folder": {"type": "path", "required": True},
     "repairs_folder": {"type": "path", "required": True},
     "given": {"type": "raw", "default": {}},
+    "databases": {"type": "bool", "default": False},
+    "databases_given": {"type": "raw", "default": {}},
     "inventory": {"type": "raw", "default": {}},
     "may_be_default": {"type": "bool", "default": False},
 }
@@ -64,6 +66,7 @@ class ActionModule(ActionBase):
                 (problems if given["documents"] == "refuse" else warnings).extend(documents)
                 (warnings if given["way_out"] else problems).extend(inventory)
             problems += self._of_selection(given)
+            problems += databases.problems(given["databases_given"], many=given["databases"])
             problems += self._of_roles(given, task_vars)
             secrets = masking.problems(masking.of_hosts(task_vars), self._loader)
             (warnings if given["way_out"] else problems).extend(secrets)

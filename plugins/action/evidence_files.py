@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from evidence import record, versions
+from evidence import pages, record, versions
 from invocation import masking
 from mongo_migration.document import definition
 from mongo_migration.errors import DefinitionError
@@ -29,6 +29,7 @@ class ActionModule(ActionBase):
     """Takes ``dest``, a folder that is made if needed, and what is to be in it.
 
     ``files`` are texts by name, ``values`` what is written as JSON; an empty one makes no file.
+    ``pages`` are those of many databases by what they tell of, packed; each database gets a file.
     ``run`` is added to ``run.json``; ``versions`` and those of this machine are ``versions.json``.
     ``document`` (text, name, variables, collections) adds the values of the document's variables.
     """
@@ -47,6 +48,7 @@ class ActionModule(ActionBase):
                 "dest": {"type": "path", "required": True},
                 "files": {"type": "dict", "default": {}},
                 "values": {"type": "dict", "default": {}},
+                "pages": {"type": "dict", "default": {}},
                 "run": {"type": "dict", "default": {}},
                 "versions": {"type": "dict"},
                 "document": {"type": "dict", "default": {}},
@@ -65,13 +67,14 @@ class ActionModule(ActionBase):
             for name, value in arguments["values"].items():
                 if value:
                     record.write_json(folder / str(name), masker.value(value))
+            pages.write(folder, arguments["pages"], masker.value)
             if arguments["versions"] is not None:
                 known = {**versions.here(), **arguments["versions"]}
                 record.write_json(folder / "versions.json", known)
             if arguments["run"]:
                 about = _variables(arguments["document"], arguments["run"])
                 record.update(folder, **arguments["run"], **about, ended=record.now())
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise AnsibleActionFail(f"Can't write the evidence in {folder}: {error}") from error
         return {**result, "changed": False, "dest": str(folder)}
 

@@ -81,7 +81,8 @@ def apply(fleet: Fleet, wanted: Wanted) -> dict[str, Any]:
     told = result(fleet, tally, of=fleet.this_time)
     numbers = tally.numbers
     told |= {key: numbers[key] for key in ("modified", "inserted", "deleted", "batches")}
-    told |= {"outcome": _outcome(tally)}
+    done = tally.counts[outcomes.MIGRATED] + tally.counts[outcomes.DONE]
+    told |= {"outcome": _outcome(tally), "verified": done == len(fleet.this_time)}
     if fleet.stop.asked() or tally.failures > (0 if fleet.canaries else fleet.failures_allowed):
         raise _ended(fleet, wanted.definition, tally, told)
     return told

@@ -137,7 +137,7 @@ def assemble(
     names = selection.restrict(selection.resolve(client, source), options.only)
     return Fleet(
         names=names,
-        canaries=_canaries(options.canary, names),
+        canaries=canaries(options.canary, names),
         then=options.canary_then,
         home=home,
         crew_size=max(1, min(options.lanes, len(names))),
@@ -149,8 +149,8 @@ def assemble(
     )
 
 
-def _canaries(given: Any, names: Sequence[str]) -> list[str]:
-    """Return those that come first.
+def canaries(given: Any, names: Sequence[str]) -> list[str]:
+    """Return those of *names* that come first, as ``canary`` says.
 
     Raises:
         SelectionError: it is neither a number, nor names, nor ``passed``.
