@@ -43,7 +43,7 @@ from tests.support.snapshot import snapshot
 
 Client = MongoClient[dict[str, Any]]
 
-COUNT, DOCUMENTS = 20, 40
+COUNT, FEW, DOCUMENTS = 20, 7, 40
 DOCUMENT = """
 id: "901"
 name: add-currency
@@ -67,10 +67,11 @@ class Tenants:
     uri: str
     admin: Client
     prefix: str
+    count: int = COUNT
 
     @property
     def names(self) -> list[str]:
-        return [f"{self.prefix}{number:02}" for number in range(COUNT)]
+        return [f"{self.prefix}{number:02}" for number in range(self.count)]
 
     def fleet(self, **options: Any) -> Fleet:
         """Return a fleet of these databases, with options of an inventory."""
@@ -144,8 +145,18 @@ def pages(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def tenants(replica_set: ReplicaSet) -> Iterator[Tenants]:
     """Twenty small databases on the shared server, and one that is none of them."""
+    yield from _made(replica_set, COUNT)
+
+
+@pytest.fixture
+def few(replica_set: ReplicaSet) -> Iterator[Tenants]:
+    """Fewer, where twenty would show nothing more."""
+    yield from _made(replica_set, FEW)
+
+
+def _made(replica_set: ReplicaSet, count: int) -> Iterator[Tenants]:
     with replica_set.client() as admin:
-        made = Tenants(replica_set.uri("admin"), admin, f"t{secrets.token_hex(4)}_")
+        made = Tenants(replica_set.uri("admin"), admin, f"t{secrets.token_hex(4)}_", count)
         for name in made.names:
             fill(admin, name)
         yield made
@@ -202,25 +213,23 @@ def test_all_of_them_are_planned_backed_up_migrated_and_rolled_back(
     assert tenants.everything() == before
 
 
-def test_the_canaries_come_first_and_the_rest_waits(tenants: Tenants) -> None:
-    done = applying.apply(tenants.fleet(canary=3), tenants.wanted())
-    assert tenants.migrated() == tenants.names[:3]
-    assert done["fleet"]["later"] == COUNT - 3
-    planned = planning.describe(
-        tenants.connect(), tenants.fleet(canary=3), tenants.wanted().definition
-    )
+def test_the_canaries_come_first_and_the_rest_waits(few: Tenants) -> None:
+    done = applying.apply(few.fleet(canary=3), few.wanted())
+    assert few.migrated() == few.names[:3]
+    assert done["fleet"]["later"] == FEW - 3
+    planned = planning.describe(few.connect(), few.fleet(canary=3), few.wanted().definition)
     assert planned["migration"]["todo"] == "idle"
-    applying.apply(tenants.fleet(canary="passed", lanes=3), tenants.wanted())
-    assert tenants.migrated() == tenants.names
+    applying.apply(few.fleet(canary="passed", lanes=3), few.wanted())
+    assert few.migrated() == few.names
 
 
-def test_a_canary_that_fails_keeps_the_others_as_they_were(tenants: Tenants) -> None:
-    ill = tenants.names[4]
-    tenants.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
+def test_a_canary_that_fails_keeps_the_others_as_they_were(few: Tenants) -> None:
+    ill = few.names[4]
+    few.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
     options = {"canary": [ill], "canary_then": "go", "failures_allowed": 5}
     with pytest.raises(MigrationError, match=ill):
-        applying.apply(tenants.fleet(**options), tenants.wanted())
-    assert tenants.migrated() == []
+        applying.apply(few.fleet(**options), few.wanted())
+    assert few.migrated() == []
 
 
 def test_one_that_is_ill_and_one_that_is_held_are_named_and_no_other_suffers(
@@ -246,36 +255,36 @@ def test_one_that_is_ill_and_one_that_is_held_are_named_and_no_other_suffers(
     assert (after[ill], after[held]) == (before[ill], before[held])
 
 
-def test_it_stops_after_the_first_failure(tenants: Tenants) -> None:
-    ill = tenants.names[2]
-    tenants.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
+def test_it_stops_after_the_first_failure(few: Tenants) -> None:
+    ill = few.names[2]
+    few.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})
     with pytest.raises(MigrationError, match="needs attention") as raised:
-        applying.apply(tenants.fleet(lanes=1), tenants.wanted())
-    assert tenants.migrated() == tenants.names[:2]
-    assert raised.value.details["fleet"]["counts"][outcomes.NOT_BEGUN] == COUNT - 3
+        applying.apply(few.fleet(lanes=1), few.wanted())
+    assert few.migrated() == few.names[:2]
+    assert raised.value.details["fleet"]["counts"][outcomes.NOT_BEGUN] == FEW - 3
 
 
-def test_one_whose_checks_fail_is_put_back_exactly(tenants: Tenants) -> None:
-    ill = tenants.names[6]
+def test_one_whose_checks_fail_is_put_back_exactly(few: Tenants) -> None:
+    ill = few.names[6]
     strict = DOCUMENT + (
         "postconditions:\n"
         "  - name: no invoice of a stranger\n"
         "    count: {in: invoices, where: {currency: EUR, stranger: true}, equals: 0}\n"
     )
-    tenants.admin[ill]["invoices"].update_one({"_id": 3}, {"$set": {"stranger": True}})
-    before = tenants.everything()
+    few.admin[ill]["invoices"].update_one({"_id": 3}, {"$set": {"stranger": True}})
+    before = few.everything()
     wanted = applying.Wanted(
         definition=definition.load(strict, "901-add-currency.yml"),
         until="applied",
         job=job,
-        home=f"{tenants.prefix}home",
+        home=f"{few.prefix}home",
     )
-    done = applying.apply(tenants.fleet(failures_allowed=1), wanted)
+    done = applying.apply(few.fleet(failures_allowed=1), wanted)
     named = {each["database"]: each["state"] for each in done["fleet"]["attention"]}
     assert set(named) == {ill}
     assert named[ill] in (outcomes.UNDONE, outcomes.REFUSED)
-    assert tenants.everything()[ill] == before[ill]
-    assert len(tenants.migrated()) == COUNT - 1
+    assert few.everything()[ill] == before[ill]
+    assert len(few.migrated()) == FEW - 1
 
 
 def test_killed_in_the_middle_it_goes_on_where_it_was(tenants: Tenants) -> None:
@@ -299,46 +308,44 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tenants: Tenants) -> None:
         assert tenants.admin[name]["_migrations"].find_one({"kind": "run"}) == stamps[name]
 
 
-def test_a_lane_that_is_killed_is_one_databases_failure(tenants: Tenants) -> None:
-    victim = tenants.names[1]
+def test_a_lane_that_is_killed_is_one_databases_failure(few: Tenants) -> None:
+    victim = few.names[1]
 
     def deadly(lane: Lane, name: str) -> Job:
         if name == victim:
             os.kill(os.getpid(), signal.SIGKILL)
         return job(lane, name)
 
-    wanted = tenants.wanted()
+    wanted = few.wanted()
     wanted = applying.Wanted(**{**wanted.__dict__, "job": deadly})
-    done = applying.apply(tenants.fleet(failures_allowed=1), wanted)
+    done = applying.apply(few.fleet(failures_allowed=1), wanted)
     assert [each["database"] for each in done["fleet"]["attention"]] == [victim]
     assert done["outcome"] == applying.HELD
-    assert len(tenants.migrated()) == COUNT - 1
+    assert len(few.migrated()) == FEW - 1
 
 
-def test_a_new_tenant_is_drift(tenants: Tenants) -> None:
-    applying.apply(tenants.fleet(), tenants.wanted())
-    newcomer = f"{tenants.prefix}77"
-    fill(tenants.admin, newcomer)
-    found = checking.check(
-        tenants.fleet(), tenants.wanted().definition, expect="applied", record=False
-    )
+def test_a_new_tenant_is_drift(few: Tenants) -> None:
+    applying.apply(few.fleet(), few.wanted())
+    newcomer = f"{few.prefix}77"
+    fill(few.admin, newcomer)
+    found = checking.check(few.fleet(), few.wanted().definition, expect="applied", record=False)
     assert not found["passed"]
     (named,) = found["fleet"]["attention"]
     assert (named["database"], named["state"]) == (newcomer, outcomes.LACKING)
-    seen = standing.describe(tenants.connect(), tenants.fleet())
-    assert seen["fleet"]["migrations"]["901"] == {"verified": COUNT}
+    seen = standing.describe(few.connect(), few.fleet())
+    assert seen["fleet"]["migrations"]["901"] == {"verified": FEW}
     assert any("1 without a run" in line for line in seen["fleet_text"])
 
 
-def test_names_may_stand_in_a_collection_and_are_never_believed(tenants: Tenants) -> None:
-    control = tenants.admin[f"{tenants.prefix}home"]["tenants"]
-    control.insert_many([{"_id": n, "database": name} for n, name in enumerate(tenants.names[:3])])
-    query = {"from": f"{tenants.prefix}home.tenants", "take": "database"}
-    assert list(tenants.fleet(databases=query).names) == tenants.names[:3]
+def test_names_may_stand_in_a_collection_and_are_never_believed(few: Tenants) -> None:
+    control = few.admin[f"{few.prefix}home"]["tenants"]
+    control.insert_many([{"_id": n, "database": name} for n, name in enumerate(few.names[:3])])
+    query = {"from": f"{few.prefix}home.tenants", "take": "database"}
+    assert list(few.fleet(databases=query).names) == few.names[:3]
     for odd in ("../etc", "a b", "x\x1b[2J", "admin", "", None, 7, {"$gt": ""}):
         control.replace_one({"_id": 99}, {"database": odd}, upsert=True)
         with pytest.raises(selection.SelectionError):
-            tenants.fleet(databases=query)
+            few.fleet(databases=query)
 
 
 if __name__ == "__main__":

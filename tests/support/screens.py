@@ -68,6 +68,8 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "rollback_unproved": _STOPPED,
     "stuck_nothing_written": _STOPPED,
     "stuck_rolled_back": _STOPPED,
+    "partly": {**_BOTH, "recover_reason": "1 of 200 databases needs attention: tenant_7 refused."},
+    "stuck_partly": _STOPPED,
     "failed": {},
 }
 # It went well: there is no outcome to look up.

@@ -147,7 +147,10 @@ class Tally:
 def lines(fleet: Mapping[str, Any]) -> list[str]:
     """Return what a module returns as ``fleet`` for people: counts, then who needs attention."""
     counts: Mapping[str, int] = fleet["counts"]
-    shown = [f"{state:<28} {count:>7,} databases" for state, count in counts.items()]
+    shown = [
+        f"{state:<28} {count:>7,} database{'' if count == 1 else 's'}"
+        for state, count in counts.items()
+    ]
     if fleet["attention"]:
         shown += ["", *attention_lines(fleet["attention"])]
     return shown

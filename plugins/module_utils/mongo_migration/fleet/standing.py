@@ -55,7 +55,7 @@ def _look(lane: Lane, name: str) -> Outcome:
 
 def _lines(fleet: Fleet, table: dict[str, Counter[str]], tally: Tally) -> list[str]:
     total = len(fleet.names)
-    shown = [f"{total:,} databases"]
+    shown = []
     for migration, phases in sorted(table.items()):
         words = [f"{count:,} {phase.replace('_', ' ')}" for phase, count in phases.most_common()]
         if without := total - sum(phases.values()):

@@ -103,6 +103,7 @@ def _one(job: Job, migration: str, definition: Definition | None, on_conflict: s
         return outcomes.of_error(name, outcomes.FAILED, error)
     conflicts = int(undone.get("conflict_count") or 0)
     numbers = {key: int(undone.get(key) or 0) for key in ("restored", "removed", "conflict_count")}
+    numbers["dropped"] = len(undone.get("dropped") or ())
     facts = {"rollback": undone, "verification": checked}
     if checked and not checked["passed"]:
         why = "; ".join(checked["failures"])
