@@ -152,6 +152,7 @@ def test_killed_at_a_random_command_it_resumes(case: Case, servers: Deployment, 
     corpus.fill(db, case, "before")
     corpus.fill(wanted, case, "after")
     before = snapshot(db), corpus.shape(db)
+    planned = plan.make(db.client, db.name, case.load())
     dice = random.Random(f"{case.name} {type(servers).__name__}")
     with databases.fresh(db.client, roles=False) as other:
         corpus.fill(other, case, "before")
@@ -173,6 +174,7 @@ def test_killed_at_a_random_command_it_resumes(case: Case, servers: Deployment, 
     run(db, case)
     assert verified(db, case) == [], job.die_at
     assert {path: corpus.unforeseen(db, case)[path] for path in fixed} == fixed
+    evidence_says_what_was_written(db, case, planned, before[0])
     assert roll_back(db, case)["conflict_count"] == 0
     assert differences(before[0], snapshot(db)) == []
     assert corpus.shape(db) == before[1]

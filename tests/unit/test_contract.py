@@ -8,11 +8,9 @@ from mongo_migration.operations.registry import ENTRY_KINDS, OPERATIONS
 
 from tests.support.playbooks import ROOT
 
-# Whose life has a test of its own (test_commands, test_killed, test_repairs_killed): its document.
+# What runs a program of another tool has tests of its own.
 ELSEWHERE = {
     "command": ("tests/integration/test_commands.py", '"command"'),
-    "insert_for_each": ("tests/support/torture.py", "insert_for_each:"),
-    "merge_duplicates": ("playbooks/repairs/R01-duplicate-periods.yml", "merge_duplicates:"),
 }
 
 
