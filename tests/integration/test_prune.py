@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import random
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from mongo_migration.errors import MigrationError
 from mongo_migration.ledger import runs
 from mongo_migration.procedures import prune, status
 
-from tests.support import torture
+from tests.support import backups, torture
 from tests.support.driver import Job
 from tests.support.migrations import Deployment, failed
 
@@ -200,3 +202,34 @@ def test_killed_it_goes_on_and_nothing_undoes_it_meanwhile(
     assert (deployment.journal(), ours(deployment)) == ([], [])
     assert runs.latest(deployment.data, "909")["phase"] == "pruned"
     assert deployment.content() == content
+
+
+@pytest.mark.parametrize("command", ["drop _migrations_aside", "delete _migrations_journal"])
+def test_one_that_wakes_after_a_restore_removes_nothing_of_what_came_back(
+    deployment: Deployment, command: str, replica_set: Any, tmp_path: Path
+):
+    run, db = applied(deployment), deployment.data
+    archive = Path(backups.take(db.client, db.name, tmp_path)["archive"])
+    job: dict[str, Any] = {
+        "uri": replica_set.uri(),
+        "database": db.name,
+        "text": TEXT,
+        "action": "prune",
+        "confirm": run,
+        "settings": {"lease_seconds": 1.5},
+    }
+    with torture.process(Job(**job, trace=str(tmp_path / "trace"))) as process:
+        assert process.end()["result"]["changed"]
+    commands = (tmp_path / "trace").read_text().splitlines()
+    place = 1 + next(n for n, one in enumerate(commands) if one.startswith(command))
+    backups.put_back(db.client, db.name, archive)
+    with torture.process(Job(**job, sleep_at=place)) as process:
+        process.wait_for_sleep()
+        time.sleep(1.7)
+        backups.put_back(db.client, db.name, archive)
+        before = deployment.everything()
+        process.send(signal.SIGCONT)
+        assert process.end()["error"] == "LeaseLostError"
+    assert deployment.everything() == before
+    assert runs.latest(db, "909")["phase"] == "verified"
+    assert len(ours(deployment)) == 2

@@ -18,11 +18,11 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, WriteConcernError
 
 from ..errors import MigrationError
+from ..ledger import by_uuid
 from ..ledger.batches import Writer
 from ..ledger.journal import Entry
 from ..ledger.state_format import StateError
 from ..support import listing, majority, retry
-from ..support.listing import NAMESPACE_NOT_FOUND
 from . import building
 from .base import Operation
 from .entries import EntryKind
@@ -177,11 +177,9 @@ def bring_aside_empty(writer: Writer, name: str, aside: str) -> bool:
 
 def drop(writer: Writer, name: str) -> None:
     """Drop a collection of ours."""
-    try:
-        run(writer, {"drop": name})
-    except OperationFailure as error:
-        if error.code != NAMESPACE_NOT_FOUND:
-            raise
+    by_uuid.drop(
+        writer.database, name, writer.lease.check, send=lambda command: run(writer, command)
+    )
 
 
 def is_rule(value: Any) -> bool:

@@ -15,18 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo import DeleteMany, MongoClient
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
 
 from ..document.collections import JOURNAL
 from ..errors import MigrationError
-from ..ledger import holdings, partial_restore, runs
+from ..ledger import by_uuid, holdings, partial_restore, runs
+from ..ledger.fence import Fence
 from ..ledger.lease import Lease
 from ..ledger.runs import MAJORITY, Run
 from ..server import obstacles
-from ..support import commands, majority, retry
-from ..support.listing import NAMESPACE_NOT_FOUND
+from ..support import commands, retry
 from ..support.progress import Meter
 from ..values import ejson
 from .work import Job
@@ -219,8 +218,7 @@ def _prune(
         if run.phase == "verified":
             run.enter(runs.PRUNING, prune=facts)
         for aside in holdings.set_aside(db, run.id):
-            lease.check()
-            _drop(db, aside["name"])
+            by_uuid.drop(db, aside["name"], lease.check)
         _empty_journal(job, lease, run.id, meter)
         lease.check()
         if run.phase == runs.PRUNING:
@@ -241,25 +239,17 @@ def _prune(
     return file
 
 
-def _drop(db: Db, name: str) -> None:
-    try:
-        db.command({"drop": name, "writeConcern": majority.AS_DOCUMENT})
-    except OperationFailure as error:
-        if error.code != NAMESPACE_NOT_FOUND:  # by an earlier try of ours
-            raise
-
-
 def _empty_journal(job: Job, lease: Lease, run: str, meter: Meter) -> None:
-    journal = job.db[JOURNAL].with_options(write_concern=MAJORITY)
+    journal, fence = job.db[JOURNAL].with_options(write_concern=MAJORITY), Fence(lease)
     while True:
         job.stop.check()
-        lease.check()
         # The newest first: what is left is a beginning, which has no hole.
         rows = journal.find({"run": run}, {"_id": 1}, sort=[("seq", -1)]).limit(_TOGETHER)
         ids = [row["_id"] for row in rows]
         if not ids:
             return
-        journal.delete_many({"_id": {"$in": ids}})
+        # A restore may have brought them back since, for whoever slept here: then they stay.
+        fence.write(journal, [DeleteMany({"_id": {"$in": ids}})])
         meter.advance(len(ids))
 
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
+from pymongo import InsertOne
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import OperationFailure
 
 from ..document.collections import EMPTIED, JOURNAL
 from ..document.definition import Definition
 from ..errors import MigrationError
-from ..ledger import partial_restore, runs
+from ..ledger import by_uuid, partial_restore, runs
 from ..ledger.batches import Writer
 from ..ledger.journal import Journal
 from ..ledger.runs import Run
 from ..maintenance import mode
 from ..operations.registry import kind_of, open_journal
 from ..support import commands, listing
-from ..support.listing import NAMESPACE_NOT_FOUND
 from . import authority as authorities
 from .authority import Authority
 from .work import Job, Stint, at_work, keep_trying
 
 _SAMPLES = 100
+_DUPLICATE_KEY = 11000
 
 
 def plan(
@@ -176,28 +176,27 @@ def _drop_emptied(writer: Writer) -> None:
     for entry in writer.journal.entries(created_collection=True):
         name = entry.get("target", entry["collection"])
         collection, aside = writer.database[name], writer.database[EMPTIED]
-        _bring_back(aside, collection)  # what a killed rollback may have left there
+        _bring_back(writer, aside, collection)  # what a killed rollback may have left there
         indexes = listing.indexes(writer.database, collection.name)
         own_indexes = {index["name"] for index in indexes} - {"_id_"}
         if own_indexes or collection.find_one({}, {"_id": 1}) is not None:
             continue
-        writer.lease.check()
         # Not simply dropped: a document that an application inserts at this very moment would go
         # with it. Renamed, the collection gets no more documents, and is looked at once more.
-        try:
-            collection.rename(EMPTIED)
-        except OperationFailure as error:
-            if error.code != NAMESPACE_NOT_FOUND:
-                raise
-            continue
-        _bring_back(aside, collection)
+        by_uuid.rename(writer.database, name, EMPTIED, writer.lease.check)
+        _bring_back(writer, aside, collection)
 
 
-def _bring_back(aside: Collection[dict[str, Any]], collection: Collection[dict[str, Any]]) -> None:
+def _bring_back(
+    writer: Writer, aside: Collection[dict[str, Any]], collection: Collection[dict[str, Any]]
+) -> None:
     for document in aside.find():
-        with suppress(DuplicateKeyError):  # brought back before
-            collection.insert_one(document)
-    aside.drop()
+        try:
+            writer.fence.write(collection, [InsertOne(document)])
+        except OperationFailure as error:
+            if error.code != _DUPLICATE_KEY:  # brought back before
+                raise
+    by_uuid.drop(writer.database, aside.name, writer.lease.check)
 
 
 def _would(
