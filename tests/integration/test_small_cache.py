@@ -15,7 +15,7 @@ from tests.conftest import CACHE_GB
 from tests.support.migrations import Deployment, failed
 
 # A deletion changes less than half of what an update does.
-DOCUMENTS = {"delete": 450, "insert_for_each": 450}
+DOCUMENTS = {"delete": 450, "insert_for_each": 450, "move": 450, "extract": 450}
 _OTHERS = 160
 HEAD = """
 id: "901"
@@ -48,6 +48,15 @@ STEPS = {
       keep: oldest
       referenced_by: {items: seed}
 """,
+    "move": """
+  - move: {from: [items], into: moved}
+""",
+    "change_id": """
+  - change_id: {in: items, id: {generate: objectId}, referenced_by: {}}
+""",
+    "extract": """
+  - extract: {from: seeds, field: parts, into: items, document: {$mergeObjects: [$$this]}}
+""",
 }
 
 
@@ -71,7 +80,10 @@ def fill(deployment: Deployment, documents: int) -> None:
         [{"_id": number, "tags": tags, "seed": 1} for number in range(documents)]
     )
     data["seeds"].insert_many(
-        [{"_id": number, "tags": tags, "twin": max(number, 1)} for number in range(documents)]
+        [
+            {"_id": number, "tags": tags, "twin": max(number, 1), "parts": [{"tags": tags}]}
+            for number in range(documents)
+        ]
     )
     for number in range(4):
         keys = [("colour", 1), ("seed", 1), ("tags", 1), (f"other{number}", 1)]

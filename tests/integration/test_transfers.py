@@ -19,7 +19,8 @@ from mongo_migration.errors import (
     MigrationError,
     PlanBlockedError,
 )
-from mongo_migration.operations.transfer import batch, walk
+from mongo_migration.operations import entries
+from mongo_migration.operations.transfer import batch, undo, walk
 from mongo_migration.procedures import migrate, plan, plan_text, rollback, verify, work
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
@@ -218,6 +219,23 @@ def assert_back(before: Any, db: Db) -> None:
     assert before[1] == indexes(db)
 
 
+@pytest.fixture(params=[None, 1], ids=["whole", "divided"])
+def undone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo each entry as a whole, and in parts, as where the server takes no more at once."""
+    if request.param:
+        divide(monkeypatch, request.param)
+
+
+def divide(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    whole = entries.revert_in_parts
+
+    def divided(writer: Any, *given: Any) -> None:
+        writer.capacity.refused(2 * most)
+        whole(writer, *given)
+
+    monkeypatch.setattr(undo, "revert_in_parts", divided)
+
+
 # -- killed ------------------------------------------------------------------------------------
 
 
@@ -350,6 +368,33 @@ def reasons(done: dict[str, Any]) -> set[tuple[Any, str]]:
 # -- what was done since -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("most", [1, 2])
+def test_undone_in_parts_it_comes_back_the_same(db: Db, most: int, monkeypatch: pytest.MonkeyPatch):
+    """Interrupted between two parts of one entry, too; and again after each of the next ones."""
+    fill(db)
+    before = state(db)
+    run(db, batch_size=7)
+    divide(monkeypatch, most)
+    commit, parts = entries.Revert.commit, []
+
+    def stopped(self: Any, *given: Any, **more: Any) -> None:
+        commit(self, *given, **more)
+        parts.append(more.get("undone"))
+        if len(parts) in (2, 3, 7):
+            raise InterruptedRunError("here")
+
+    monkeypatch.setattr(entries.Revert, "commit", stopped)
+    for _ in range(3):
+        with pytest.raises(InterruptedRunError):
+            back(db)
+    done = back(db)
+    assert done["conflict_count"] == 0, done["conflicts"]
+    assert len(parts) > 2 * sum(undone is None for undone in parts) if most == 1 else any(parts)
+    assert failed(db, expect="rolled_back") == []
+    assert_back(before, db)
+
+
+@pytest.mark.usefixtures("undone")
 def test_what_was_moved_and_changed_since_stays_where_it_is(db: Db):
     db.old.insert_many([{"_id": n, "n": n} for n in range(5)])
     run(db, MOVE)
@@ -387,6 +432,7 @@ def test_a_conflict_is_overwritten_or_stops_it_if_that_is_wanted(db: Db):
     assert_back(before, db)
 
 
+@pytest.mark.usefixtures("undone")
 def test_a_document_that_keeps_its_new_id_keeps_its_references(db: Db):
     new = teams(db)
     run(db, NEW_ID)

@@ -110,7 +110,7 @@ class Transferred(EntryKind):
 
     def preview(self, entry: Entry) -> dict[str, Any]:
         """Each of them comes back."""
-        return {"restore": self.size(entry)}
+        return {"restore": self.size(entry) - int(entry.get("undone", 0))}
 
     def reconcile(self, writer: Writer, entry: Entry) -> dict[str, int]:
         """Finish each document that was begun, or take it back."""

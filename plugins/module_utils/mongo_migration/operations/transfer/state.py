@@ -48,8 +48,11 @@ class Owner:
         return not self.order or self.now is None or self.now.names == self.order
 
 
+_ALL = slice(None)
+
+
 class Now:
-    """The documents of an entry, read by one query for each collection."""
+    """The documents of an entry, or of a *part* of its items, read by one query a collection."""
 
     def __init__(
         self,
@@ -58,8 +61,9 @@ class Now:
         *,
         comment: str,
         session: ClientSession | None = None,
+        part: slice = _ALL,
     ) -> None:
-        self.items = items_of(entry)
+        self.items = items_of(entry)[part]
         self._read: dict[str, Any] = {"comment": comment, "session": session}
         source, target = database[entry["collection"]], database[entry["target"]]
         removed = [id_of(item.source) for item in self.items if item.removed is not None]
@@ -67,7 +71,7 @@ class Now:
         self.target = self._raw(
             target, [id_of(raw) for item in self.items for raw in item.documents]
         )
-        self.owners = self._owners(source, entry["owners"]) if entry["owners"] else []
+        self.owners = self._owners(source, entry["owners"], part) if entry["owners"] else []
 
     def at_source(self, item: Item) -> bytes | None:
         """Return what has the ``_id`` of *item* where it came from."""
@@ -86,9 +90,9 @@ class Now:
         return {token_of(raw): raw for raw in rows}
 
     def _owners(
-        self, collection: Collection[dict[str, Any]], images: Mapping[str, Any]
+        self, collection: Collection[dict[str, Any]], images: Mapping[str, Any], part: slice
     ) -> list[Owner]:
-        now = now_of(collection, images, **self._read)
+        now = now_of(collection, images, part=part, **self._read)
         orders, order_of = images.get("orders"), images.get("order_of")
         after = afters_of(images)
         return [
@@ -101,5 +105,5 @@ class Now:
                 order=tuple(orders[order_of[number]]) if orders and order_of else (),
                 now=now.get(hashable(identity)),
             )
-            for number, ((identity, key, before), written) in enumerate(pairs(images))
+            for number, ((identity, key, before), written) in list(enumerate(pairs(images)))[part]
         ]

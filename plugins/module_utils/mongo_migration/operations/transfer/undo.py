@@ -9,53 +9,83 @@ import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
-from xxhash import xxh3_64_digest
 
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
 from ...values.compare import hashable
-from ..entries import Revert
+from ..entries import Revert, revert_in_parts
 from ..update.images import holding, now_of, pairs, put
-from .items import OPTIONS, Item, id_of, pairs_of, token_of
-from .references import Reference, Renaming
+from .items import OPTIONS, Item, id_of, items_of, pairs_of, token_of
+from .references import Pair, Reference, Renaming
 from .settle import exactly
 from .state import Now, Owner
+from .way_back import Way
 
+_ALL = slice(None)
 _TOLD = "what the migration wrote"
 
 
 def undo(writer: Writer, entry: Entry, on_conflict: str) -> None:
-    """Undo *entry* and mark it, together."""
-    undone = Revert(writer, entry, "restored")
-    done = _Undoing(writer, entry, on_conflict, undone)
-    undone.commit(done.write)
+    """Undo *entry* and mark it, together; in parts, where the server can't take all of it at once.
+
+    A part is some of the documents that went, and what follows them; or, of an entry in which none
+    went, some of those that followed.
+    """
+    total = len(items_of(entry)) or sum(int(told["count"]) for told in entry["references"])
+
+    def revert(whole: Entry, start: int, end: int, then: int | None) -> Mapping[str, Any]:
+        undone = Revert(writer, whole, "restored")
+        part = _Undoing(writer, whole, on_conflict, undone, slice(start, end), last=then is None)
+        undone.commit(part.write, documents=end - start, undone=then)
+        return undone.facts()
+
+    revert_in_parts(writer, entry, total, revert)
 
 
 class _Undoing:
-    def __init__(self, writer: Writer, entry: Entry, on_conflict: str, undone: Revert) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        entry: Entry,
+        on_conflict: str,
+        undone: Revert,
+        part: slice,
+        *,
+        last: bool,
+    ) -> None:
         self._writer = writer
         self._entry = entry
         self._restore = on_conflict == "restore"
         self._fails = on_conflict == "fail"
         self._undone = undone
+        self._part = part
+        self._last = last
         # Killed in the midst of it, without a transaction: what is gone was taken away by us.
         self._again = bool(entry.get("undoing"))
-        self._whole = True
+        # Of earlier parts, from the new id to the old one: what is still away refers to the latter.
+        self._gone = Renaming(())
 
     def write(self, session: ClientSession | None) -> None:
         """Put everything back that holds what was written."""
         undone, writer = self._undone, self._writer
         undone.reset()
-        now = Now(writer.database, self._entry, comment=writer.comment, session=session)
+        comment, part = writer.comment, self._part
+        now = Now(writer.database, self._entry, comment=comment, session=session, part=part)
         owners: Sequence[Owner | None] = now.owners or [None] * len(now.items)
+        away = self._away(session)
+        still = set(away)
+        known = pairs_of(self._entry)
+        self._gone = Renaming((new, old) for old, new in known if (old, new) not in still)
         back = [
             (item, owner)
             for item, owner in zip(now.items, owners, strict=True)
             if self._goes_back(now, item, owner)
         ]
-        backwards = self._backwards(now, {token_of(item.source) for item, _owner in back}, session)
+        way = self._way(now, away, {token_of(item.source) for item, _owner in back}, session)
+        parts = [_ALL] * len(self._entry["references"]) if now.items else self._parts()
         referring = [
-            (told, self._images(told, backwards, session)) for told in self._entry["references"]
+            (told, self._images(told, rows, way, session))
+            for told, rows in zip(self._entry["references"], parts, strict=True)
         ]
         undone.refuse_if(self._fails)
         if session is None:
@@ -67,7 +97,17 @@ class _Undoing:
             self._update(told["collection"], statements, session)
             undone.count += len(statements)
             # What was changed or written since, and refers to what is back, follows.
-            undone.count += len(self._reference(told).repoint(writer, backwards, session))
+            if now.items or self._last:
+                undone.count += len(self._reference(told).repoint(writer, way.back, session))
+
+    def _parts(self) -> list[slice]:
+        """Return this part's documents of each reference, counted over all of them."""
+        found, passed = [], 0
+        for told in self._entry["references"]:
+            start, end = (max(0, at - passed) for at in (self._part.start, self._part.stop))
+            found.append(slice(start, end))
+            passed += int(told["count"])
+        return found
 
     # -- whole documents ---------------------------------------------------------------------
 
@@ -76,7 +116,8 @@ class _Undoing:
         identity = id_of(item.source)
         for raw in item.documents:
             there = now.at_target(raw)
-            if there == raw or self._restore or (there is None and self._again):
+            ours = there == raw or there == self._followed(raw)
+            if ours or self._restore or (there is None and self._again):
                 continue
             why = "deleted" if there is None else "changed"
             self._conflict(identity, raw, there, f"{why} since the migration")
@@ -88,6 +129,13 @@ class _Undoing:
                 self._conflict(identity, item.removed, there, why)
                 return False
         return owner is None or self._owner_goes_back(owner)
+
+    def _followed(self, raw: bytes) -> bytes:
+        """Return what a document that is still away is, since others that it refers to are back."""
+        for told in self._entry["references"]:
+            if told["collection"] == self._entry["target"]:
+                raw = self._gone.applied(raw, told["path"])
+        return raw
 
     def _owner_goes_back(self, owner: Owner) -> bool:
         if owner.now is None:
@@ -114,7 +162,7 @@ class _Undoing:
                 there = now.at_target(raw)
                 if there is not None:
                     by_id = session is not None or self._restore
-                    going.append(DeleteOne({"_id": id_of(raw)} if by_id else exactly(raw)))
+                    going.append(DeleteOne({"_id": id_of(raw)} if by_id else exactly(there)))
             if item.removed is not None and now.at_source(item) != item.removed:
                 whole = RawBSONDocument(item.removed)
                 coming.append(
@@ -149,20 +197,36 @@ class _Undoing:
 
     # -- references --------------------------------------------------------------------------
 
-    def _backwards(self, now: Now, back: set[bytes], session: ClientSession | None) -> Renaming:
+    def _away(self, session: ClientSession | None) -> list[Pair]:
+        """Return the ids of documents that aren't back by earlier parts."""
+        known = pairs_of(self._entry)
+        earlier = {token_of(one.source) for one in items_of(self._entry)[: self._part.start]}
+        before = [pair for pair in known if token_of(pair[0]) in earlier]
+        staying = self._staying(before, session)
+        return [
+            pair
+            for pair in known
+            if token_of(pair[0]) not in earlier or token_of(pair[1]) in staying
+        ]
+
+    def _way(
+        self, now: Now, away: Sequence[Pair], back: set[bytes], session: ClientSession | None
+    ) -> Way:
         """Return the way back for what refers to documents that are back."""
         known = pairs_of(self._entry)
-        if now.items:
-            known = [pair for pair in known if token_of(pair[0]) in back]
-        else:  # references alone: the documents were undone before, or stay as they are
-            known = [pair for pair in known if not self._stays(pair, session)]
-        self._whole = len(known) == len(pairs_of(self._entry))
-        return Renaming((new, old) for old, new in known)
+        if not now.items:  # references alone: the documents were undone before, or stay
+            staying = self._staying(known, session)
+            return Way(known, known, [pair for pair in known if token_of(pair[1]) in staying])
+        return Way(known, away, [pair for pair in away if token_of(pair[0]) not in back])
 
-    def _stays(self, pair: tuple[bytes, bytes], session: ClientSession | None) -> bool:
-        """Return whether a document keeps its new ``_id``, being a conflict."""
+    def _staying(self, pairs: Sequence[Pair], session: ClientSession | None) -> set[bytes]:
+        """Return the new ``_id``s of documents that keep them, being conflicts."""
+        if not pairs:
+            return set()
+        ids = [id_of(new) for _old, new in pairs]
         target = self._writer.database[self._entry["target"]]
-        return target.find_one({"_id": id_of(pair[1])}, {"_id": 1}, session=session) is not None
+        rows = target.find({"_id": {"$in": ids}}, {"_id": 1}, session=session)
+        return {hashable(row["_id"]) for row in rows}
 
     def _reference(self, told: Mapping[str, Any]) -> Reference:
         return Reference(
@@ -173,23 +237,23 @@ class _Undoing:
         )
 
     def _images(
-        self, told: Mapping[str, Any], backwards: Renaming, session: ClientSession | None
+        self, told: Mapping[str, Any], rows: slice, way: Way, session: ClientSession | None
     ) -> list[UpdateOne]:
         """Return what gives documents the references back that they held."""
-        collection = self._writer.database[told["collection"]]
-        now = now_of(collection, told, comment=self._writer.comment, session=session)
+        collection, path = self._writer.database[told["collection"]], told["path"]
+        comment = self._writer.comment
+        now = now_of(collection, told, comment=comment, session=session, part=rows)
         statements = []
-        for (identity, _key, before), written in pairs(told):
-            row = now.get(hashable(identity))
-            if row is None or row.before == before:
+        for (identity, _key, before), written in list(pairs(told))[rows]:
+            row, step = now.get(hashable(identity)), way.step(before, written, path)
+            if row is None or step is None or row.before == step.wanted:
                 continue
-            is_ours = xxh3_64_digest(row.before) == written
-            if (is_ours and self._whole) or (not is_ours and self._restore):
+            if step.is_from(row.before) or self._restore:
                 selector = {"_id": identity}
                 if session is None:
                     selector = holding(identity, told["fields"], row.before)
-                statements.append(UpdateOne(selector, put(row.before, before)))
-            elif not is_ours and backwards.applied(row.before, told["path"]) == row.before:
+                statements.append(UpdateOne(selector, put(row.before, step.wanted)))
+            elif step.is_first and way.back.applied(row.before, path) == row.before:
                 why = "changed since the migration"
                 observed = bson.decode(row.before, OPTIONS)
                 self._undone.conflict(identity, _TOLD, observed, why, collection=collection.name)
