@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from bson import Binary
-from mongo_migration.errors import PlanBlockedError
+from mongo_migration.errors import DefinitionError, PlanBlockedError
 
-from tests.support.migrations import Deployment
+from tests.support.migrations import Deployment, failed
 
 Document = dict[str, Any]
 RULE = {"$jsonSchema": {"properties": {"n": {"bsonType": ["int", "long"]}}}}
@@ -154,3 +154,39 @@ def test_a_rule_is_held_against_documents_as_they_will_be(deployment: Deployment
     plan = deployment.plan(migration(given, going, rule))
     (row,) = [row for row in plan["steps"] if row["kind"] == "validate"]
     assert (row["refuses"], row["samples"]) == (1, [2])
+
+
+LET = {"owner": {"reference": {"from": "owners", "match": {"_id": "$o"}, "take": "on"}}}
+
+
+@pytest.mark.parametrize("kind", ["delete", "update", "move"])
+def test_other_documents_decide(deployment: Deployment, kind: str):
+    data = deployment.data
+    data["owners"].insert_many([{"_id": 1, "on": True}, {"_id": 2, "on": False}])
+    data["items"].insert_many([{"_id": n, "o": n % 2 + 1, "f": 1} for n in range(5)])
+    chosen = {"let": LET, "only_if": "$$owner"}
+    step: Document = {"delete": {"collections": ["items"], "where": {}, **chosen}}
+    if kind == "update":
+        step = update({"unset": ["f"], **chosen})
+    if kind == "move":
+        step = {"move": {"from": ["items"], "into": "others", **chosen}}
+    before = deployment.content()
+    document = migration(step)
+    assert deployment.plan(document)["problems"] == []
+    deployment.migrate(document)
+    left = {row["_id"] for row in data["items"].find({"f": 1})}
+    assert left == {1, 3}
+    assert failed(deployment.verify(document)) == []
+    deployment.roll_back("910")
+    assert deployment.content() == before
+    # Of one that belongs to nobody, nothing says whether it is meant.
+    data["items"].insert_one({"_id": 9, "o": 9, "f": 1})
+    (problem,) = refused(deployment, document)
+    assert problem["samples"] == [9]
+
+
+def test_a_number_in_let_is_refused_with_what_to_do(deployment: Deployment):
+    deployment.data["items"].insert_one({"_id": 1})
+    change = {"let": {"n": {"number": {}}}, "set": {"x": {"expression": "$$n"}}}
+    with pytest.raises(DefinitionError, match="name it in `set`"):
+        deployment.plan(migration(update(change)))

@@ -174,7 +174,7 @@ def _expiring(document: Document) -> Iterator[str]:
 
 def _deletes_all(document: Document) -> Iterator[str]:
     for where, _index, body in _steps(document, "delete"):
-        if not body["where"]:
+        if not body["where"] and "only_if" not in body:
             yield f"{where}.where"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .schema_update import LET
+
 _NAME = {"type": "string", "minLength": 1, "pattern": r"^[^$\x00]+$"}
 
 
@@ -68,6 +70,8 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         {
             "collections": _SOME,
             "where": {"type": "object"},
+            "let": LET,
+            "only_if": {},
         },
     ),
     "insert": _object(

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .schema_update import CHANGES, NAME, PATH, SOURCE_REF, VARIABLE
+from .schema_update import CHANGES, LET, NAME, PATH, SOURCE_REF
 
-_LET = {
-    "type": "object",
-    "propertyNames": VARIABLE,
-    "additionalProperties": SOURCE_REF,
-}
 _REFERENCED = {
     "type": "object",
     "additionalProperties": {
@@ -54,7 +49,8 @@ MOVE: dict[str, Any] = {
         "into": NAME,
         "where": {"type": "object"},
         "copy": {"type": "boolean"},
-        "let": _LET,
+        "let": LET,
+        "only_if": {},
         "id": SOURCE_REF,
         **CHANGES,
         "when_unfit": {"enum": ["fail", "keep", None]},
@@ -70,7 +66,7 @@ CHANGE_ID: dict[str, Any] = {
     "properties": {
         "in": NAME,
         "where": {"type": "object"},
-        "let": _LET,
+        "let": LET,
         "id": SOURCE_REF,
         "referenced_by": _REFERENCED,
         "when_unfit": _FAIL_OR_KEEP,

@@ -115,6 +115,12 @@ SOURCE: dict[str, Any] = {
     },
 }
 
+LET: dict[str, Any] = {
+    "type": "object",
+    "propertyNames": VARIABLE,
+    "additionalProperties": SOURCE_REF,
+}
+
 CHANGES: dict[str, Any] = {
     "rename": {
         "type": "object",
@@ -139,7 +145,9 @@ UPDATE: dict[str, Any] = {
     # A whole document, or parts of it.
     "not": {
         "required": ["document"],
-        "anyOf": [{"required": [key]} for key in ("set", "unset", "rename", "each", "let")],
+        "anyOf": [
+            {"required": [key]} for key in ("set", "unset", "rename", "each", "let", "only_if")
+        ],
     },
     "properties": {
         "collections": {
@@ -155,11 +163,8 @@ UPDATE: dict[str, Any] = {
             "description": "a list of names, or {matching: a regular expression}",
         },
         "where": {"type": "object"},
-        "let": {
-            "type": "object",
-            "propertyNames": VARIABLE,
-            "additionalProperties": SOURCE_REF,
-        },
+        "let": LET,
+        "only_if": _EXPRESSION,
         **CHANGES,
         "document": {
             "type": "object",

@@ -6,10 +6,12 @@ import copy
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 import bson
 from bson.binary import Binary, UuidRepresentation
+from bson.decimal128 import Decimal128
 from bson.objectid import ObjectId
 from pymongo.client_session import ClientSession
 
@@ -190,15 +192,28 @@ class Python:
 
     def _one(self, key: Sequence[Any]) -> Resolution:
         try:
-            value = self._call(*copy.deepcopy(list(key)))
+            value = _as_bson(self._call(*copy.deepcopy(list(key))))
             bson.encode({"v": value})
             if self._twice < _TWICE:
                 self._twice += 1
-                if hashable(self._call(*copy.deepcopy(list(key)))) != hashable(value):
+                if hashable(_as_bson(self._call(*copy.deepcopy(list(key))))) != hashable(value):
                     return Unresolved(f"{self._place} isn't pure: called twice, it gave two values")
         except Exception as error:
             return Unresolved(f"{self._place} raised {type(error).__name__}: {error}")
         return Found(value, "python")
+
+
+def _as_bson(value: Any) -> Any:
+    """Return *value* with UUIDs and decimals of Python as those of BSON."""
+    if isinstance(value, uuid.UUID):
+        return Binary.from_uuid(value, UuidRepresentation.STANDARD)
+    if isinstance(value, Decimal):
+        return Decimal128(value)
+    if isinstance(value, Mapping):
+        return {name: _as_bson(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_bson(one) for one in value]
+    return value
 
 
 def function(files: Mapping[str, str], name: str, wanted: str) -> Callable[..., Any]:

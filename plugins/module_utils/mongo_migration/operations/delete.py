@@ -23,9 +23,15 @@ from ..values.compare import hashable
 from . import whole_documents
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from .futures import Rewrite
+from .transfer.reading import reader_of
+from .update.reader import Reader
+from .update.reader import Row as Document
 
 KIND = "delete"
 _SAMPLES = 5
+_PAGE = 1000
+# What a filter can't say.
+CHOOSING = {"let", "only_if"}
 # Writers may go on making documents that match; this often is enough.
 _MOST_PASSES = 20
 
@@ -41,6 +47,7 @@ class Delete(Operation):
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
         names = scope.collections
+        self._chosen = CHOOSING & step.options.keys()
         self._where: dict[str, Any] = compare.bind_now(step.options["where"], scope.now)
         self._targets = [
             (name, names.get(name, write=True))
@@ -82,9 +89,15 @@ class Delete(Operation):
 
     def needs(self) -> Iterator[Need]:
         """Yield what decides which documents go."""
-        read = reads.fields(filters=[self._where])
+        options = self._step.options
+        read = reads.fields(
+            filters=[self._where],
+            expressions=[options.get("only_if")],
+            sources=options.get("let", {}).values(),
+        )
         for _name, collection in self._targets:
             yield Need(collection=collection.name, fields=read)
+        yield from self.needs_of_sources(options.get("let", {}))
 
     def plan(self) -> Plan:
         """Count what would go, and show some of it."""
@@ -93,6 +106,9 @@ class Delete(Operation):
             count = size = 0
             samples: Batch = []
             lossy: list[Any] = []
+            if self._chosen and (found := self._unfit(collection)):
+                plan.problems += [self._unclear(name, *item) for item in found.items()]
+                continue
             for document, length, exact in self._read(collection):
                 count, size = count + 1, size + length
                 if len(samples) < _SAMPLES:
@@ -102,9 +118,12 @@ class Delete(Operation):
             if lossy:
                 plan.problems.append(inexact(self._step.index, name, lossy))
             plan.change(collection.name, self._where)
-            self._scope.leave(collection.name, self._where)
             known = self._scope.rewrites.setdefault(collection.name, [])
-            known.append(Rewrite.going(self._where))
+            if self._chosen:
+                known.append(Rewrite.untold(None))
+            else:
+                self._scope.leave(collection.name, self._where)
+                known.append(Rewrite.going(self._where))
             plan.rows.append(
                 {
                     "step": self._step.index,
@@ -137,20 +156,51 @@ class Delete(Operation):
     def check(self) -> Iterator[Check]:
         """Look for what should be gone."""
         for name, collection in self._targets:
-            left = collection.count_documents(self._where, comment=self._scope.comment)
-            rows = collection.find(self._where, {"_id": 1}).limit(_SAMPLES) if left else ()
+            left, samples = self._left(collection)
             yield Check(
                 name=f"{name}: nothing is left of what was to be deleted",
                 passed=not left,
                 expected=0,
                 observed=left,
                 examined=collection.estimated_document_count(comment=self._scope.comment),
-                samples=[row["_id"] for row in rows],
+                samples=samples,
             )
+
+    def _left(self, collection: Collection[dict[str, Any]]) -> tuple[int, list[Any]]:
+        """Return how many there are that should go, and some of them."""
+        if self._chosen:
+            ids = [document["_id"] for document, _length, _exact in self._read(collection)]
+            return len(ids), ids[:_SAMPLES]
+        left = collection.count_documents(self._where, comment=self._scope.comment)
+        rows = collection.find(self._where, {"_id": 1}).limit(_SAMPLES) if left else ()
+        return left, [row["_id"] for row in rows]
+
+    def _unfit(self, collection: Collection[dict[str, Any]]) -> dict[str, list[Any]]:
+        """Return, by the reason, the documents of which nobody can tell whether they go."""
+        found: dict[str, list[Any]] = {}
+        for row in rows_of(reader_of(collection, self._step, self._scope)):
+            for trouble in row.troubles:
+                found.setdefault(f"{trouble.path}: {trouble.why}", []).append(row.identity)
+        return found
+
+    def _unclear(self, name: str, what: str, ids: list[Any]) -> dict[str, Any]:
+        return problem(
+            step=self._step.index,
+            collection=name,
+            what=what,
+            count=len(ids),
+            samples=ids[:_SAMPLES],
+            policy="what goes must be clear",
+            fix="say `otherwise` in the source, or leave these documents out with `where`",
+        )
 
     def _read(
         self, collection: Collection[dict[str, Any]]
     ) -> Iterator[tuple[dict[str, Any], int, bool]]:
+        if self._chosen:
+            rows = rows_of(reader_of(collection, self._step, self._scope))
+            raws = (row.document for row in rows if not row.skipped and not row.troubles)
+            return whole_documents.judged(raws, collection.codec_options)
         where = self._scope.staying(collection.name, self._where)
         return whole_documents.read(collection, where=where, comment=self._scope.comment)
 
@@ -226,6 +276,14 @@ class Delete(Operation):
             collection=name,
             batch=len(documents),
         )
+
+
+def rows_of(reader: Reader) -> Iterator[Document]:
+    """Yield what *reader* reads, page by page."""
+    position: dict[str, Any] = {}
+    while rows := reader.page(position, _PAGE):
+        position = {"last": rows[-1].identity}
+        yield from rows
 
 
 def _write(writer: Writer, collection: Collection[dict[str, Any]], documents: Batch) -> Write:

@@ -37,7 +37,8 @@ def of(step: Step, operation: Operation, names: Collections) -> Earlier:
         step=step,
         touches=operation.touches(),
         renames=frozenset(map(names.real_name, {*gone, *made})),
-        tells=type(operation).TELLS_LEAVING,
+        # Which documents an expression chooses, a filter can't say.
+        tells=type(operation).TELLS_LEAVING and "only_if" not in step.options,
     )
 
 

@@ -124,7 +124,7 @@ class Move(Operation):
             total += found.coming
             if transfer.removes:
                 plan.change(transfer.reader.collection.name, dict(transfer.reader.where))
-                if not found.left:
+                if not found.left and "only_if" not in self._step.options:
                     self._scope.leave(transfer.reader.collection.name, transfer.reader.where)
                     known = self._scope.rewrites.setdefault(transfer.reader.collection.name, [])
                     known.append(Rewrite.going(transfer.reader.where))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import bson
@@ -28,10 +28,17 @@ def read(
     What a driver reads as another type can't; nor a field twice, nor a timestamp of zero, in whose
     place the server puts its own time.
     """
-    codec: CodecOptions[dict[str, Any]] = collection.codec_options
-    for raw in raw_documents(
+    raws = raw_documents(
         collection.database, collection.name, filter=where, comment=comment, **options
-    ):
+    )
+    yield from judged(raws, collection.codec_options)
+
+
+def judged(
+    raws: Iterable[bytes], codec: CodecOptions[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], int, bool]]:
+    """Yield the same of documents that were read otherwise."""
+    for raw in raws:
         document = bson.decode(raw, codec)
         exact = bson.encode(document, codec_options=codec) == raw
         zero = any(value == Timestamp(0, 0) for value in document.values())

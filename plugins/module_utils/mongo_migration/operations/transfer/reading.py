@@ -74,6 +74,7 @@ def reader_of(
         on_error=_policy(options, ""),
         constants={name: {"$literal": value} for name, value in (constants or {}).items()},
         whole=True,
+        only_if=bind_now(step.options.get("only_if"), scope.now),
     )
 
 

@@ -106,7 +106,7 @@ class Foresight:
                 return None
             same = {"_id": "$_id"}
             return [{"$replaceWith": {"$mergeObjects": [reader.expression, same]}}]
-        if reader.sources or reader.compiled.varies or not reader.compiled.fields:
+        if reader.sources or reader.compiled.varies or reader.only_if is not None:
             return None
         return [{"$set": reader.compiled.fields}]
 

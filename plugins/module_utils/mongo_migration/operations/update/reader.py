@@ -67,6 +67,7 @@ class Reader:
         whole: whether to read all of each document, too.
         extra: an expression for a document that is read beside what they become.
         computes: whether the server computes what they become.
+        only_if: an expression that is true for documents that are meant; None: all that match.
     """
 
     collection: Collection[dict[str, Any]]
@@ -80,6 +81,7 @@ class Reader:
     whole: bool = False
     extra: Any = None
     computes: bool = True
+    only_if: Any = None
     _names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -204,6 +206,8 @@ class Reader:
             wanted["u"] = _with(known, [fault.why for fault in self.compiled.faults])
         if self.whole:
             wanted["d"] = "$$ROOT"
+        if self.only_if is not None:
+            wanted["o"] = _with(known, {"o": {"$cond": [self.only_if, True, False]}})
         if self.extra is not None:
             wanted["e"] = _with(known, self.extra)
         return wanted
@@ -224,6 +228,9 @@ class Reader:
                 for number, fault in enumerate(self.compiled.faults)
                 if why.get(str(number)) is not None
             ]
+        if "o" in parts and not bson.decode(parts["o"])["o"]:
+            # Not meant: whatever would be wrong with it doesn't matter.
+            return self._unmeant(identity, parts)
         token = hashable(identity) if troubles or skipped else b""
         if troubles:
             told += troubles.get(token, [])
@@ -238,6 +245,16 @@ class Reader:
             skipped=bool(skipped) and token in (skipped or ()),
             document=parts.get("d", b""),
             extra=parts.get("e", b""),
+        )
+
+    def _unmeant(self, identity: Any, parts: Mapping[str, bytes]) -> Row:
+        return Row(
+            identity=identity,
+            key=parts["i"],
+            before=parts["b"],
+            after=parts["b"],
+            skipped=True,
+            document=parts.get("d", b""),
         )
 
     def _decoded(self, raw: bytes) -> dict[str, Any]:

@@ -65,6 +65,12 @@ class Update(Operation):
                 numbering.check(
                     spec["number"], path, self._where, place=f"{self._place}.set.{path}"
                 )
+        for name, spec in step.options.get("let", {}).items():
+            if "number" in spec:
+                raise DefinitionError(
+                    f"{self._place}.let.{name}: a running number goes on behind those that a field "
+                    "holds: name it in `set`, and use the field in a migration behind this one"
+                )
         # From a whole document to a whole document.
         self._document: dict[str, Any] | None = step.options.get("document")
         for spec in [*self._looked_up.values(), *([self._document] if self._document else [])]:
@@ -129,7 +135,7 @@ class Update(Operation):
         sources += options.get("let", {}).values()
         read = reads.fields(
             filters=[options.get("where", {})],
-            expressions=[level.get("remove") for level in levels],
+            expressions=[*(level.get("remove") for level in levels), options.get("only_if")],
             sources=sources,
             paths=expressions.paths(options),
         )
@@ -189,6 +195,8 @@ class Update(Operation):
         if self._options.get("when_conflict") == "keep":
             gone = []
         gone += self._options.get("unset", [])
+        if "only_if" in self._options:
+            gone = []  # others may have it, rightly
         for name, collection in self._targets:
             count = collection.estimated_document_count(comment=self._scope.comment)
             for path in gone:
@@ -425,6 +433,7 @@ class Update(Operation):
             labels=labels,
             comment=self._scope.comment or "migration-playbooks",
             on_error=expressions.policy_of(self._options, ""),
+            only_if=bind_now(self._options.get("only_if"), self._scope.now),
         )
 
     def _number_path(self) -> str:
