@@ -228,10 +228,11 @@ class Reader:
                 for number, fault in enumerate(self.compiled.faults)
                 if why.get(str(number)) is not None
             ]
-        if "o" in parts and not bson.decode(parts["o"])["o"]:
-            # Not meant: whatever would be wrong with it doesn't matter.
-            return self._unmeant(identity, parts)
         token = hashable(identity) if troubles or skipped else b""
+        looked_up = bool(troubles) and token in (troubles or ())
+        if "o" in parts and not looked_up and not bson.decode(parts["o"])["o"]:
+            # Not meant: whatever else would be wrong with it doesn't matter.
+            return self._unmeant(identity, parts)
         if troubles:
             told += troubles.get(token, [])
         names = bson.decode(parts["n"]).values() if "n" in parts else ()
