@@ -386,12 +386,13 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
         found = status.describe(client=client, database=p["database"], definition=definition)
         result = plan_text.preview(found)
     else:
+        job = module_runner.job(
+            client,
+            module,
+            writers_stopped=p["writers_stopped"] and mode.require_on(client, p["database"]),
+        )
         result = runner.migrate(
-            module_runner.job(
-                client,
-                module,
-                writers_stopped=p["writers_stopped"] and mode.require_on(client, p["database"]),
-            ),
+            job,
             definition,
             backup=p["backup"],
             until=p["until"],
@@ -401,8 +402,10 @@ def migrate(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
                 client=client,
                 database=p["database"],
                 definition=definition,
-                operator=module_runner.operator(),
+                operator=job.operator,
                 lease_seconds=p["lease_seconds"],
+                progress=job.progress,
+                stop=job.stop,
             )
     return plan_text.illustrate(result, with_diff=module._diff)
 

@@ -33,8 +33,8 @@ options:
     default: true
   progress_file:
     description:
-      - A file on the host that runs the module, where it keeps its newest progress as JSON; with
-        O(fleet) only. On this machine the action plugin of the same name watches it.
+      - A file on the host that runs the module, where it keeps its newest progress as JSON.
+        On this machine the action plugin of the same name watches it.
     type: path
 extends_documentation_fragment:
   - mongo_connection
@@ -53,6 +53,8 @@ attributes:
     description: A second run changes nothing.
     support: full
 notes:
+  - C(SIGINT), C(SIGTERM) and C(SIGHUP) end it at once. It has only read until then, and the run is
+    as before.
   - The user needs the role C(readWrite) on O(database); C(read) is enough in check mode.
 seealso:
   - module: mongo_migrate
@@ -205,6 +207,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 def check(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.errors import MigrationError
     from ansible.module_utils.mongo_migration.procedures import verify
+    from ansible.module_utils.mongo_migration.support import progress, stop
 
     p = module.params
     if (fleet := module_runner.fleet(client, module)) is not None:
@@ -217,6 +220,8 @@ def check(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]
         run=p["run"],
         record=not module.check_mode,
         operator=module_runner.operator(),
+        progress=progress.sink(p["progress_file"]),
+        stop=stop.listen(),
     )
     if not result["passed"] and p["fail_on_failed"]:
         names = "".join(f"\n  - {name}" for name in result["failures"])

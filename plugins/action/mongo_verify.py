@@ -21,6 +21,8 @@ import gated
 import screen
 from invocation import ansible_cli
 
+# Of those whose plugin this is, what may take long: it shows how far it is, and hears Ctrl-C.
+_LONG = frozenset({"mongo_verify"})
 # What the callback puts before a line.
 _INDENT = 5
 
@@ -32,7 +34,7 @@ class ActionModule(NormalAction):
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Run it; what changes something, for a command that passed the gate."""
-        if self._task.args.get("fleet"):
+        if self._task.args.get("fleet") or self._task.action.rpartition(".")[2] in _LONG:
             return self._watched(tmp, task_vars)
         gated.require(self, task_vars or {})
         result = _as_wide_as_the_screen(super().run(tmp, task_vars))
@@ -40,7 +42,7 @@ class ActionModule(NormalAction):
         return completed
 
     def _watched(self, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Run it as the long modules are run: many databases take their time."""
+        """Run it as the long modules are run: many databases, and much data, take their time."""
         action = self._shared_loader_obj.action_loader.get(
             "mongo_migrate",
             task=self._task,

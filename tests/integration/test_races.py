@@ -11,6 +11,7 @@ from mongo_migration.ledger import lease, runs
 from mongo_migration.ledger.runs import Run
 from mongo_migration.operations.field_groups import FieldGroups
 from mongo_migration.procedures import verify
+from mongo_migration.support import retry
 from pymongo.database import Database
 
 from tests.support import torture
@@ -45,11 +46,9 @@ def test_a_rollback_that_completes_during_a_verification_stays_rolled_back(db: D
         verify._record(
             db,
             read,
-            expect="applied",
-            passed=True,
-            results=[],
+            0,
             operator=ME,
-            lease_seconds=10,
+            patience=retry.Patience(seconds=10),
         )
     assert newest(db)["phase"] == "rolled_back"
 

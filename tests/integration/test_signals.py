@@ -7,13 +7,16 @@ import time
 from typing import Any
 
 import pytest
+from mongo_migration.document import definition
 from mongo_migration.errors import InterruptedRunError
 from mongo_migration.ledger import control, lease
 from mongo_migration.support.progress import quiet
 
 from embedded.mongod import ReplicaSet
+from embedded.processes import wait_until
 from tests.support import torture
 from tests.support.driver import Job
+from tests.support.snapshot import snapshot
 from tests.support.torture import Db, assert_same, assert_verified
 
 # Slow enough to be met at work: 13 batches and more with a pause after each.
@@ -133,3 +136,52 @@ def test_a_second_signal_changes_nothing(replica_set: ReplicaSet, database: Db) 
     assert_says_how_to_go_on(done, newest(database), "migrate")
     torture.migrate(database)
     assert_verified(database)
+
+
+# A check for which the server needs a minute, as it does for a hundred million documents.
+SLOW_CHECK = """
+postconditions:
+  - name: the server takes its time
+    no_rows:
+      in: items
+      pipeline:
+        - $match:
+            $expr:
+              $function:
+                lang: js
+                args: [$slow]
+                body: "function(slow) { if (slow) sleep(60000); return false; }"
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_verification_though_the_server_is_at_work_for_it(
+    replica_set: ReplicaSet, database: Db, number: signal.Signals
+) -> None:
+    torture.fill(database)
+    text = torture.DOCUMENT + SLOW_CHECK
+    loaded = definition.load(text, "torture.yml")
+    torture.migrate(database, definition=loaded)
+    database["items"].update_one({}, {"$set": {"slow": True}})
+    before = snapshot(database, own=True)
+    asked = Job(uri=replica_set.uri(), database=database.name, text=text, action="verify")
+    with torture.process(asked) as process:
+
+        def is_waited_for() -> bool:
+            at_work = database.client.admin.aggregate(
+                [{"$currentOp": {}}, {"$match": {"ns": f"{database.name}.items"}}]
+            )
+            return any("pipeline" in operation.get("command", {}) for operation in at_work)
+
+        assert wait_until(is_waited_for, 30, 0.1)
+        process.send(number)
+        began = time.monotonic()
+        done = process.end(30)
+        assert time.monotonic() - began < 5
+    run = newest(database)
+    assert done["error"] == "InterruptedRunError"
+    assert (run["phase"], run["_id"]) == ("applied", done["details"]["run"])
+    for words in (number.name, "had only read", "is applied, as before", done["details"]["next"]):
+        assert words in done["message"]
+    assert "verify.yml -e migration=901" in done["details"]["next"]
+    assert snapshot(database, own=True) == before

@@ -186,6 +186,8 @@ def _work(job: Job, client: MongoClient[dict[str, Any]]) -> Any:
             definition=what,
             operator=operator,
             lease_seconds=job.settings.get("lease_seconds", 30),
+            progress=announce,
+            stop=common["stop"],
         )
     if job.action == "prune":
         return prune.prune(work.Job(**common), migration=what.id, after_days=0, confirm=job.confirm)

@@ -11,8 +11,8 @@ state is the one from before.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import bson
@@ -21,12 +21,12 @@ from pymongo.database import Database
 from ..document.collections import is_ours
 from ..operations.base import Touched
 from ..operations.entries import Document, Effect
-from ..support import listing
+from ..support import background, listing
 from ..support.prefetch import ahead
 from ..support.progress import Meter
 from ..values import edits, elements
 from ..values.digest import Digest
-from ..values.raw import raw_batches, raw_documents
+from ..values.raw import raw_batches
 from .expiring import due
 
 
@@ -56,11 +56,10 @@ def take(
         if item.field is not None:
             fields.setdefault(item.collection, set()).add(item.field)
     taken = []
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fields") as other:
-        for name in sorted(ordinary(database)):
-            without = sorted(fields.get(name, ()))
-            # The server works on both at once, and this process hashes meanwhile.
-            own = other.submit(_fields, database, name, without, comment)
+    for name in sorted(ordinary(database)):
+        without = sorted(fields.get(name, ()))
+        # The server works on both at once, and this process hashes meanwhile.
+        with background.running(partial(_fields, database, name, without, comment)) as own:
             until = expiring.get(name)
             gone = due(database[name], until) if until else None
             rest = Digest()
@@ -81,7 +80,7 @@ def take(
                     "without": without,
                     **({"until": until} if until else {}),
                     **rest.as_dict(),
-                    **_whole(database, name, comment, wanted=name in places),
+                    **(_whole(database, name, comment, meter) if name in places else {}),
                     "fields": {name: one.as_dict() for name, one in own.result().items()},
                 }
             )
@@ -162,26 +161,32 @@ def _raw(document: Document) -> bytes:
 
 
 def _fields(
-    database: Database[dict[str, Any]], name: str, without: list[str], comment: str
+    database: Database[dict[str, Any]],
+    name: str,
+    without: list[str],
+    comment: str,
+    check: Callable[[], None],
 ) -> dict[str, Digest]:
-    return {
-        field: Digest.of(
-            raw_documents(
-                database,
-                name,
-                filter={field: {"$exists": True}},
-                projection={field: 1},
-                comment=comment,
-            )
-        )
-        for field in without
-    }
+    found = {field: Digest() for field in without}
+    for field, digest in found.items():
+        for batch in raw_batches(
+            database,
+            name,
+            filter={field: {"$exists": True}},
+            projection={field: 1},
+            comment=comment,
+        ):
+            check()
+            digest.add_many(batch)
+    return found
 
 
 def _whole(
-    database: Database[dict[str, Any]], name: str, comment: str, *, wanted: bool
+    database: Database[dict[str, Any]], name: str, comment: str, meter: Meter
 ) -> dict[str, Any]:
     """Return the digest of whole documents, which alone tells the places of touched fields."""
-    if not wanted:
-        return {}
-    return {"whole": Digest.of(raw_documents(database, name, comment=comment)).as_dict()}
+    found = Digest()
+    for batch in raw_batches(database, name, comment=comment):
+        found.add_many(batch)
+        meter.advance(0, collection=name)  # counted already; a stop is heard
+    return {"whole": found.as_dict()}

@@ -6,7 +6,7 @@ something of it observes the one pass over it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -35,10 +35,13 @@ class Observer(Protocol):
         """Take in one entry; they come in their order."""
 
 
-def read(journal: Journal, observers: Iterable[Observer]) -> None:
-    """Show each entry of *journal* to all *observers*."""
+def read(
+    journal: Journal, observers: Iterable[Observer], heed: Callable[[], None] = lambda: None
+) -> None:
+    """Show each entry of *journal* to all *observers*; *heed*, called before each, may end it."""
     observers = list(observers)
     for entry in journal.entries():
+        heed()
         seen = Seen(entry)
         for observer in observers:
             observer.see(seen)

@@ -17,7 +17,7 @@ from ..maintenance import mode
 from ..operations.base import Check, Touched
 from ..operations.entries import Effect
 from ..operations.registry import kind_of
-from ..support.progress import Meter, quiet
+from ..support.progress import Meter, Sink
 from ..values import ejson
 from ..values.digest import Digest
 from . import baseline
@@ -38,6 +38,7 @@ def present(
     *,
     alone: bool,
     comment: str,
+    report: Sink,
 ) -> Present:
     """Return what the collections hold now; None if that can't be compared with before.
 
@@ -47,6 +48,7 @@ def present(
         journal: of the run.
         alone: nobody else knows this database, so that nobody can have written to it.
         comment: what the server's operations carry.
+        report: told of every batch that is read; may end it.
     """
     if "baseline" not in document:
         return None
@@ -62,7 +64,9 @@ def present(
     taken = baseline.take(
         db,
         touched,
-        meter=Meter(quiet, phase="verify", total=0),
+        meter=Meter(
+            report, phase="verify", total=sum(item["count"] for item in document["baseline"])
+        ),
         comment=comment,
         expiring={
             item["collection"]: item["until"] for item in document["baseline"] if "until" in item

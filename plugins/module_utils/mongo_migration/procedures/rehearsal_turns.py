@@ -53,6 +53,7 @@ def checked(job: Job, definition: Definition, expect: str) -> dict[str, Any]:
         operator=job.operator,
         lease_seconds=job.settings.lease_seconds,
         alone=True,
+        stop=job.stop,
     )
 
 

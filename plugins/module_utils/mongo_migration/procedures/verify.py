@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from ..document.definition import Definition
-from ..errors import MigrationError
+from ..errors import InterruptedRunError, MigrationError
 from ..ledger import partial_restore, runs
 from ..ledger.journal import Journal
 from ..ledger.lease import Lease, hold
@@ -17,8 +18,13 @@ from ..ledger.runs import Run
 from ..operations.registry import open_journal
 from ..server import obstacles
 from ..support import commands, retry
+from ..support.progress import Sink, quiet
+from ..support.stop import StopSignal
 from . import authority, verify_applied, verify_rolled_back
 from .results import as_dict
+
+# What has no number is told this often: the entries of a journal may be many.
+_TELL_SECONDS = 0.5
 
 
 def verify(
@@ -32,6 +38,8 @@ def verify(
     operator: Mapping[str, Any] | None = None,
     lease_seconds: float = 30,
     alone: bool = False,
+    progress: Sink = quiet,
+    stop: StopSignal | None = None,
 ) -> dict[str, Any]:
     """Check the state that *expect* names; a run that passes as ``applied`` becomes ``verified``.
 
@@ -45,33 +53,25 @@ def verify(
         operator: who does it, for the lease.
         lease_seconds: life of the lease while the result is written.
         alone: nobody else knows this database, so that nobody can have written to it.
+        progress: told of what is read.
+        stop: ends it at once, while it only reads.
 
     Raises:
-        MigrationError: there is no run to verify, or it is in another phase than expected.
+        MigrationError: there is no run to verify, it is in another phase than expected, or
+            somebody worked on it meanwhile.
+        InterruptedRunError: it was stopped; nothing was written.
     """
-    db = client[database]
+    db, stop = client[database], stop or StopSignal()
     partial_restore.refuse(db)
     document = _of_phase(runs.latest(db, definition.id, run), definition, expect)
-    journal = _journal(db, document, definition)
-    bound = authority.bind(document, definition) if expect == "applied" else None
-    done = (
-        verify_applied.checks(db, document, journal, bound, alone=alone)
-        if bound
-        else verify_rolled_back.checks(db, document, journal, alone=alone)
-    )
-    results = [as_dict(check) for check in done]
+    results = _results(db, document, definition, expect, alone=alone, progress=progress, stop=stop)
     failed = [item["name"] for item in results if item["status"] == "failed"]
-    changed = record and _record(
-        db,
-        document,
-        expect=expect,
-        passed=not failed,
-        results=results,
-        operator=operator or {},
-        lease_seconds=lease_seconds,
-    )
-    if not changed:  # then its own write was conditional on it
-        _refuse_if_moved(db, document, lease_seconds)
+    patience = retry.Patience.telling(progress, "verify", lease_seconds, stop)
+    changed = record and not failed and expect == "applied" and document["phase"] == "applied"
+    if changed:
+        _record(db, document, len(results), operator=operator or {}, patience=patience)
+    else:  # its own write would have been conditional on it
+        _refuse_if_moved(db, document, patience)
     return {
         "changed": changed,
         "migration": definition.id,
@@ -81,6 +81,55 @@ def verify(
         "checks": results,
         "failures": failed,
     }
+
+
+def _results(
+    db: Database[dict[str, Any]],
+    document: dict[str, Any],
+    definition: Definition,
+    expect: str,
+    *,
+    alone: bool,
+    progress: Sink,
+    stop: StopSignal,
+) -> list[dict[str, Any]]:
+    """Return what every check found.
+
+    Raises:
+        InterruptedRunError: a stop was asked for.
+    """
+    journal = _journal(db, document, definition)
+    bound = authority.bind(document, definition) if expect == "applied" else None
+    found: list[dict[str, Any]] = []
+    told = 0.0
+
+    def report(event: dict[str, Any]) -> None:
+        nonlocal told
+        stop.check()
+        if "done" in event or time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            progress(event)
+
+    done = (
+        verify_applied.checks(db, document, journal, bound, alone=alone, report=report)
+        if bound
+        else verify_rolled_back.checks(db, document, journal, alone=alone, report=report)
+    )
+    try:
+        with stop.at_once():
+            for check in done:
+                found.append(as_dict(check))
+                report({"phase": "verify", "detail": found[-1]["name"]})
+    except InterruptedRunError as error:
+        again = commands.command("verify", migration=definition.id)
+        raise InterruptedRunError(
+            f"The verification was stopped ({stop.reason}) after {len(found)} checks. It had only "
+            f"read: run {document['_id']} is {document['phase']}, as before. Next: {again}",
+            run=document["_id"],
+            phase=document["phase"],
+            next=again,
+        ) from error
+    return found
 
 
 def _journal(
@@ -117,7 +166,7 @@ def _of_phase(
 
 
 def _refuse_if_moved(
-    db: Database[dict[str, Any]], document: Mapping[str, Any], seconds: float
+    db: Database[dict[str, Any]], document: Mapping[str, Any], patience: retry.Patience
 ) -> None:
     """What was looked at must have been the run's state until the end, as a majority knows it.
 
@@ -125,7 +174,7 @@ def _refuse_if_moved(
         MigrationError: another process has worked on it meanwhile.
         ConnectionFailedError: there is no majority that could say so.
     """
-    now = retry.Patience(seconds=seconds).retry(
+    now = patience.retry(
         lambda: runs.latest(db, document["migration"], document["_id"], sure=True),
         otherwise="Nothing was written.",
         obstacle=obstacles.namer(db.client),
@@ -143,19 +192,16 @@ def _refuse_if_moved(
 def _record(
     db: Database[dict[str, Any]],
     document: dict[str, Any],
+    checks: int,
     *,
-    expect: str,
-    passed: bool,
-    results: list[dict[str, Any]],
     operator: Mapping[str, Any],
-    lease_seconds: float,
-) -> bool:
-    """Write a first success into the run document; return whether its phase changed."""
-    if expect != "applied" or not passed or document["phase"] != "applied":
-        return False
+    patience: retry.Patience,
+) -> None:
+    """Write the first success into the run document, if that still is what was looked at."""
     purpose = f"verify {document['migration']} {document['name']}"
     lease: Lease
-    with hold(db, purpose=purpose, holder=dict(operator), seconds=lease_seconds) as lease:
+    with hold(
+        db, purpose=purpose, holder=dict(operator), seconds=patience.seconds, patience=patience
+    ) as lease:
         run = Run.adopt(db, document, lease.token)
-        run.enter("verified", verified_at=runs.server_now(db), verification=len(results))
-    return True
+        run.enter("verified", verified_at=runs.server_now(db), verification=checks)

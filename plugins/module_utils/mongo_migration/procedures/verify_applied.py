@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo.database import Database
@@ -18,6 +17,8 @@ from ..maintenance import mode
 from ..operations import dependencies
 from ..operations.base import Check, Operation
 from ..operations.registry import foresee
+from ..support import background
+from ..support.progress import Sink
 from . import baseline, conditions, journal_pass
 from . import plan as plans
 from .journal_pass import Seen, Wholeness
@@ -26,6 +27,7 @@ from .results import Result, skipped
 from .value_proof import ValueProof
 
 _COMMENT = "migration-playbooks verify"
+_READING = {"phase": "verify", "detail": "the journal"}
 
 
 def checks(
@@ -35,6 +37,7 @@ def checks(
     bound: Definition,
     *,
     alone: bool,
+    report: Sink,
 ) -> Iterator[Result]:
     """Yield the checks of a run that is applied.
 
@@ -44,14 +47,22 @@ def checks(
         journal: of the run.
         bound: the migration, with the variables of the run.
         alone: nobody else knows this database, so that nobody can have written to it.
+        report: told of what is read; may end it.
     """
     there = Collections(db, bound.collections)
     foresee(there, bound.steps)
     scope = Scope(collections=there, now=document["now"], planned={}, comment=_COMMENT)
     operations: list[Operation] = []
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as other:
-        # While the server counts for the other checks, this process hashes.
-        reading = other.submit(present, db, document, journal, alone=alone, comment=_COMMENT)
+
+    def hash_all(check: Callable[[], None]) -> Present:
+        def heed(event: dict[str, Any]) -> None:
+            check()
+            report(event)
+
+        return present(db, document, journal, alone=alone, comment=_COMMENT, report=heed)
+
+    # While the server counts for the other checks, this process hashes.
+    with background.running(hash_all) as reading:
         yield from _by_the_document(document, bound, scope, operations)
         now = reading.result()
     if document["phase"] in (runs.PRUNING, runs.PRUNED):
@@ -61,7 +72,8 @@ def checks(
     wholeness, others = Wholeness(document), NothingElse(document, now, rolled_back=False)
     counts = Counts(document, scope, now)
     values = ValueProof(db, operations, compared=now is not None, after=_proved(db, document))
-    journal_pass.read(journal, (wholeness, others, counts, values))
+    observers = (wholeness, others, counts, values)
+    journal_pass.read(journal, observers, lambda: report(_READING))
     yield wholeness.check()
     yield from others.checks()
     yield from values.checks()

@@ -12,6 +12,7 @@ from ..ledger.journal import Journal
 from ..operations.base import Check
 from ..operations.entries import Remaining
 from ..operations.registry import kind_of
+from ..support.progress import Sink
 from ..values import compare
 from . import journal_pass
 from .journal_pass import Seen, Wholeness
@@ -19,11 +20,17 @@ from .nothing_else import NothingElse, present
 from .results import Result, skipped
 
 _SAMPLES = 5
+_READING = {"phase": "verify", "detail": "the journal"}
 _COMMENT = "migration-playbooks verify"
 
 
 def checks(
-    db: Database[dict[str, Any]], document: dict[str, Any], journal: Journal, *, alone: bool
+    db: Database[dict[str, Any]],
+    document: dict[str, Any],
+    journal: Journal,
+    *,
+    alone: bool,
+    report: Sink,
 ) -> Iterator[Result]:
     """Yield the checks of a run that was rolled back.
 
@@ -32,8 +39,9 @@ def checks(
         document: of the run.
         journal: of the run.
         alone: nobody else knows this database, so that nobody can have written to it.
+        report: told of what is read; may end it.
     """
-    now = present(db, document, journal, alone=alone, comment=_COMMENT)
+    now = present(db, document, journal, alone=alone, comment=_COMMENT, report=report)
     others = NothingElse(document, now, rolled_back=True)
     if document.get("pruned_at"):
         why = "its journal was removed on purpose, and the way back ended"
@@ -41,7 +49,7 @@ def checks(
         yield from others.checks()
         return
     wholeness, undone = Wholeness(document), Undone(db)
-    journal_pass.read(journal, (wholeness, undone))
+    journal_pass.read(journal, (wholeness, undone), lambda: report(_READING))
     yield wholeness.check()
     yield from undone.checks()
     yield from others.checks()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from ..errors import InterruptedRunError
 
 _SLICE_SECONDS = 0.1
+
+
+class _AtOnce(BaseException):
+    """Ends what only reads, wherever it is: nothing that handles errors takes it for one."""
 
 
 class StopSignal:
@@ -20,6 +27,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._asked = False
+        self._reads_only = False
         self.reason = ""
 
     def ask(self, reason: str) -> None:
@@ -40,6 +48,33 @@ class StopSignal:
         if self.asked():
             raise InterruptedRunError(f"Stopped at a batch boundary: {self.reason}")
 
+    def signalled(self, reason: str) -> None:
+        """Ask for a stop, in the main thread; what only reads ends here."""
+        self.ask(reason)
+        if self._reads_only:
+            self._reads_only = False  # the next one mustn't disturb the end of it
+            raise _AtOnce
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal end the ``with`` block at once, even while the server is at work for it.
+
+        For what only reads: between any two of its instructions may be its last.
+
+        Raises:
+            InterruptedRunError: a stop was asked for, before or meanwhile.
+        """
+        try:
+            self.check()
+            try:
+                self._reads_only = threading.current_thread() is threading.main_thread()
+                yield
+            finally:
+                self._reads_only = False
+        except _AtOnce:
+            pass
+        self.check()
+
     def wait(self, seconds: float) -> None:
         """Sleep, but wake up when a stop is asked for."""
         end = time.monotonic() + seconds
@@ -52,7 +87,7 @@ def listen() -> StopSignal:
     stop = StopSignal()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        stop.ask(f"{signal.Signals(number).name} received")
+        stop.signalled(f"{signal.Signals(number).name} received")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handle)
