@@ -158,11 +158,12 @@ def test_json_that_is_deep_or_endless_is_refused(text: bytes, path: Path) -> Non
 BOMB = """
 import resource, sys
 from pathlib import Path
-from mongo_migration.backup import create, open_source
+from mongo_migration.backup import open_source
+from mongo_migration.errors import ArchiveError
 resource.setrlimit(resource.RLIMIT_AS, (%d, %d))
 try:
     open_source.open_source(Path(sys.argv[1]))
-except create.ArchiveError as error:
+except ArchiveError as error:
     print(error.message)
 """
 

@@ -14,7 +14,7 @@ from pymongo.database import Database
 from ..document.collections import STATE
 from ..errors import MigrationError
 from ..support import commands
-from . import shapes, state_format
+from . import own_collections, shapes, state_format
 
 MARK = "restore"
 REPLACING = "replacing"
@@ -51,11 +51,13 @@ def read(database: Database[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def refuse(database: Database[dict[str, Any]]) -> None:
-    """Go no further on a half-restored database.
+    """Go no further on a half-restored database, or on records that can't be believed.
 
     Raises:
         MigrationError: a restore has begun to replace collections and didn't end.
+        StateError: what holds our records isn't of the kind that we make.
     """
+    own_collections.refuse_odd(database)
     found = read(database)
     if found is None:
         return

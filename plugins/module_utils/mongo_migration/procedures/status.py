@@ -12,7 +12,7 @@ from .. import connection
 from ..document import lint
 from ..document.definition import Definition
 from ..errors import MigrationError
-from ..ledger import adopted, holdings, lease, partial_restore, runs
+from ..ledger import adopted, holdings, lease, own_collections, partial_restore, runs
 from ..maintenance import mode
 from ..maintenance.write_block import write_block_is_on
 from ..server import fsync_lock
@@ -30,8 +30,12 @@ def describe(
     """Return server, changelog, lease and maintenance; with a definition also its state and plan.
 
     Whatever would make a migration refuse is among ``problems``, one sentence each.
+
+    Raises:
+        StateError: what holds our records isn't of the kind that we make.
     """
     db = client[database]
+    own_collections.refuse_odd(db)
     server = connection.inspect(client)
     found: dict[str, Any] = {
         "database": database,
