@@ -25,7 +25,7 @@ from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
 from ..values.abridged import abridge
-from . import conditions, cutover, expiring, foresight, remedies
+from . import conditions, cutover, expiring, foresight, remedies, sharded
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
 # and several indexes; docs/benchmarks.md says how. A rehearsal on a copy replaces them.
@@ -87,9 +87,13 @@ def survey(
     unmet, warnings = _preconditions(definition, scope, before)
     planned = _plan_steps(definition, scope, before)
     foreseen, more = foresight.judge(definition, scope, planned.future, before=before)
-    found = (*problems, *unmet, *planned.problems, *foreseen)
+    written = [item for _step, operation in planned.operations for item in operation.touches()]
+    impossible, untried = sharded.examine(database, written, comment)
+    found = (*problems, *unmet, *planned.problems, *foreseen, *impossible)
     problems = [remedies.explain(item, definition) for item in found]
-    warnings += planned.warnings + more + expiring.warnings(scope, _touched(planned.operations))
+    warnings += (
+        untried + planned.warnings + more + expiring.warnings(scope, _touched(planned.operations))
+    )
     warnings += _hung_transactions(database)
     rows = [_abridged(row) for row in planned.rows]
     problems = [_abridged(item) for item in problems]

@@ -1,0 +1,44 @@
+"""How the collections of a database are sharded, as a router's catalog says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+Document = dict[str, Any]
+
+
+def is_router(client: MongoClient[Document]) -> bool:
+    """Return whether *client* reached a router (mongos) of a sharded cluster."""
+    return bool(client.admin.command("hello").get("msg") == "isdbgrid")
+
+
+def keys(database: Database[Document]) -> dict[str, list[str]]:
+    """Return the fields of the shard key of each sharded collection, by its name."""
+    prefix = f"{database.name}."
+    catalog = database.client["config"]["collections"]
+    found = catalog.find({"_id": {"$regex": f"^{re.escape(prefix)}"}})
+    return {name: key for row in found for name, key in _key(row, prefix)}
+
+
+def _key(row: Mapping[str, Any], prefix: str) -> list[tuple[str, list[str]]]:
+    # From 8.0 on, collections that aren't sharded may stand there, too.
+    if row.get("dropped") or row.get("unsplittable") or not row.get("key"):
+        return []
+    return [(str(row["_id"]).removeprefix(prefix), list(row["key"]))]
+
+
+def doubled_id(collection: Collection[Document], comment: str) -> Any:
+    """Return an ``_id`` that occurs twice, on two shards; None if there is none."""
+    pipeline: list[Document] = [
+        {"$group": {"_id": "$_id", "count": {"$sum": 1}}},
+        {"$match": {"count": {"$gt": 1}}},
+        {"$limit": 1},
+    ]
+    found = next(collection.aggregate(pipeline, allowDiskUse=True, comment=comment), None)
+    return found and {"_id": found["_id"], "count": found["count"]}
