@@ -41,6 +41,8 @@ _HOUSEKEEPING = frozenset(
 )
 # Below it, hosts stand behind their phase instead of below each other.
 _ALIGNED_FROM = 60
+# The column of phases, which no name of one may fill, and the least width of Ansible's own recap.
+_PHASE, _RECAP_FROM = 34, 115
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DIFF_COLOURS = {
     "+": constants.COLOR_DIFF_ADD,
@@ -73,7 +75,9 @@ class CallbackModule(Default):
             return
         self._play = play
         check = " (check mode: nothing is written)" if play.check_mode else ""
-        self._display.display(f"\n{play.get_name()}{check}", color=constants.COLOR_HIGHLIGHT)
+        self._display.display("")
+        for line in screen.fold(f"{play.get_name()}{check}", screen.columns()):
+            self._display.display(line, color=constants.COLOR_HIGHLIGHT)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Show nothing before there is something to say."""
@@ -94,7 +98,7 @@ class CallbackModule(Default):
         if task.action in _INCLUDING and task._role is None:
             hosts = ", ".join(host.name for host in included_file._hosts)
             wide = (screen.columns() or screen.DEFAULT) >= _ALIGNED_FROM
-            self._phase = f"  {task.get_name():<{34 if wide else 0}} {hosts}"
+            self._phase = f"  {task.get_name():<{_PHASE if wide else 0}} {hosts}"
             if task.get_name() not in _HOUSEKEEPING:
                 self._show_phase()
 
@@ -176,7 +180,7 @@ class CallbackModule(Default):
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Show the recap, on a narrow screen without the counters that are nought."""
         width = screen.columns()
-        if self._everything or width is None or width >= screen.DEFAULT:
+        if self._everything or width is None or width >= _RECAP_FROM:
             super().v2_playbook_on_stats(stats)
             return
         self._display.display("\nPLAY RECAP")

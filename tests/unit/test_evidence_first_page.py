@@ -61,6 +61,7 @@ def test_what_was_done_skipped_and_failed(tmp_path: Path):
     assert found["failed"].more == ("orphans: 3 of them",)
     assert found["writers"].text == "were not stopped"
     assert found["way back"].text == "ansible-playbook rollback.yml -i production -e migration=004"
+    assert found["way back"].more[0].startswith("exact, until prune.yml ends it")
 
 
 def batch(seconds: float, documents: int = 100) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def _way_back(facts: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(
             "way back",
             f"{command} -e migration={run.get('migration')}",
-            ("exact, for as long as the run's journal is kept in the database",),
+            ("exact, until prune.yml ends it on purpose: nothing else removes the run's journal",),
         )
     archive = (
         facts["backup"].get("archive") or facts["restore"].get("archive") or of_run.get("backup")
