@@ -30,10 +30,3 @@ def test_the_guides_test_passes_on_the_document_that_the_generator_writes(
     exec(compile(match[1], "docs/writing-migrations.md", "exec", dont_inherit=True), names)
     (test,) = [value for name, value in names.items() if name.startswith("test_")]
     test(deployment)
-
-
-def test_the_guides_command_is_a_valid_document():
-    match = re.search(r'```yaml\n(id: "006".*?)```', GUIDE, re.DOTALL)
-    assert match
-    made = migrations.definition.load(match[1])
-    assert made.steps[0].kind == "command"
