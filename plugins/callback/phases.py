@@ -42,7 +42,8 @@ _HOUSEKEEPING = frozenset(
 # Below it, hosts stand behind their phase instead of below each other.
 _ALIGNED_FROM = 60
 # The column of phases, which no name of one may fill, and the least width of Ansible's own recap.
-_PHASE, _RECAP_FROM = 34, 115
+_PHASE = 34
+_RECAP_FROM = 115
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DIFF_COLOURS = {
     "+": constants.COLOR_DIFF_ADD,

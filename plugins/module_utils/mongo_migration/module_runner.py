@@ -46,6 +46,8 @@ def run(
             there is one; returns the module's result.
         before: what can be done, and can fail, before anything connects.
     """
+    if lacking := requirements.problem():
+        module.fail_json(msg=lacking)
     try:
         from pymongo.errors import PyMongoError
 

@@ -66,8 +66,11 @@ def problem() -> str:
 
 
 def require() -> None:
-    """End the module with :func:`problem`, if there is one, in the only way that needs nothing."""
-    text = problem()
-    if text:
-        sys.stdout.write(json.dumps({"failed": True, "msg": text}) + "\n")
+    """End the module where this Python is too old, in the only way that needs nothing.
+
+    What it lacks of libraries is told later, by a module that runs: its documentation and options
+    can be read without them.
+    """
+    if sys.version_info[:2] < PYTHON:
+        sys.stdout.write(json.dumps({"failed": True, "msg": problem()}) + "\n")
         sys.exit(1)
