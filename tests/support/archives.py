@@ -10,7 +10,8 @@ from typing import Any
 import bson
 from mongo_migration.backup import catalog, footer, members, names
 from mongo_migration.backup.archive_writer import Writer
-from mongo_migration.backup.manifest import NAME, Collection, File, Manifest
+from mongo_migration.backup.documents import describe as file_entry
+from mongo_migration.backup.manifest import NAME, Collection, Manifest
 from mongo_migration.values.digest import Digest
 
 
@@ -36,7 +37,7 @@ def write(
             entry = describe(name, indexes=indexes)
             text = entry.metadata()
             tar = writer.add(names.metadata_file(database, name), text)
-            files.append(_file(tar, hashlib.sha256(text).hexdigest()))
+            files.append(file_entry(tar, hashlib.sha256(text).hexdigest()))
             raw = [bson.encode(document) for document in documents]
             writer.begin(names.data_file(database, name, "collection"))
             for start in range(0, len(raw), chunk):
@@ -45,7 +46,7 @@ def write(
             entry.file, entry.count, entry.size = tar.name, len(raw), tar.size
             entry.digest = Digest.of(raw).hexdigest() if number > 1 else "0" * 32
             entry.sha256 = hashlib.sha256(b"".join(raw)).hexdigest()
-            files.append(_file(tar, entry.sha256))
+            files.append(file_entry(tar, entry.sha256))
             entries.append(entry)
         manifest = Manifest(
             database=database,
@@ -87,14 +88,3 @@ def seal_as(path: Path, number: int) -> None:
     old = footer.parse(bytes(raw[-footer.LENGTH :]), length=len(raw))
     raw[-footer.LENGTH :] = footer.Footer(old.manifest, old.length, old.hash, number).pack()
     path.write_bytes(raw)
-
-
-def _file(tar: Any, sha256: str) -> File:
-    return File(
-        name=tar.name,
-        offset=tar.offset,
-        content=tar.content,
-        end=tar.end,
-        size=tar.size,
-        sha256=sha256,
-    )

@@ -102,17 +102,14 @@ def job(client: Any, module: Module, **settings: Any) -> Any:
         module: with ``argument_specs.RUN_OPTIONS``.
         settings: what its ``Settings`` get beside those.
     """
-    from .ledger.batches import Settings
-    from .procedures.work import Job
     from .support import progress, stop
 
     p = module.params
-    return Job(
+    return _job(
+        module,
+        settings,
         client=client,
         database=p["database"],
-        settings=Settings.of(p, **settings),
-        change=p["change"],
-        operator=operator(),
         progress=progress.sink(p["progress_file"]),
         stop=stop.listen(),
     )
@@ -155,24 +152,29 @@ def job_in_lane(module: Module, **settings: Any) -> Callable[[Any, str], Any]:
         module: with ``argument_specs.RUN_OPTIONS``.
         settings: what its ``Settings`` get beside those.
     """
-    from .ledger.batches import Settings
-    from .procedures.work import Job
-
-    p = module.params
 
     def make(lane: Any, database: str) -> Any:
-        return Job(
+        return _job(
+            module,
+            settings,
             client=lane.client,
             database=database,
-            settings=Settings.of(p, **settings),
-            change=p["change"],
-            # The lane's own process: who asks whether it lives means that one.
-            operator=operator(),
             progress=lane.progress,
             stop=lane.stop,
         )
 
     return make
+
+
+def _job(module: Module, settings: dict[str, Any], **place: Any) -> Any:
+    """Return a ``Job`` of the module's options, done by the process that asks for it."""
+    from .ledger.batches import Settings
+    from .procedures.work import Job
+
+    p = module.params
+    return Job(
+        settings=Settings.of(p, **settings), change=p["change"], operator=operator(), **place
+    )
 
 
 def operator() -> dict[str, Any]:

@@ -94,12 +94,8 @@ def _one(lane: Lane, name: str, wanted: Wanted) -> Outcome:
     try:
         done = migrate.migrate(job, definition, backup=backup, until=wanted.until)
         return _carried_out(job, definition, done)
-    except InterruptedRunError as error:
-        begun = bool(error.details.get("run"))
-        state = outcomes.INTERRUPTED if begun else outcomes.NOT_BEGUN
-        return outcomes.of_error(name, state, error, changed=begun)
-    except (LeaseHeldError, LeaseLostError) as error:
-        return outcomes.of_error(name, outcomes.HELD, error)
+    except (InterruptedRunError, LeaseHeldError, LeaseLostError) as error:
+        return outcomes.of_ended(name, error, otherwise=outcomes.FAILED)
     except PlanBlockedError as error:
         return outcomes.of_error(name, outcomes.REFUSED, error)
     except MigrationError as error:

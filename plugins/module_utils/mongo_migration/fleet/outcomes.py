@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import MigrationError
+from ..errors import InterruptedRunError, LeaseHeldError, LeaseLostError, MigrationError
 from ..support import neutral
 from ..values import ejson
 
@@ -80,6 +80,22 @@ def of_error(database: str, state: str, error: Exception, **more: Any) -> Outcom
     return of(database, state, facts, reason=message, **more)
 
 
+def of_ended(database: str, error: MigrationError, *, otherwise: str) -> Outcome:
+    """Return the outcome of *database*, where a run or its rollback ended with *error*.
+
+    Args:
+        database: its name.
+        error: tells its run, if there is one.
+        otherwise: the state where nobody stopped it, and nobody else is at work.
+    """
+    if isinstance(error, InterruptedRunError):
+        begun = bool(error.details.get("run"))
+        return of_error(database, INTERRUPTED if begun else NOT_BEGUN, error, changed=begun)
+    if isinstance(error, (LeaseHeldError, LeaseLostError)):
+        return of_error(database, HELD, error)
+    return of_error(database, otherwise, error)
+
+
 class Pages:
     """A page for each database, packed as they come: the memory of many is that of few."""
 
@@ -89,8 +105,8 @@ class Pages:
 
     def add(self, outcome: Outcome) -> None:
         """Keep the page of *outcome*."""
-        line = json.dumps([outcome.database, json.loads(outcome.page)], separators=(",", ":"))
-        self._parts.append(self._packer.compress(f"{line}\n".encode()))
+        line = f"[{json.dumps(outcome.database)},{outcome.page}]\n"
+        self._parts.append(self._packer.compress(line.encode()))
 
     def text(self) -> str:
         """Return all of them as base64 of zlib of lines ``[database, page]``; ends the packing."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..document.definition import Definition
-from ..errors import InterruptedRunError, LeaseHeldError, LeaseLostError, MigrationError
+from ..errors import InterruptedRunError, MigrationError
 from ..ledger import runs
 from ..maintenance import mode
 from ..procedures import rollback, verify
@@ -93,14 +93,8 @@ def _one(job: Job, migration: str, definition: Definition | None, on_conflict: s
         if not undone.get("run"):
             return outcomes.of(name, outcomes.NOTHING, undone)
         checked = _checked(job, definition, undone)
-    except InterruptedRunError as error:
-        begun = bool(error.details.get("run"))
-        state = outcomes.INTERRUPTED if begun else outcomes.NOT_BEGUN
-        return outcomes.of_error(name, state, error, changed=begun)
-    except (LeaseHeldError, LeaseLostError) as error:
-        return outcomes.of_error(name, outcomes.HELD, error)
     except MigrationError as error:
-        return outcomes.of_error(name, outcomes.FAILED, error)
+        return outcomes.of_ended(name, error, otherwise=outcomes.FAILED)
     conflicts = int(undone.get("conflict_count") or 0)
     numbers = {key: int(undone.get(key) or 0) for key in ("restored", "removed", "conflict_count")}
     numbers["dropped"] = len(undone.get("dropped") or ())
