@@ -96,8 +96,6 @@ def _one(lane: Lane, name: str, wanted: Wanted) -> Outcome:
         return _carried_out(job, definition, done)
     except (InterruptedRunError, LeaseHeldError, LeaseLostError) as error:
         return outcomes.of_ended(name, error, otherwise=outcomes.FAILED)
-    except PlanBlockedError as error:
-        return outcomes.of_error(name, outcomes.REFUSED, error)
     except MigrationError as error:
         return _after_failure(job, wanted, error)
 
@@ -157,7 +155,8 @@ def _after_failure(job: Job, wanted: Wanted, error: MigrationError) -> Outcome:
     wrote = isinstance(error, ChecksFailedError) or error.details.get("phase") == "failed"
     # What an earlier command left half done, and this one refused to touch, isn't its to undo.
     if not wrote or not (error.details.get("counts") or isinstance(error, ChecksFailedError)):
-        return outcomes.of_error(name, outcomes.FAILED, error)
+        refused = isinstance(error, PlanBlockedError)
+        return outcomes.of_error(name, outcomes.REFUSED if refused else outcomes.FAILED, error)
     migration = wanted.definition.id
     try:
         undone = rollback.roll_back(job, migration, wanted.definition)
