@@ -6,6 +6,7 @@ backup in it. So it is found, read, and seen to be of this very database and fro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from .. import connection
 from ..document.collections import STATE
 from ..errors import ArchiveError
 from ..support.progress import Sink
-from . import catalog, crypt, sidecar
+from . import bases, catalog, crypt, sidecar
+from .chain import join
 from .manifest import Manifest
 from .reader import Reader
 from .sidecar import About
@@ -46,7 +48,6 @@ def require(
     if not archive.is_file():
         raise ArchiveError(f"{archive} isn't there.")
     about, manifest = _read(archive, progress)
-    _require_bases(archive, about, progress)
     _require_same_deployment(client, database, archive, about)
     if manifest:
         _require_same_collections(client, database, archive, manifest)
@@ -61,30 +62,59 @@ def require(
 
 
 def _read(archive: Path, progress: Sink) -> tuple[About, Manifest | None]:
-    """Read all of *archive*; only who has a key knows the manifest of an encrypted one."""
-    if archive.suffix != ENCRYPTED and not crypt.is_encrypted(archive):
-        with Reader(archive) as reader:
-            reader.check(progress)
-            return About.of(reader.manifest, reader.digest), reader.manifest
-    described = sidecar.read(archive)
-    if crypt.digest(archive, lambda done: None) != described.sha256:
-        raise ArchiveError(f"{archive}: The archive is damaged: it doesn't have its SHA-256.")
-    return described.about, None
+    """Read all of *archive* and of what it is based on, without which it is nothing.
+
+    Only who has a key knows the manifest of an encrypted one.
+    """
+    described = _chain(archive)
+    if not any(one.encrypted for one in described):
+        newest = Reader(archive)
+        with newest if len(described) == 1 else join(newest, Reader) as source:
+            source.check(progress)
+            return described[0].about, source.manifest
+    for one in described:
+        _read_alone(one, progress)
+    return described[0].about, None
 
 
-def _require_bases(archive: Path, about: About, progress: Sink) -> None:
-    """Read all that *archive* is based on, without which it is nothing."""
-    for _ in range(LONGEST_CHAIN):
-        base = about.base
-        if base is None:
-            return
+@dataclass(frozen=True)
+class _Described:
+    path: Path
+    about: About
+    encrypted: bool
+
+
+def _chain(archive: Path) -> list[_Described]:
+    """Return what *archive* says of itself, and what it is based on, the whole one last."""
+    chain = [_describe(archive)]
+    while (base := chain[-1].about.base) is not None:
         path = archive.parent / base.name
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             raise ArchiveError(f"{archive} is based on {base.name}, which isn't there.")
-        about, _manifest = _read(path, progress)
-        if about.digest != base.digest:
-            raise ArchiveError(f"{archive} is based on another {base.name} than is there.")
-    raise ArchiveError(f"{archive}: More than {LONGEST_CHAIN} archives are based on each other.")
+        if len(chain) == LONGEST_CHAIN:
+            raise ArchiveError(
+                f"{archive}: More than {LONGEST_CHAIN} archives are based on each other."
+            )
+        chain.append(_describe(path))
+        wrong = bases.misfit(chain[-2].about, chain[-1].about)
+        if wrong is not None:
+            raise ArchiveError(f"{archive} is based on another {base.name} than is there: {wrong}.")
+    return chain
+
+
+def _describe(path: Path) -> _Described:
+    if path.suffix == ENCRYPTED or crypt.is_encrypted(path):
+        return _Described(path, sidecar.read(path).about, True)
+    with Reader(path) as reader:
+        return _Described(path, About.of(reader.manifest, reader.digest), False)
+
+
+def _read_alone(one: _Described, progress: Sink) -> None:
+    if not one.encrypted:
+        with Reader(one.path) as reader:
+            reader.check(progress)
+    elif crypt.digest(one.path, lambda done: None) != sidecar.read(one.path).sha256:
+        raise ArchiveError(f"{one.path}: The archive is damaged: it doesn't have its SHA-256.")
 
 
 def _require_same_deployment(

@@ -16,10 +16,11 @@ from types import TracebackType
 from ..errors import ArchiveError
 from ..support.progress import Sink
 from ..values.digest import Digest
-from . import identity, load
+from . import bases, identity, load
 from .changes import MOST_KEYS
 from .manifest import Base, Collection, Content, Delta, Manifest
 from .reader import Reader
+from .sidecar import About
 from .store import LONGEST_CHAIN
 
 # Of one collection, in all archives: what several of ours may hold together.
@@ -122,15 +123,27 @@ class Chain:
             for batch in self._held(reader, entry):
                 keys = [_identity(raw) for raw in batch]
                 kept = [raw for key, raw in zip(keys, batch, strict=True) if key not in replaced]
-                mine.update(keys)
+                self._note(reader, name, mine, keys)
                 if kept:
                     yield kept
                 self._require_few(replaced, mine)
             gone = _delta(entry).identities
             for batch in self._held(reader, gone) if gone else ():
-                mine.update(map(_identity, batch))
+                self._note(reader, name, mine, list(map(_identity, batch)))
                 self._require_few(replaced, mine)
             replaced |= mine
+
+    @staticmethod
+    def _note(reader: Reader, name: str, mine: set[bytes], keys: list[bytes]) -> None:
+        """Add *keys* to those that *reader* speaks of, each of which it does once."""
+        before = len(mine)
+        mine.update(keys)
+        if len(mine) != before + len(keys):
+            raise ArchiveError(
+                f"{reader.path}: It holds two changes of one document of {name!r}: no server would "
+                "take them. Restore another backup.",
+                collection=name,
+            )
 
     def _require_few(self, *keys: set[bytes]) -> None:
         if sum(map(len, keys)) > _MOST_KEYS:
@@ -208,7 +221,7 @@ def join(newest: Reader, opener: Callable[[Path], Reader]) -> Chain:
     parts = [newest]
     try:
         while (base := parts[-1].manifest.base) is not None:
-            _require_short(parts)
+            _require_short(parts, base)
             parts.append(_opened(parts[-1], base, opener))
         return Chain(parts)
     except BaseException:
@@ -217,10 +230,17 @@ def join(newest: Reader, opener: Callable[[Path], Reader]) -> Chain:
         raise
 
 
-def _require_short(parts: list[Reader]) -> None:
+def _require_short(parts: list[Reader], base: Base) -> None:
+    first = parts[0].path
+    if base.name in {one.path.name for one in parts}:
+        raise ArchiveError(
+            f"{first}: It is based on itself, by way of {base.name}: none of ours is. Restore "
+            "another backup.",
+        )
     if len(parts) == LONGEST_CHAIN:
         raise ArchiveError(
-            f"{parts[0].path}: More than {LONGEST_CHAIN} archives are based on each other."
+            f"{first}: More than {LONGEST_CHAIN} archives are based on each other, which is more "
+            "than we make. Restore another backup."
         )
 
 
@@ -232,13 +252,18 @@ def _opened(one: Reader, base: Base, opener: Callable[[Path], Reader]) -> Reader
             f"{one.path.parent}. Copy both."
         )
     found = opener(path)
-    if found.digest != base.digest or found.manifest.database != one.manifest.database:
+    wrong = bases.misfit(_about(one), _about(found))
+    if wrong is not None:
         found.__exit__(None, None, None)
         raise ArchiveError(
-            f"{path} isn't the archive that {one.path.name} is based on: its digest is "
-            f"{found.digest}, and should be {base.digest}."
+            f"{path} isn't the archive that {one.path.name} is based on: {wrong}. Put the right "
+            "one there, or restore another backup."
         )
     return found
+
+
+def _about(reader: Reader) -> About:
+    return About.of(reader.manifest, reader.digest)
 
 
 def _delta(entry: Collection) -> Delta:

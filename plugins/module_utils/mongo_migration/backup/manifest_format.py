@@ -20,6 +20,7 @@ from .manifest import Base, Collection, Content, Delta, File, Manifest
 
 _DIGESTS_SINCE = 2  # the format that has today's kind
 _MOST = 1 << 62
+_YEARS = range(1980, 2200)
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\0]{1,63}')
 
 Kind = Callable[[Any], bool]
@@ -33,8 +34,17 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _moment(value: Any) -> bool:
-    return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+def is_moment(value: Any) -> bool:
+    """Return whether *value* is a time that an archive of ours can be of.
+
+    Raises:
+        ValueError: it is no time at all.
+    """
+    if not isinstance(value, str):
+        return False
+    found = datetime.fromisoformat(value)
+    # What becomes a file's name and its time in a tar; calendars end at 1 and 9999.
+    return found.tzinfo is not None and found.year in _YEARS
 
 
 def _hex(digits: int) -> Kind:
@@ -96,12 +106,12 @@ _FILE: Mapping[str, Kind] = {
 }
 _MANIFEST: Mapping[str, Kind] = {
     "database": lambda value: isinstance(value, str) and bool(_DATABASE.fullmatch(value)),
-    "started": _moment,
-    "finished": _moment,
+    "started": is_moment,
+    "finished": is_moment,
     "server": lambda value: isinstance(value, dict) and isinstance(value.get("version", ""), str),
     "consistent": _of(bool),
     "reason": _or_none(_text),
-    "snapshot_time": _or_none(_moment),
+    "snapshot_time": _or_none(is_moment),
     "cluster_time": _or_none(is_cluster_time),
     "collections": _objects,
     "files": _objects,
@@ -185,9 +195,21 @@ def _delta_problem(one: Collection, found: Manifest) -> str | None:
     if one.delta is None or one.delta.whole:
         return None
     there = {each.name for each in found.files}
-    if one.delta.identities is not None and one.delta.identities.file not in there:
-        return "its file isn't in the archive"
+    gone = one.delta.identities
+    if gone is not None and (gone.file not in there or gone.name != one.name):
+        return "what was removed of it isn't in the archive"
     return None if one.delta.added <= one.count else "it has fewer documents than were added"
+
+
+def _shared(one: Collection, taken: set[str]) -> str | None:
+    """Return why one file is to hold two things, if it is; add those of *one* to *taken*."""
+    for content in (one, one.delta.identities if one.delta else None):
+        if content is None or content.file is None:
+            continue
+        if content.file in taken:
+            return "its file is that of another one"
+        taken.add(content.file)
+    return None
 
 
 def check(found: Manifest) -> None:
@@ -200,7 +222,7 @@ def check(found: Manifest) -> None:
     if (found.base is not None) != (found.format >= INCREMENTAL):
         raise ArchiveError("The archive's format and what it says of its base contradict.")
     seen: set[str] = set()
-    files = {one.name for one in found.files}
+    files, taken = {one.name for one in found.files}, set[str]()
     for one in found.collections:
         problem = names.problem(found.database, one.name, one.type)
         if problem is None and one.name in seen:
@@ -208,6 +230,7 @@ def check(found: Manifest) -> None:
         if problem is None and one.file is not None and found.files and one.file not in files:
             problem = "its file isn't in the archive"
         problem = problem or _delta_problem(one, found) or _definition_problem(one)
+        problem = problem or _shared(one, taken)
         if problem:
             raise ArchiveError(
                 f"The backup can't be restored: its collection {one.name!r} is none that a server "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,5 +120,5 @@ def _check(found: Sidecar) -> None:
     ):
         raise TypeError("it isn't a description of an archive")
     for moment in (about.started, about.finished):
-        if datetime.fromisoformat(moment).tzinfo is None:
-            raise ValueError("a time in it has no zone")
+        if not manifest_format.is_moment(moment):
+            raise ValueError("a time in it has no zone, or is none of ours")

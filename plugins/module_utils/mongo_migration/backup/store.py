@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ArchiveError
-from . import crypt, names, sidecar
+from . import bases, crypt, names, sidecar
 from .reader import Reader
 from .sidecar import About, Sidecar
 
@@ -432,10 +432,19 @@ def _base_problem(one: Stored, known: Mapping[str, Stored]) -> str | None:
             return this.problem if this is not one else None
         name = this.about.base.name
         if following is None:
-            return f"{one.path}: It holds only what changed since {name}, which isn't there."
-        if following.about and following.about.digest != this.about.base.digest:
-            return f"{one.path}: {name} isn't the archive that it is based on any more."
+            return f"{one.path}: It holds only what changed since {name}, {_why_not(name, chain)}."
+        wrong = bases.misfit(this.about, following.about) if following.about else None
+        if wrong:
+            return f"{one.path}: {name} isn't the archive that it is based on: {wrong}."
     return None
+
+
+def _why_not(name: str, chain: list[Stored]) -> str:
+    if name in {one.path.name for one in chain}:
+        return "which is based on itself"
+    if len(chain) > LONGEST_CHAIN:
+        return f"the last of more than {LONGEST_CHAIN} that are based on each other"
+    return "which isn't there"
 
 
 def _about(path: Path) -> About:
