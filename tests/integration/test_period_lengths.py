@@ -7,6 +7,7 @@ import shlex
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from bson import ObjectId
@@ -174,8 +175,24 @@ def test_a_period_that_is_made_fits_the_gap_and_is_no_longer_than_its_neighbours
     (made,) = [row for row in periods(site, tenant) if row["_id"] not in ids]
     assert (made["startDate"], made["endDate"]) == (gone[0]["startDate"], gone[0]["endDate"])
     assert made["status"] == "open"
+    local = made["startDate"].astimezone(ZoneInfo(zone)), made["endDate"].astimezone(ZoneInfo(zone))
+    assert made["name"] == " to ".join(dict.fromkeys(f"{day:%B %Y}" for day in local))
     assert period_of(site, booked) == made["_id"]
     undo(site, before)
+
+
+def test_a_made_period_is_named_as_those_beside_it(site: Deployment, at: At):
+    at(AUTUMN)
+    months, years = organization(site), organization(site)
+    for number, identifier in enumerate(parts(site, months, 1)):
+        name = {"$set": {"name": f"FY26-27/{number + 1:02}"}}
+        site.data["financialperiods"].update_one({"_id": identifier}, name)
+        if number == 6:
+            drop(site, identifier)
+    period(site, years, 2025, status="closed", name="GJ 2025-26")
+    round_trip(site, unclear_periods="make")
+    assert [row["name"] for row in periods(site, months)][6] == "FY26-27/07"
+    assert periods(site, years)[-1]["name"] == "GJ 2026-27"
 
 
 def test_a_made_period_ends_where_its_neighbours_begin(site: Deployment, at: At):
@@ -188,6 +205,7 @@ def test_a_made_period_ends_where_its_neighbours_begin(site: Deployment, at: At)
     round_trip(site, unclear_periods="make")
     made = periods(site, tenant)[1]
     assert (made["startDate"], made["endDate"]) == (last + MILLISECOND, following - MILLISECOND)
+    assert made["name"] == "2026-10-20 to 2026-12-24"
 
 
 def test_entries_in_gaps_of_the_past_get_periods_that_fit(site: Deployment, at: At):
@@ -206,6 +224,13 @@ def test_entries_in_gaps_of_the_past_get_periods_that_fit(site: Deployment, at: 
     rows = periods(site, tenant)
     for one, following in pairwise(rows):
         assert one["endDate"] < following["startDate"]
+    made = {row["name"]: row["status"] for row in rows if row["_id"] not in ids}
+    assert made == {
+        "May 2019": "closed",
+        "May 2026": "closed",
+        "June 2026": "closed",
+        "October 2026": "open",
+    }
     by_id = {row["_id"]: row for row in rows}
     for identifier, date in entries.items():
         where = by_id[period_of(site, identifier)]

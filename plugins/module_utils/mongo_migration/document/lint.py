@@ -272,6 +272,8 @@ def _operators_of(body: Document, where: str) -> operators.Unknown:
     yield from operators.in_pipeline(body.get("pipeline", ()), f"{where}.pipeline")
     for key in ("document", "let", "inputs", "for_each"):
         yield from operators.in_expression(body.get(key, {}), f"{where}.{key}")
+    fitted = body.get("not_overlapping", {}).get("fitted", {})
+    yield from operators.in_expression(fitted, f"{where}.not_overlapping.fitted")
     if isinstance(body.get("equals"), dict):
         yield from operators.in_filter(body["equals"].get("where", {}), f"{where}.equals.where")
 

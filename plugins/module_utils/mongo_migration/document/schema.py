@@ -133,6 +133,13 @@ _INSERT_FOR_EACH: dict[str, Any] = {
                 "containing": {},
                 "boundaries": {},
                 "when_gap": {"enum": ["fail", "fit", "leave"]},
+                "named": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["field"],
+                    "properties": {"field": _NAME, "timezone": {}},
+                },
+                "fitted": {"type": "object", "minProperties": 1},
             },
         },
         "referenced_by": {"type": "object", "additionalProperties": _NAME},

@@ -24,6 +24,7 @@ from ..values import compare, ejson
 from . import timezones, unique_indexes
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from .row_inputs import Inputs, is_zone
+from .span_names import Names
 from .spans import Spans
 from .validators import Validator
 
@@ -42,6 +43,7 @@ class _Computed:
     instants: list[Any]
     boundaries: list[Any]
     zones: list[Any]  # in which it was computed
+    zone: Any  # in which its dates are told
 
 
 @dataclass(kw_only=True)
@@ -58,6 +60,7 @@ class _Sorted:
         default_factory=list
     )
     beside: int = 0  # of the new ones, those that join others, none of which contains the instant
+    fitted: list[dict[str, Any]] = field(default_factory=list)  # those that are or would be shorter
 
 
 class InsertForEach(Operation):
@@ -80,6 +83,7 @@ class InsertForEach(Operation):
         self._span: dict[str, Any] | None = options.get("not_overlapping")
         self._spans = Spans(first=self._span["from"], last=self._span["to"]) if self._span else None
         self._when_gap: str = (self._span or {}).get("when_gap", "fail")
+        self._named: str | None = (self._span or {}).get("named", {}).get("field")
         if not set(self._key) <= set(options["document"]):
             raise DefinitionError(
                 f"steps[{step.index}].{KIND}.key: {', '.join(self._key)} must all be fields of "
@@ -276,6 +280,7 @@ class InsertForEach(Operation):
             "instants": span.get("containing"),
             "boundaries": span.get("boundaries"),
             "zones": self._inputs.zones,
+            "zone": span.get("named", {}).get("timezone"),
         }
         if each := self._options.get("for_each"):
             body = {"$map": {"input": each["in"], "as": each["as"], "in": body}}
@@ -297,6 +302,7 @@ class InsertForEach(Operation):
                     "instants": {"$push": "$made.instants"},
                     "boundaries": {"$first": "$made.boundaries"},
                     "zones": {"$first": "$made.zones"},
+                    "zone": {"$first": "$made.zone"},
                 }
             },
             {"$sort": {"_id": 1}},
@@ -307,6 +313,7 @@ class InsertForEach(Operation):
                 instants=list(_flat(row["instants"])),
                 boundaries=row["boundaries"] or [],
                 zones=row["zones"],
+                zone=row["zone"],
             )
 
     def _sort_out(self, computed: Iterable[_Computed]) -> _Sorted:
@@ -322,6 +329,7 @@ class InsertForEach(Operation):
                 present.setdefault(_token(item, by), []).append(item)
             for one in chunk:
                 self._sort_one(found, one, present.setdefault(_token(one.document, by), []))
+        self._refresh(found.fitted)
         return found
 
     def _sort_one(self, found: _Sorted, one: _Computed, others: list[dict[str, Any]]) -> None:
@@ -359,6 +367,7 @@ class InsertForEach(Operation):
         if whole and (not longest or longest * 2 > spans.length(document)):
             # Nothing is in its way, and what is there isn't of another kind, such as months.
             found.beside += 1
+            self._name(document, others, one)
             found.new.append(document)
             others.append(document)
             return
@@ -366,12 +375,38 @@ class InsertForEach(Operation):
         for instant in one.instants:
             if not any(spans.contains(piece, instant) for piece in pieces):
                 piece = spans.fit(document, [*others, *pieces], instant, one.boundaries)
-                pieces.append({**piece, "_id": ObjectId()})
+                piece = {**piece, "_id": ObjectId()}
+                self._name(piece, [*others, *pieces], one)
+                pieces.append(piece)
+        found.fitted += pieces
         if self._when_gap == "fit":
             found.new += pieces
             others += pieces
         else:
             found.gaps.append((document, list(others), pieces))
+
+    def _name(
+        self, document: dict[str, Any], others: Sequence[dict[str, Any]], one: _Computed
+    ) -> None:
+        """Name *document*, which joins *others*, for what it is."""
+        if self._named and self._spans:
+            document[self._named] = Names(self._spans, self._named).of(
+                document, others, whole=one.document, timezone=one.zone
+            )
+
+    def _refresh(self, fitted: Sequence[dict[str, Any]]) -> None:
+        """Compute what depends on the span of documents that were made to fit, by the server."""
+        if not (fresh := (self._span or {}).get("fitted")):
+            return
+        database = self._scope.collections.database
+        for some in chunks(fitted, _BATCH):
+            stages: list[dict[str, Any]] = [
+                {"$documents": [{"$literal": document} for document in some]},
+                {"$project": {"_id": 0, "made": {"$let": {"vars": {}, "in": fresh}}}},
+            ]
+            rows = database.aggregate(stages, comment=self._scope.comment)
+            for document, row in zip(some, rows, strict=True):
+                document.update(row["made"])
 
     def _present(self, chunk: list[dict[str, Any]], by: list[str]) -> Iterator[dict[str, Any]]:
         wanted = {
@@ -379,7 +414,7 @@ class InsertForEach(Operation):
         }
         fields = {*self._key, *by}
         if self._span:
-            fields |= {self._span["from"], self._span["to"]}
+            fields |= {self._span["from"], self._span["to"], *filter(None, [self._named])}
         yield from self._into.find(
             {"$or": list(wanted.values())},
             dict.fromkeys(fields, 1),

@@ -11,8 +11,8 @@ Document = dict[str, Any]
 
 # What BSON can tell apart.
 _TICK = datetime.timedelta(milliseconds=1)
-# By which two months or quarters may differ, and a clock change.
-_SLACK = datetime.timedelta(days=4)
+#: By which two months or quarters may differ, and a clock change.
+SLACK = datetime.timedelta(days=4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,10 @@ class Spans:
             return bool(one[self.first] < other[self.last] and other[self.first] < one[self.last])
         except (KeyError, TypeError):
             return False
+
+    def same(self, one: Document, other: Document) -> bool:
+        """Return whether the two begin and end at the same instants."""
+        return all(one.get(name) == other.get(name) for name in (self.first, self.last))
 
     def length(self, document: Document) -> datetime.timedelta:
         """Return how long *document* lasts; nothing, where that isn't known."""
@@ -93,7 +97,7 @@ class Spans:
         # Parts of a year are of equal length: months, quarters, halves.
         sizes = [size for size in range(1, parts + 1) if parts % size == 0]
         for size in sizes:
-            if boundaries[size] - boundaries[0] + _SLACK < longest:
+            if boundaries[size] - boundaries[0] + SLACK < longest:
                 continue
             for start in range(0, parts, size):
                 if boundaries[start] <= instant < boundaries[start + size]:
