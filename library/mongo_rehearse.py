@@ -190,11 +190,17 @@ compared:
   type: dict
   sample: {collections: 24, documents: 20000, problems: [], notes: []}
 left_alone:
-  description: The documents that a policy left as they are, by collection, a thousand by name.
+  description: >-
+    The documents that a policy left as they are, by collection and reason, as of M(mongo_verify).
   returned: success
   type: list
   elements: dict
-  sample: [{step: 0, collection: items, what: without a organizationId, count: 1, ids: ["a"]}]
+  sample:
+    - collection: items
+      what: addedBy is empty
+      policy: "when_unresolved: skip"
+      count: 1
+      ids: [a]
 counts:
   description: How many documents were modified, inserted and deleted.
   returned: success

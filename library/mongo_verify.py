@@ -142,6 +142,19 @@ passed:
   returned: always
   type: bool
   sample: true
+left_alone:
+  description: >-
+    The documents that a policy left as they are, by collection and reason: how many, and which (by
+    C(_id), of a collection a thousand). Empty for a rollback.
+  returned: always but with O(fleet)
+  type: list
+  elements: dict
+  sample:
+    - collection: items
+      what: addedBy is empty
+      policy: "when_unresolved: skip"
+      count: 3
+      ids: ["a", "b", "c"]
 checks:
   description: Every check.
   returned: always

@@ -151,7 +151,10 @@ def test_a_valid_organization_that_is_not_the_owners_stops_unless_a_policy_says_
     assert company.value("bills", wrong) == (one if policy == "replace" else other)
     assert company.value("bills", right) == company.value("bills", orphan) == other
     assert company.value("bills", ours) == one
-    assert failed(site.verify("004")) == []
+    checked = site.verify("004")
+    assert failed(checked) == []
+    left = [(one["count"], one["ids"], one["policy"]) for one in checked["left_alone"]]
+    assert left == ([] if policy == "replace" else [(1, [wrong], "when_contradicted: skip")])
     site.roll_back("004")
     assert site.content() == before
 
@@ -290,6 +293,10 @@ def test_what_has_no_organization_can_be_left_exactly_as_it_is(site: Deployment,
     assert failed(checked) == []
     detail = named(checked, "expenses: no document is without")["detail"]
     assert f"{len(lost)} left alone by policy" in detail
+    (left,) = checked["left_alone"]
+    assert (left["collection"], left["count"]) == ("expenses", len(lost))
+    assert set(left["ids"]) == set(lost)
+    assert left["policy"] == "when_unresolved: skip"
 
 
 # -- values that are no organization ---------------------------------------------------------
@@ -302,7 +309,10 @@ def test_what_is_no_organization_can_be_kept(site: Deployment, company: Tenants,
     site.migrate("004", invalid_values="keep")
     assert company.value("items", kept) == value
     assert company.value("items", empty) == company.organizations[0]
-    assert failed(site.verify("004")) == []
+    checked = site.verify("004")
+    assert failed(checked) == []
+    (left,) = checked["left_alone"]
+    assert (left["ids"], left["policy"]) == ([kept], "when_invalid: keep")
 
 
 @pytest.mark.parametrize("value", INVALID.values(), ids=list(INVALID))

@@ -154,6 +154,12 @@ def test_a_gap_among_months_is_told_with_its_choices(site: Deployment, at: At):
     assert [row["_id"] for row in periods(site, tenant)] == [i for i in ids if i != ids[6]]
     assert period_of(site, booked) is None
     assert len(periods(site, other)) == 1
+    gap, entries = site.verify("003")["left_alone"]
+    assert (gap["collection"], gap["policy"]) == ("financialPeriods", "when_gap: leave")
+    assert (gap["count"], gap["ids"]) == (1, [{"organization": tenant}])
+    assert (entries["collection"], entries["policy"]) == ("journalEntries", "when_unclear: skip")
+    assert (entries["count"], entries["ids"]) == (1, [booked])
+    assert "financialPeriods" in entries["what"]
     undo(site, before)
 
 

@@ -147,6 +147,8 @@ def test_what_a_policy_leaves_alone_is_named_document_by_document(
 
     (left,) = [one for one in result["left_alone"] if one["collection"] == "items"]
     assert left["count"] == 7
+    assert left["policy"] == "when_unresolved: skip"
+    assert left["what"].startswith("addedBy is empty; and organizations has more than one")
     assert left["ids"] == [f"lonely {n}" for n in range(7)]
 
 

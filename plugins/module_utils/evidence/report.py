@@ -115,7 +115,11 @@ def collect(folder: Path) -> dict[str, Any]:
         "proofs": timeline.proofs(lines),
         "checks": _checks([files["verification"], *_turns(files["rehearsal"])]),
         "copied": [_mapping(one) for one in files["rehearsal"].get("phases") or []],
-        "left_alone": [_mapping(one) for one in files["rehearsal"].get("left_alone") or []],
+        "left_alone": [
+            _mapping(one)
+            for name in ("verification", "rehearsal")
+            for one in files[name].get("left_alone") or []
+        ],
         "collections": of_collections(files["plan"], journal),
         "previews": _previews(files["plan"]),
         "policies": of_run.get("variables") or {},

@@ -71,6 +71,8 @@ class Check:
     detail: str = ""
     severity: str = "error"
     samples: list[Any] = field(default_factory=list)
+    #: What a policy left as it is, as of `left_alone.item`.
+    left_alone: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the check as plain values; ``status`` is passed, failed or warning."""
@@ -226,18 +228,6 @@ class Operation(ABC):
     def left_behind(self, entry: Mapping[str, Any]) -> list[Any]:
         """Return the ids of documents that still refer to what *entry* took away."""
         del entry
-        return []
-
-    def left_alone(self, most: int) -> list[dict[str, Any]]:
-        """Return the documents that a policy left as they are, once the step is applied.
-
-        Args:
-            most: how many ``_id``s to name in each collection.
-
-        Returns:
-            For each collection: ``collection``, ``what``, ``count`` and some ``ids``.
-        """
-        del most
         return []
 
     def unexplained_by(self, entry: Mapping[str, Any], ids: Sequence[Any]) -> list[Any]:

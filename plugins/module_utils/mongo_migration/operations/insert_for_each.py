@@ -21,7 +21,7 @@ from ..ledger.journal import MOST_BYTES
 from ..support.chunks import bounded, chunks
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
-from . import timezones, unique_indexes
+from . import left_alone, timezones, unique_indexes
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from .row_inputs import Inputs, is_zone
 from .span_names import Names
@@ -257,8 +257,18 @@ class InsertForEach(Operation):
             observed=found.existing + len(found.overlapping),
             examined=len(computed),
             detail=f"{left} gaps left by policy" if left else "",
+            left_alone=self._left(found) if left else [],
             samples=[{key: item[key] for key in self._key} for item in new[:_SAMPLES]],
         )
+
+    def _left(self, found: _Sorted) -> list[dict[str, Any]]:
+        """Return the gaps that were left, by what belongs to each."""
+        span = self._span or {}
+        what = f"a gap: no document there contains {_named(span.get('containing'))}"
+        of = [{key: document[key] for key in span["within"]} for document, *_ in found.gaps]
+        return [
+            left_alone.item(self._into_name, what, policy="when_gap: leave", count=len(of), ids=of)
+        ]
 
     # -- computing ---------------------------------------------------------------------------
 

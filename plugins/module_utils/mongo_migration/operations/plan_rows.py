@@ -151,7 +151,7 @@ class Tally:
         """Add the collection's row, problems and warnings to the plan."""
         skipped = 0
         for item in self._problems.values():
-            policy = policies[item["policy"]]
+            policy = item["choice"] = policies[item["policy"]]
             if policy == "fail":
                 self._plan.problems.append(
                     problem(

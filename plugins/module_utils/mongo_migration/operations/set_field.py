@@ -26,6 +26,7 @@ from .base import Check, Need, Operation, Plan, Row, Touched, about_how_many
 from .field_rules import Rules, Target
 from .field_walk import KIND, Walk
 from .futures import Rewrite
+from .left_alone import by_set_field
 from .plan_rows import MOST_PAIRS, Tally
 from .referents import MOST, Referents
 from .validators import Validator, too_large
@@ -184,6 +185,9 @@ class SetField(Operation):
                 name=f"{target.name}: no document is without {self._rules.field}",
                 passed=empty == 0 or settled,
                 observed=empty,
+                left_alone=list(
+                    by_set_field(self._rules, target, referents, row, comment=self._scope.comment)
+                ),
                 **facts,
             )
             yield Check(
@@ -195,26 +199,6 @@ class SetField(Operation):
             if target.source.judges and self._references:
                 yield self._agreement(target, row)
             yield self._sample(target, excused)
-
-    def left_alone(self, most: int) -> list[dict[str, Any]]:
-        """Return those that are candidates still: nothing else is left of them."""
-        referents = Referents(self._references, self._scope)
-        found = []
-        for target in self._targets:
-            mine = self._rules.candidates(referents)
-            count = target.collection.count_documents(mine, comment=self._scope.comment)
-            if not count:
-                continue
-            rows = target.collection.find(mine, {"_id": 1}, comment=self._scope.comment)
-            found.append(
-                {
-                    "collection": target.name,
-                    "what": f"without a {self._rules.field}",
-                    "count": count,
-                    "ids": [row["_id"] for row in rows.sort("_id", 1).limit(most)],
-                }
-            )
-        return found
 
     def _agreement(self, target: Target, row: dict[str, Any]) -> Check:
         found = row["contradicting"]

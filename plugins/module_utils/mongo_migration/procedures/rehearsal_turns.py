@@ -10,16 +10,10 @@ from pymongo.database import Database
 
 from ..backup import compare
 from ..backup.source import Source
-from ..document.collections import Collections
 from ..document.definition import Definition
-from ..document.value_sources import Scope
 from ..errors import MigrationError
-from ..operations.registry import foresee
-from . import migrate, plan, rollback, verify
+from . import migrate, rollback, verify
 from .work import Job
-
-# Of the documents that a policy leaves alone, by collection.
-_MOST_NAMED = 1000
 
 
 def up(job: Job, definition: Definition) -> dict[str, Any]:
@@ -89,19 +83,3 @@ def require_equal(comparison: Mapping[str, Any]) -> None:
     """Raise a MigrationError if the copy isn't what the backup holds."""
     if problems := comparison["problems"]:
         raise MigrationError(f"the rolled back copy isn't what the backup holds: {problems[0]}")
-
-
-def left_alone(
-    job: Job, definition: Definition, planned: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Return the documents that a policy left as they are, by step and collection."""
-    there = Collections(job.db, definition.collections)
-    foresee(there, definition.steps)
-    scope = Scope(
-        collections=there, now=planned["now"], planned={}, comment="migration-playbooks rehearsal"
-    )
-    return [
-        {**item, "step": step.index}
-        for step, operation in plan.active(definition, scope, planned["before"])
-        for item in operation.left_alone(_MOST_NAMED)
-    ]

@@ -136,7 +136,6 @@ def _rehearse(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None
         "run": run["run"],
         "plan": run["plan"],
         "counts": {key: run[key] for key in ("matched", "modified", "inserted", "deleted")},
-        "left_alone": turns.left_alone(job, definition, run["plan"]),
     }
     with _phase(play, found, "verify"):
         _verify(play, "up", found)
@@ -182,6 +181,8 @@ def _restore(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None:
 def _verify(play: Play, direction: str, found: _Found) -> None:
     expect = "rolled_back" if direction == "down" else "applied"
     verdict = turns.checked(play.job, play.definition, expect)
+    if direction == "up":
+        found.facts["left_alone"] = verdict["left_alone"]
     found.turns.append(
         {"direction": direction, "passed": verdict["passed"], "checks": verdict["checks"]}
     )

@@ -21,7 +21,7 @@ from ..support import commands, retry
 from ..support.progress import Sink, quiet
 from ..support.stop import StopSignal
 from . import authority, verify_applied, verify_rolled_back
-from .results import as_dict
+from .results import Result, as_dict, left_alone
 
 # What has no number is told this often: the entries of a journal may be many.
 _TELL_SECONDS = 0.5
@@ -65,7 +65,8 @@ def verify(
     partial_restore.refuse(db)
     document = _of_phase(runs.latest(db, definition.id, run), definition, expect)
     results = _results(db, document, definition, expect, alone=alone, progress=progress, stop=stop)
-    failed = [item["name"] for item in results if item["status"] == "failed"]
+    checks = list(map(as_dict, results))
+    failed = [item["name"] for item in checks if item["status"] == "failed"]
     patience = retry.Patience.telling(progress, "verify", lease_seconds, stop)
     changed = record and not failed and expect == "applied" and document["phase"] == "applied"
     if changed:
@@ -78,7 +79,8 @@ def verify(
         "run": document["_id"],
         "phase": "verified" if changed else document["phase"],
         "passed": not failed,
-        "checks": results,
+        "checks": checks,
+        "left_alone": left_alone(results, document["plan"]) if expect == "applied" else [],
         "failures": failed,
     }
 
@@ -92,7 +94,7 @@ def _results(
     alone: bool,
     progress: Sink,
     stop: StopSignal,
-) -> list[dict[str, Any]]:
+) -> list[Result]:
     """Return what every check found.
 
     Raises:
@@ -100,7 +102,7 @@ def _results(
     """
     journal = _journal(db, document, definition)
     bound = authority.bind(document, definition) if expect == "applied" else None
-    found: list[dict[str, Any]] = []
+    found: list[Result] = []
     told = 0.0
 
     def report(event: dict[str, Any]) -> None:
@@ -118,8 +120,8 @@ def _results(
     try:
         with stop.at_once():
             for check in done:
-                found.append(as_dict(check))
-                report({"phase": "verify", "detail": found[-1]["name"]})
+                found.append(check)
+                report({"phase": "verify", "detail": as_dict(check)["name"]})
     except InterruptedRunError as error:
         again = commands.command("verify", migration=definition.id)
         raise InterruptedRunError(

@@ -16,6 +16,7 @@ from ...support import commands, retry
 from ...support.chunks import chunks
 from ...support.tables import aligned, number, place
 from ...values import ejson
+from .. import left_alone
 from ..base import Check, Operation, Plan, Row, Touched, amounts, problem
 from ..futures import Rewrite
 from .groups import Group, Groups
@@ -175,15 +176,28 @@ class MergeDuplicates(Operation):
             examined=self._collection.count_documents({}, comment=self._scope.comment),
             detail=f"{excused} left alone by policy" if excused else "",
             samples=[group.key for group in left[:_SAMPLES]],
+            left_alone=self._left([g for g in groups if g not in left]),
         )
+
+    def _left(self, groups: Sequence[Group]) -> list[dict[str, Any]]:
+        if not groups:
+            return []
+        return [
+            left_alone.item(
+                self._name,
+                f"duplicates {self._groups.words} that differ in {_differing(groups)}",
+                policy="when_different: skip",
+                count=len(groups),
+                ids=[[group.keep, *group.remove] for group in groups],
+            )
+        ]
 
     # -- planning ----------------------------------------------------------------------------
 
     def _plan_differing(self, plan: Plan, groups: list[Group]) -> None:
         if not groups:
             return
-        fields = ", ".join(sorted({field for group in groups for field in group.differing}))
-        what = f"duplicates {self._groups.words} differ in {fields}"
+        what = f"duplicates {self._groups.words} differ in {_differing(groups)}"
         if self._when_different == "fail":
             plan.problems.append(
                 problem(
@@ -270,3 +284,7 @@ def _removals(rows: Sequence[Row]) -> list[str]:
                 f"for {ejson.short(item['keep'])}" + (", differing" if item["differs"] else "")
             )
     return ["", "Removes, or would if differing ones were merged", *lines] if lines else []
+
+
+def _differing(groups: Iterable[Group]) -> str:
+    return ", ".join(sorted({field for group in groups for field in group.differing}))

@@ -261,20 +261,6 @@ class Update(Operation):
             if made is None or whole.only(made, fields) != whole.only(row.before, fields):
                 yield identity
 
-    def left_alone(self, most: int) -> list[dict[str, Any]]:
-        """Return those that don't fit, as a plan finds them again; it names a few of each kind."""
-        return [
-            {
-                "collection": row["collection"],
-                "what": f"{item['path']}: {item['why']}",
-                "count": item["count"],
-                "ids": item["samples"][:most],
-            }
-            for row in self.plan().rows
-            for item in row["unfit"]
-            if item["policy"] != "fail"
-        ]
-
     # -- planning ----------------------------------------------------------------------------
 
     def _plan_one(self, plan: Plan, name: str) -> None:
