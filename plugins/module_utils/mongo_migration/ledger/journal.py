@@ -24,6 +24,7 @@ from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
 from ..document.collections import JOURNAL
+from . import own_collections
 from .fence import Fence, Statement
 from .runs import MAJORITY
 from .state_format import FORMAT
@@ -63,9 +64,7 @@ class Journal:
 
     def prepare(self) -> None:
         """Make the collection and its index, which a transaction must not have to."""
-        self._collection.create_index(
-            [("run", ASCENDING), ("seq", ASCENDING)], unique=True, name="run_seq"
-        )
+        self._collection.create_indexes([own_collections.ENTRY])
 
     def missing(self, seq: int) -> int:
         """Return how many of the entries 1 to *seq* aren't there."""

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
+from pymongo import DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -23,7 +23,7 @@ from ..document.collections import STATE
 from ..document.definition import Definition
 from ..errors import LeaseLostError, MigrationError
 from ..support import commands, majority
-from . import run_shape, shapes, state_format
+from . import own_collections, run_shape, shapes, state_format
 
 # Live first: hardly anything is left, and that is done while writers are stopped.
 CAUGHT_UP = "caught_up"
@@ -51,8 +51,7 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
 }
 
 MAJORITY = majority.WRITE_CONCERN
-_INDEX = "run_number"
-# The index is there, under another name or with other options.
+# An index is there, under another name or with other options.
 _INDEX_CONFLICT = (85, 86)
 _LONG = ("definition", "baseline", "variables", "collections", "plan.steps", "plan.problems")
 
@@ -268,18 +267,12 @@ class Run:
     def prepare(database: Database[dict[str, Any]]) -> None:
         """Make sure that no two runs can have one number."""
         try:
-            index = IndexModel(
-                [("number", ASCENDING)],
-                name=_INDEX,
-                unique=True,
-                partialFilterExpression={"kind": "run"},
-            )
             database[STATE].with_options(write_concern=MAJORITY).create_indexes(
-                [index], **majority.quorum(database.client)
+                [own_collections.NUMBER], **majority.quorum(database.client)
             )
         except OperationFailure as error:
             if error.code in _INDEX_CONFLICT:
-                return
+                own_collections.refuse_odd(database)
             if isinstance(error, DuplicateKeyError):
                 raise MigrationError(
                     f"Two runs in {_place(database)} have one number, which we never write: "
