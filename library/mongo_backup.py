@@ -52,6 +52,14 @@ options:
       - Where it can't be had, a whole archive is written, and RV(why_whole) says why.
       - It is verified like any other (V(manifest)), but not drilled.
     type: path
+  catch_up:
+    description:
+      - The archive will be the base of another one that is taken once writers are stopped. If it
+        took longer than 30 seconds, what changed meanwhile is written too, to archives that are
+        based on it (at most two), so that the last one is small.
+      - The result is that of the newest one.
+    type: bool
+    default: false
   identity:
     description:
       - With O(state=fold), the text of the secret key that opens encrypted archives. One that a
@@ -297,6 +305,20 @@ why_whole:
   sample: >-
     No incremental backup on backup-20261123-020533.tar.gz: the oplog doesn't reach back to it any
     more. A whole one was taken.
+chain:
+  description: The archive and all that it is based on, the newest first. All are needed to restore.
+  returned: when a backup was taken
+  type: list
+  elements: str
+  sample:
+    - /backups/mongodb/backup-20261123-021002.changes.tar.gz
+    - /backups/mongodb/backup-20261123-020533.tar.gz
+earlier:
+  description: The archives that were made before, the oldest first, which the newest is based on.
+  returned: with O(catch_up)
+  type: list
+  elements: str
+  sample: [/backups/mongodb/backup-20261123-020533.tar.gz]
 folded:
   description: The archives that were made one.
   returned: with O(state=fold)
@@ -459,6 +481,13 @@ plan:
       returned: always
       type: bool
       sample: true
+    ahead:
+      description: Whether what changes during the backup can be added to it afterwards, so that
+        most of it is taken before writers are stopped. If not, C(why_not) says why. C(lately) is
+        the newest archive that can be added to, if it was taken within the last hour.
+      returned: without O(fleet)
+      type: dict
+      sample: {why_not: null, lately: /backups/mongodb/backup-20261123-020533.tar.gz}
     needed_bytes:
       description: How much room it needs for the time of the backup.
       returned: always
@@ -604,7 +633,7 @@ def fold_archives(module: AnsibleModule) -> None:
 
 
 def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.backup import create, drill, estimate
+    from ansible.module_utils.mongo_migration.backup import beforehand, create, drill, estimate
     from ansible.module_utils.mongo_migration.errors import InterruptedRunError
     from ansible.module_utils.mongo_migration.ledger import partial_restore
     from ansible.module_utils.mongo_migration.support import progress, stop
@@ -621,6 +650,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         return saving.take(client, fleet, settings, p, check_mode=module.check_mode)
     if module.check_mode:
         plan = estimate.plan(client, p["database"], settings)
+        plan["ahead"] = beforehand.plan(client, p["database"], settings, seconds=plan["seconds"])
         return {"changed": True, "plan": plan, "warnings": plan["warnings"]}
     # Nobody wants an archive of a half-done restore, still less as `latest`.
     partial_restore.refuse(client[p["database"]])
@@ -638,7 +668,7 @@ def take(client: Any, module: AnsibleModule, _listed: None) -> dict[str, Any]:
         stop=asked,
     )
     try:
-        result = create.back_up(
+        result = (beforehand if p["catch_up"] else create).back_up(
             client,
             p["database"],
             settings,
@@ -696,6 +726,7 @@ def main() -> None:
             },
             "archive": {"type": "path"},
             "base": {"type": "path"},
+            "catch_up": {"type": "bool", "default": False},
             "identity": {"type": "str", "no_log": True},
             "identity_file": {"type": "path"},
             "run": {"type": "str"},

@@ -23,7 +23,7 @@ from .reader import Reader
 from .settings import Settings
 from .sidecar import About, Sidecar
 from .spool import Spool
-from .store import ENCRYPTED, LATEST, Store
+from .store import ENCRYPTED, LATEST, Store, based_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Made:
             "archive": str(self.archive),
             "latest": str(link) if shown else None,
             "base": str(folder / base.name) if base else None,
+            "chain": [str(self.archive), *(str(one) for one in based_on(folder, base))],
             "why_whole": why_whole,
             "warnings": [one for one in (self.unlinked, why_whole) if one],
             "bytes": self.archive.stat().st_size,

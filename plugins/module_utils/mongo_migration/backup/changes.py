@@ -38,7 +38,8 @@ _PER_REPLY = 20_000
 _WAIT_MS = 500
 # The mark was confirmed by a majority: a stream that doesn't show it by then never will.
 _SILENCE_SECONDS = 60
-_HISTORY_LOST = 286
+_HISTORY_LOST, _TOO_LONG = 286, 50
+_LOOK_MS = 3_000
 _UNAUTHORIZED = 13
 _WRITES = frozenset({"insert", "update", "replace", "delete"})
 _RENAME, _DROP = "rename", "drop"
@@ -104,6 +105,38 @@ def read(
         with suppress(PyMongoError):
             _state(database).delete_one({"_id": own})
     raise NoIncrementError("the change stream ended")
+
+
+def require_readable(database: Database[Any], since: Timestamp) -> None:
+    """Require that the server would tell what was written to *database* after *since*.
+
+    Nothing is written, and hardly anything is read.
+
+    Raises:
+        NoIncrementError: it wouldn't; the message says why, as a clause.
+    """
+    command = {
+        "aggregate": 1,
+        "pipeline": [
+            {"$changeStream": {"startAtOperationTime": since}},
+            {"$match": {"operationType": "none"}},
+        ],
+        "cursor": {"batchSize": 1},
+        "readConcern": {"level": "majority"},
+        "maxTimeMS": _LOOK_MS,
+        "comment": "mongo_backup",
+    }
+    with database.client.start_session(causal_consistency=False) as session:
+        try:
+            cursor = _reply(database, command, session)
+        except OperationFailure as error:
+            if error.code == _TOO_LONG:  # it reads, and there is much
+                return
+            raise NoIncrementError(_reason(error, database)) from error
+        if cursor["id"]:
+            name = str(cursor["ns"]).partition(".")[2]
+            with suppress(PyMongoError):
+                database.command("killCursors", name, cursors=[cursor["id"]], session=session)
 
 
 def _mark(database: Database[Any], own: str) -> None:

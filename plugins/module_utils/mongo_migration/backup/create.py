@@ -59,16 +59,21 @@ def back_up(
         clock: seconds, for the time it took.
 
     Raises:
+        NoIncrementError: what changed can't be had, and no whole one is wanted instead.
         ArchiveError: no space, nothing to back up, or the archive isn't what was written.
     """
     began = clock()
-    estimate.require_room(estimate.plan(client, database, settings))
+    if settings.base is None:
+        estimate.require_room(estimate.plan(client, database, settings))
     _await_majority(client, settings, progress, stop)
     store = Store(settings.folder)
     cleaned = store.prepare()
     with switching_often(), ExitStack() as stack:
 
         def persist(how: Settings) -> Made:
+            if how is not settings:
+                # What changed needs little room; now there has to be room for all of it.
+                estimate.require_room(estimate.plan(client, database, how))
             return _persist(
                 client, database, how, stack, progress=progress, stop=stop, now=now, clock=clock
             )
@@ -98,6 +103,8 @@ def _incremental_or_whole(
     try:
         return persist(settings), None
     except NoIncrementError as error:
+        if not settings.otherwise_whole:
+            raise
         return persist(replace(settings, base=None)), increment.explain(error, settings.base)
 
 

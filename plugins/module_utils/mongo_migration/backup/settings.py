@@ -23,6 +23,7 @@ class Settings:
     snapshot_window: int | None = None
     lock: Lock = field(default_factory=Lock)
     base: Path | None = None  # write only what changed since this archive, if that can be had
+    otherwise_whole: bool = True
     retry_seconds: float = 300  # without any progress, as when there is no primary
 
     @classmethod

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from ..errors import ArchiveError
 from . import bases, crypt, names, sidecar
+from .manifest import Base
 from .reader import Reader
 from .sidecar import About, Sidecar
 
@@ -422,6 +423,19 @@ def chain_of(one: Stored, known: Mapping[str, Stored]) -> list[Stored]:
             break
         chain.append(following)
     return chain
+
+
+def based_on(folder: Path, base: Base | None) -> list[Path]:
+    """Return *base* and all that it is based on, as far as that is in *folder*; newest first."""
+    found: list[Path] = []
+    while base is not None and len(found) < LONGEST_CHAIN:
+        path = folder / base.name
+        if not path.is_file():
+            break
+        found.append(path)
+        about = _about_encrypted(path) if path.suffix == ENCRYPTED else _about(path)
+        base = about.base
+    return found
 
 
 def _base_problem(one: Stored, known: Mapping[str, Stored]) -> str | None:

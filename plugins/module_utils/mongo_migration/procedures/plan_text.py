@@ -135,7 +135,7 @@ def _cutover(plan: Mapping[str, Any]) -> list[str]:
     why = f" ({found['why']})" if found["why"] else ""
     return [
         f"Writers are stopped for all of it{why}: the database refuses writes for "
-        f"{_duration(seconds)}, and while the backup is made"
+        f"{_duration(seconds)}, and while the backup, or what is left of it, is made"
     ]
 
 
