@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bson.timestamp import Timestamp
 from mongo_migration.backup import beforehand, changes, create
-from mongo_migration.backup.changes import NoIncrementError
 from mongo_migration.support.progress import quiet
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from embedded.mongod import ReplicaSet, Standalone
 from tests.support import backups, databases
@@ -101,10 +100,17 @@ def test_a_user_who_may_not_read_the_stream_is_told(
     assert f"may not read the change stream of {database.name}" in found["why_not"]
 
 
-def test_an_oplog_that_does_not_reach_back_is_told(client: Client, database: Db) -> None:
-    with pytest.raises(NoIncrementError):
-        # Of a time that no oplog knows: the server refuses to begin there.
-        changes.require_readable(database, Timestamp(0, 1))
+def test_an_oplog_that_does_not_reach_back_is_told(
+    client: Client, database: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a gigabyte of writes to make a server forget: here it only says that it has."""
+
+    def fail(*_arguments: Any) -> Any:
+        raise OperationFailure("as the server says it", 286)
+
+    monkeypatch.setattr(changes, "_reply", fail)
+
+    assert "oplog doesn't reach back" in plan(client, database, tmp_path)["why_not"]
 
 
 def test_where_it_took_long_what_changed_meanwhile_is_taken_too(

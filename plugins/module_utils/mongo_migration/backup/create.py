@@ -53,8 +53,8 @@ def back_up(
         settings: how.
         progress: told of each part.
         stop: ends the waiting for a primary.
-        examine: called with the archive after it got its name, while its plain content can still
-            be read; what it returns is the result's ``examined``.
+        examine: called with the named archive while its plain content can still be read; what
+            it returns is the result's ``examined``.
         now: the time of day.
         clock: seconds, for the time it took.
 
@@ -71,8 +71,7 @@ def back_up(
     with switching_often(), ExitStack() as stack:
 
         def persist(how: Settings) -> Made:
-            if how is not settings:
-                # What changed needs little room; now there has to be room for all of it.
+            if how is not settings:  # what changed needs little room, all of it more
                 estimate.require_room(estimate.plan(client, database, how))
             return _persist(
                 client, database, how, stack, progress=progress, stop=stop, now=now, clock=clock
