@@ -78,12 +78,11 @@ def back_up(
             )
 
         made, why_whole = _incremental_or_whole(persist, settings)
+        needed = _needed(client, database)
         result = {
             **made.facts(settings.folder, why_whole),
             **made.times(began, clock()),
-            "removed": store.retire(
-                database, settings.retention, now=now(), needed=_needed(client, database)
-            ),
+            "removed": store.retire(database, settings.retention, now=now(), needed=needed),
             "cleaned": cleaned,
         }
         # What holds only changes restores with its base alone, which may need a key to read.
