@@ -46,6 +46,7 @@ INSERT = {"from": "a", "into": "b", "key": ["k"], "document": {"k": "$_id"}}
 COMMAND = {"argv": ["true"], "timeout_seconds": 1, "writes": ["a"]}
 MERGE = {"in": "a", "by": ["k"], "keep": "oldest", "referenced_by": {"b": "f"}}
 
+CONVERTED = {"n": {"expression": {"$round": [{"$toDecimal": "$n"}, 2]}}}
 DANGEROUS = {
     "M001": document(FIELD, index(unique=True)),
     "M002": document(field(value={"first_of": [{"value": 1}, reference()]})),
@@ -63,6 +64,7 @@ DANGEROUS = {
     "M022": document({"rebuild_collection": {"name": "a", "options": {"capped": False}}}),
     "M023": document({"move": {"from": ["a"], "into": "b"}}),
     "M014": document(field(where={"f": {"$exsits": True}})),
+    "M024": document({"update": {"collections": ["a"], "set": CONVERTED}}),
     "M013": document(preconditions=[{"name": "some", "count": {"in": "a", "at_least": 1}}]),
 }
 SAFE = {
@@ -74,6 +76,9 @@ SAFE = {
     "M010": document({"insert_for_each": {**INSERT, "referenced_by": {"c": "b"}}}),
     "M012": document({"merge_duplicates": MERGE}, downtime="required"),
     "M023": document({"move": {"from": ["a"], "into": "b", "copy": True}}),
+    "M024": document(
+        {"update": {"collections": ["a"], "where": {"n": {"$ne": None}}, "set": CONVERTED}}
+    ),
 }
 
 

@@ -355,6 +355,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return (
             f'id: write the number in quotes, such as "004"; without them it is {best.instance!r}'
         )
+    if best.validator in ("not", "anyOf") and "description" in best.schema:
+        return f"{where}: must be {best.schema['description']}"
     if best.validator in ("pattern", "oneOf") and "description" in best.schema:
         return f"{where}: {best.instance!r} must be {best.schema['description']}"
     return f"{where}: {best.message}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from . import operators
+from . import made_of_nothing, operators, reads
 
 Document = dict[str, Any]
 
@@ -247,17 +247,22 @@ def _operators_of_sources(body: Document, place: str) -> operators.Unknown:
             yield from operators.in_expression(spec.get("match", {}), f"{where}.match")
 
 
+def _made_of_nothing(document: Document) -> Iterator[str]:
+    for where, _index, body in _steps(document, "update"):
+        yield from made_of_nothing.places(body, where)
+
+
 def _operators_of_update(body: Document, where: str) -> operators.Unknown:
     yield from operators.in_filter(body.get("where", {}), f"{where}.where")
     sources = [(f"{where}.let.{name}", spec) for name, spec in body.get("let", {}).items()]
     sources += [(f"{where}.id", body["id"])] if "id" in body else []
-    levels = [(where, body)]
-    levels += [(f"{where}.each.{path}", inner) for path, inner in body.get("each", {}).items()]
-    for place, level in levels:
+    for place, level in reads.levels(body, where):
         sources += [(f"{place}.set.{path}", one) for path, one in level.get("set", {}).items()]
         yield from operators.in_expression(level.get("remove", True), f"{place}.remove")
     for place, source in sources:
         for kind, spec in source.items():
+            if kind == "unique_text" and "expression" in spec["of"]:
+                yield from operators.in_expression(spec["of"]["expression"], f"{place}.{kind}.of")
             if kind == "expression":
                 yield from operators.in_expression(spec, f"{place}.{kind}")
             elif kind in ("reference", "aggregate"):
@@ -420,6 +425,14 @@ RULES = (
         "an update finds nothing.",
         safe="Set downtime to required",
         find=_rebuilt_live,
+    ),
+    Rule(
+        code="M024",
+        title="a document without the field gets one",
+        why="MongoDB's conversions and sums give null for a missing field, $toLower empty text.",
+        safe="Say which documents by `where`, such as {price: {$exists: true}}; of an element, by "
+        "$cond, which gives $$REMOVE otherwise; or accept it where null is wanted",
+        find=_made_of_nothing,
     ),
 )
 

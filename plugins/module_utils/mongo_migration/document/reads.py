@@ -35,6 +35,13 @@ def fields(
     return None if ALL in found else frozenset(found)
 
 
+def levels(options: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield *options* and what becomes of elements of arrays, however deep, each with its place."""
+    yield where, options
+    for path, inner in options.get("each", {}).items():
+        yield from levels(inner, f"{where}.each.{path}")
+
+
 def collections(tree: Any) -> Iterator[str]:
     """Yield the collections that sources and pipelines read, by the document's names."""
     if isinstance(tree, Mapping):
@@ -96,6 +103,11 @@ def _of_source(source: Mapping[str, Any]) -> Iterator[str]:
             yield from _tops(body.get("order", []))
         elif kind == "python":
             yield from _of_expression(body["inputs"]) if "inputs" in body else [ALL]
+        elif kind == "unique_text":
+            by = body.get("by", [])
+            yield from _of_source(body["of"])
+            yield from _of_expression(list(by.values())) if isinstance(by, Mapping) else _tops(by)
+            yield from _tops(body.get("order", []))
 
 
 def _tops(paths: Iterable[str]) -> Iterator[str]:

@@ -383,5 +383,9 @@ DOCUMENT: dict[str, Any] = {
         "steps": {"type": "array", "minItems": 1, "items": _STEP},
         "postconditions": {"type": "array", "items": _CHECK},
     },
-    "$defs": {"source": _SOURCE, "update_source": schema_update.SOURCE},
+    "$defs": {
+        "source": _SOURCE,
+        "update_source": schema_update.SOURCE,
+        "each": schema_update.EACH,
+    },
 }

@@ -63,6 +63,8 @@ CREATE_INDEX = _object(
 _OPTIONS = {
     "type": "object",
     "not": {"anyOf": [{"required": [key]} for key in ("create", "viewOn", "pipeline")]},
+    "description": "options of a collection; a view (viewOn, pipeline) holds no documents, and is "
+    "made by a `command`",
 }
 OPERATIONS: dict[str, dict[str, Any]] = {
     "delete": _object(
@@ -133,6 +135,8 @@ OPERATIONS: dict[str, dict[str, Any]] = {
                         for key in ("create", "viewOn", "pipeline", "timeseries")
                     ]
                 },
+                "description": "options of a collection that can be rebuilt, at least one; a view "
+                "or a time series can't: make another one by `create_collection`",
             },
         },
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .schema_update import CHANGES, LET, NAME, PATH, SOURCE_REF
+from .schema_update import CHANGES, EACH_REF, LET, NAME, PATH, SOURCE_REF
 
 _REFERENCED = {
     "type": "object",
@@ -53,6 +53,7 @@ MOVE: dict[str, Any] = {
         "only_if": {},
         "id": SOURCE_REF,
         **CHANGES,
+        "each": EACH_REF,
         "when_unfit": {"enum": ["fail", "keep", None]},
         "when_conflict": {"enum": ["fail", "old", "new"]},
         "when_exists": {"enum": ["fail", "skip"]},

@@ -26,6 +26,41 @@ _LOOKUP: dict[str, Any] = {
     "otherwise": {},
 }
 
+# In which documents are compared with each other, and in what order.
+_BY: dict[str, Any] = {
+    "oneOf": [
+        {"type": "array", "items": NAME},
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": VARIABLE,
+            "additionalProperties": _EXPRESSION,
+        },
+    ]
+}
+_ORDER: dict[str, Any] = {
+    "oneOf": [
+        {"type": "array", "minItems": 1, "items": NAME},
+        {"type": "object", "additionalProperties": {"enum": [1, -1]}},
+    ]
+}
+_PYTHON: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["file", "function"],
+    "properties": {
+        "file": _FILE,
+        "function": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        "inputs": {
+            "oneOf": [
+                {"type": "array", "minItems": 1},
+                {"type": "object", "minProperties": 1, "propertyNames": VARIABLE},
+            ],
+            "description": "a list of expressions, or a map from arguments to expressions",
+        },
+    },
+}
+
 SOURCE: dict[str, Any] = {
     "type": "object",
     "minProperties": 1,
@@ -81,37 +116,30 @@ SOURCE: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "by": {
-                    "oneOf": [
-                        {"type": "array", "items": NAME},
-                        {
-                            "type": "object",
-                            "minProperties": 1,
-                            "propertyNames": VARIABLE,
-                            "additionalProperties": _EXPRESSION,
-                        },
-                    ]
-                },
-                "order": {
-                    "oneOf": [
-                        {"type": "array", "minItems": 1, "items": NAME},
-                        {"type": "object", "additionalProperties": {"enum": [1, -1]}},
-                    ]
-                },
+                "by": _BY,
+                "order": _ORDER,
                 "start": {"type": "integer"},
                 "renumber": {"type": "boolean"},
             },
         },
-        "python": {
+        "unique_text": {
             "type": "object",
             "additionalProperties": False,
-            "required": ["file", "function"],
+            "required": ["of"],
             "properties": {
-                "file": _FILE,
-                "function": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
-                "inputs": {"type": "array", "minItems": 1},
+                "of": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": False,
+                    "properties": {"expression": _EXPRESSION, "python": _PYTHON},
+                },
+                "by": _BY,
+                "order": _ORDER,
+                "separator": {"type": "string"},
             },
         },
+        "python": _PYTHON,
     },
 }
 
@@ -137,10 +165,26 @@ CHANGES: dict[str, Any] = {
     "unset": {"type": "array", "minItems": 1, "uniqueItems": True, "items": PATH},
 }
 
+EACH_REF = {"$ref": "#/$defs/each"}
+# Of arrays, and of arrays within their elements.
+EACH: dict[str, Any] = {
+    "type": "object",
+    "minProperties": 1,
+    "propertyNames": PATH,
+    "additionalProperties": {
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "properties": {"remove": _EXPRESSION, **CHANGES, "each": EACH_REF},
+    },
+}
+
 UPDATE: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["collections"],
+    "description": "one with `set`, `unset`, `rename` or `each`, or with `document` alone, beside "
+    "`where` and `when_unfit`",
     "anyOf": [{"required": [key]} for key in ("set", "unset", "rename", "each", "document")],
     # A whole document, or parts of it.
     "not": {
@@ -184,17 +228,7 @@ UPDATE: dict[str, Any] = {
                 },
             },
         },
-        "each": {
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": PATH,
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": False,
-                "minProperties": 1,
-                "properties": {"remove": _EXPRESSION, **CHANGES},
-            },
-        },
+        "each": EACH_REF,
         "when_unfit": {
             "oneOf": [
                 {"enum": ["fail", "keep", None]},

@@ -21,6 +21,8 @@ from ..values.compare import bind_now, hashable
 from .value_sources import Found, Resolution, Scope, Unresolved
 
 _TOKEN_BYTES = 24
+# Sources whose value depends on all documents of the collection.
+AMONG_ALL = ("number", "unique_text")
 # Documents on which a function of the team is called twice.
 _TWICE = 20
 
@@ -42,23 +44,23 @@ def build(
     scope: Scope,
     *,
     files: Mapping[str, str],
-    rows: Callable[[Mapping[str, Any]], Iterable[tuple[Any, Any]]],
+    rows: Callable[[Mapping[str, Any]], Iterable[tuple[Any, Resolution]]],
 ) -> Source:
     """Return the source that *spec* describes.
 
     Args:
-        spec: one of reference, aggregate, generate, number, python.
+        spec: one of reference, aggregate, generate, number, unique_text, python.
         scope: what it reads from.
         files: texts of the files beside the document.
-        rows: gives running numbers by ``_id``; see :class:`Numbers`.
+        rows: gives, by ``_id``, what depends on all documents; see :class:`Given`.
     """
     ((kind, body),) = spec.items()
     if kind in ("reference", "aggregate"):
         return Lookup(body, scope)
     if kind == "generate":
         return Generated(body, scope)
-    if kind == "number":
-        return Numbers(body, rows)
+    if kind in AMONG_ALL:
+        return Given(spec, rows)
     return Python(body, files)
 
 
@@ -140,8 +142,8 @@ class Generated:
         return [Found(self._make(), "generate") for _key in keys]
 
 
-class Numbers:
-    """Running numbers by group and order, behind the largest that is there.
+class Given:
+    """Running numbers, and texts that no other document has: each depends on all the others.
 
     All are given at once, before the first is written, as if none of this run had been: so they
     are the same after a kill and a resume.
@@ -150,35 +152,35 @@ class Numbers:
     def __init__(
         self,
         spec: Mapping[str, Any],
-        rows: Callable[[Mapping[str, Any]], Iterable[tuple[Any, Any]]],
+        rows: Callable[[Mapping[str, Any]], Iterable[tuple[Any, Resolution]]],
     ) -> None:
+        ((self._kind, _body),) = spec.items()
         self.inputs: list[Any] = ["$_id"]
         self.looks_up = True
         self._spec = spec
         self._make = rows
-        self._numbers: dict[bytes, Any] | None = None
+        self._values: dict[bytes, Resolution] | None = None
 
     def find(
         self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
     ) -> list[Resolution]:
-        """Return the numbers of documents by ``_id``."""
+        """Return the values of documents by ``_id``."""
         tokens = [hashable(key[0]) for key in keys]
-        if self._numbers is None or not all(token in self._numbers for token in tokens):
-            # Also for what came since: it goes on behind the largest.
-            self._numbers = {hashable(i): number for i, number in self._make(self._spec)}
-        return [
-            Found(self._numbers[token], "number")
-            if token in self._numbers
-            else Unresolved("it holds something else than a number, or came this very moment")
-            for token in tokens
-        ]
+        if self._values is None or not all(token in self._values for token in tokens):
+            # Also for what came since: it goes on behind the others.
+            self._values = {hashable(i): value for i, value in self._make(self._spec)}
+        what = "a number" if self._kind == "number" else "text"
+        none = Unresolved(f"it holds something else than {what}, or came this very moment")
+        return [self._values.get(token, none) for token in tokens]
 
 
 class Python:
     """The team's own function, from the file beside the document."""
 
     def __init__(self, spec: Mapping[str, Any], files: Mapping[str, str]) -> None:
-        self.inputs: list[Any] = list(spec.get("inputs", ["$$ROOT"]))
+        inputs = spec.get("inputs", ["$$ROOT"])
+        self._names = list(inputs) if isinstance(inputs, Mapping) else None
+        self.inputs: list[Any] = list(inputs.values() if isinstance(inputs, Mapping) else inputs)
         self.looks_up = False
         self._place = f"{spec['file']}: {spec['function']}"
         self._call = function(files, spec["file"], spec["function"])
@@ -192,15 +194,21 @@ class Python:
 
     def _one(self, key: Sequence[Any]) -> Resolution:
         try:
-            value = _as_bson(self._call(*copy.deepcopy(list(key))))
+            value = self._called(key)
             bson.encode({"v": value})
             if self._twice < _TWICE:
                 self._twice += 1
-                if hashable(_as_bson(self._call(*copy.deepcopy(list(key))))) != hashable(value):
+                if hashable(self._called(key)) != hashable(value):
                     return Unresolved(f"{self._place} isn't pure: called twice, it gave two values")
         except Exception as error:
             return Unresolved(f"{self._place} raised {type(error).__name__}: {error}")
         return Found(value, "python")
+
+    def _called(self, key: Sequence[Any]) -> Any:
+        given = copy.deepcopy(list(key))
+        if self._names is None:
+            return _as_bson(self._call(*given))
+        return _as_bson(self._call(**dict(zip(self._names, given, strict=True))))
 
 
 def _as_bson(value: Any) -> Any:

@@ -55,8 +55,10 @@ def _bound(database: Db, name: str, command: Mapping[str, Any], check: Check, se
     if not found:
         return
     check()
+    # Views and time series have none.
+    uuid = found["info"].get("uuid")
     try:
-        send({**command, "collectionUUID": found["info"]["uuid"]})
+        send({**command, "collectionUUID": uuid} if uuid is not None else command)
     except OperationFailure as error:
         if error.code not in _GONE:
             raise

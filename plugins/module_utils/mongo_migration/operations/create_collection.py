@@ -26,6 +26,8 @@ from .entries import Remaining, Revert
 KIND = "create_collection"
 _EXISTS = 48
 _MADE = "made"
+# Up to 6.0, the server makes the size of a capped collection a multiple of this, in bytes.
+_CAPPED = 256
 
 
 class CreateCollection(Reshape):
@@ -171,6 +173,19 @@ def completed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of a collection as the server completes them, to be compared."""
     found = {key: value for key, value in options.items() if key not in ddl.RULE}
     found |= ddl.rule_in(options)
+    if "timeseries" in found:
+        # The server adds how much it puts into a bucket.
+        series = {"granularity": "seconds", **found["timeseries"]}
+        series.pop("bucketMaxSpanSeconds", None)
+        found["timeseries"] = dict(sorted(series.items()))
+    if isinstance(found.get("clusteredIndex"), Mapping):
+        found["clusteredIndex"] = {
+            key: found["clusteredIndex"].get(key) for key in ("key", "unique")
+        }
+    if "expireAfterSeconds" in found:
+        found["expireAfterSeconds"] = float(found["expireAfterSeconds"])
+    if found.get("capped") and isinstance(found.get("size"), int | float):
+        found["size"] = -(-int(found["size"]) // _CAPPED) * _CAPPED
     if (collation := index_specs.collation(found.pop("collation", None))) is not None:
         found["collation"] = dict(sorted(collation.items()))
     return found
@@ -209,17 +224,35 @@ class MadeCollection(ReshapeEntry):
         database, name = writer.database, entry["collection"]
         away = aside(writer.run.id, name, _MADE)
         undone = Revert(writer, entry, "rebuilt")
-        if ddl.listed(database, name) is not None:
-            if on_conflict == "restore":
+        there = ddl.listed(database, name)
+        if there is not None:
+            if there["type"] != "collection":
+                self._drop_fixed(writer, there, undone, on_conflict)
+            elif on_conflict == "restore":
                 ddl.rename(writer, name, away)
             elif ddl.bring_aside_empty(writer, name, away):
                 ddl.drop(writer, away)
             else:
-                count = database[name].estimated_document_count()
-                why = f"it holds {count:,} documents written since"
-                undone.conflict(name, "an empty collection", f"{count:,} documents", why)
-                undone.refuse_if(on_conflict == "fail")
+                _keep(database, name, undone, on_conflict)
         elif ddl.listed(database, away) and database[away].find_one({}, {"_id": 1}) is None:
             ddl.drop(writer, away)  # a killed rollback left it
         undone.count = int(not undone.conflicts)
         undone.commit(lambda _session: None)
+
+    @staticmethod
+    def _drop_fixed(
+        writer: Writer, there: Mapping[str, Any], undone: Revert, on_conflict: str
+    ) -> None:
+        """Drop what the server can't rename: a view, which holds nothing, or a time series."""
+        name = there["name"]
+        if there["type"] == "view" or writer.database[name].find_one() is None:
+            ddl.drop(writer, name)
+        else:
+            _keep(writer.database, name, undone, on_conflict)
+
+
+def _keep(database: Database[dict[str, Any]], name: str, undone: Revert, on_conflict: str) -> None:
+    count = database[name].count_documents({})
+    why = f"it holds {count:,} documents written since"
+    undone.conflict(name, "an empty collection", f"{count:,} documents", why)
+    undone.refuse_if(on_conflict == "fail")

@@ -48,12 +48,13 @@ def reader_of(
 
     def numbers(spec: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
         raise DefinitionError(
-            f"{place}: running numbers ({spec}) are given by an `update`; make it a migration of "
-            "its own before this one"
+            f"{place}: {next(iter(spec))} is given by an `update`; make it a migration of its own "
+            "before this one"
         )
 
-    if any("number" in spec for spec in specs.values()):
-        numbers(next(spec for spec in specs.values() if "number" in spec))
+    for spec in specs.values():
+        if set(spec) & set(update_sources.AMONG_ALL):
+            numbers(spec)
     shown = {variable: path for path, variable in variables.items()}
     return Reader(
         collection=collection,

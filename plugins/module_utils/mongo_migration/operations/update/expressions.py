@@ -1,7 +1,8 @@
 """An ``update`` as expressions: for each touched top-level field, what becomes of it.
 
 Every expression sees the document as it was. One that gives nothing leaves its field alone; one
-that gives ``UNFIT`` says that there is no right value, and the step's policy decides.
+that gives ``UNFIT`` says that there is no right value, and the step's policy decides; one that
+gives ``UNSET`` takes the field away.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from ...values.compare import bind_now
 
 # No application's value: random bytes of a subtype that is ours.
 UNFIT = Binary(b"\x9d\x1b\x60\xc4unfit\x5e\x8a\xf0\x27\x11", 0xEC)
+UNSET = Binary(b"\x9d\x1b\x60\xc4unset\x5e\x8a\xf0\x27\x11", 0xEC)
 CONFLICT = Binary(b"\x9d\x1b\x60\xc4conflict\x5e\x8a\xf0", 0xEC)
+# What an expression may give besides values, by the name that authors know it by.
+_MARKS = {"$$unfit": UNFIT, "$$unset": UNSET}
 
 _TO = {
     "$toBool": "bool", "$toDate": "date", "$toDecimal": "decimal", "$toDouble": "double",
@@ -84,7 +88,10 @@ class _Tree:
                 raise DefinitionError(f"{where}: '{path}' lies within what another line changes")
             node = below
         if name in node.children:
-            raise DefinitionError(f"{where}: '{path}' is changed by two lines")
+            raise DefinitionError(
+                f"{where}: '{path}' is changed by two lines. Say it in one; in place of `rename` "
+                "and `set`, `set` the new name from the old one, and `unset` the old one"
+            )
         node.children[name] = item
 
     def sets(self) -> bool:
@@ -123,7 +130,7 @@ def compile_update(
     return Compiled(
         fields=fields,
         faults=faults,
-        loses_fields=any(isinstance(item, _Gone) for item in tree.children.values()),
+        loses_fields=any(_may_go(item) for item in tree.children.values()),
         varies=any(word in text for word in ("$$NOW", "$rand", "$function", "$$CLUSTER_TIME")),
     )
 
@@ -181,6 +188,7 @@ class _Level:
             elif key == "unset":
                 for path in body:
                     tree.put(path, _Gone(), self.where)
+                    self.faults.extend(self._arrays(path))
             elif key == "each":
                 for path, inner in body.items():
                     self._each(tree, path, inner)
@@ -205,14 +213,18 @@ class _Level:
             faults=mine,
         )
         item = _Each(tree=below.tree())
+        whole = _array(self.root + path)
+        if "remove" in inner:
+            item.remove = bind_now(inner["remove"], self.now)
+            stays = {"$not": [item.remove]}
+            whole = {"$filter": {"input": whole, "as": "this", "cond": stays}}
         for fault in mine:
-            whole = _array(self.root + path)
-            found = {"$map": {"input": whole, "as": "this", "in": fault.why}}
+            why = {"$cond": [_IS_DOCUMENT, fault.why, None]}
+            found = {"$map": {"input": whole, "as": "this", "in": why}}
             real = {"$filter": {"input": found, "as": "why", "cond": {"$ne": ["$$why", None]}}}
             why = {"$ifNull": [{"$first": real}, None]}
             self.faults.append(replace(fault, why=why))
-        if "remove" in inner:
-            item.remove = bind_now(inner["remove"], self.now)
+        self.faults.extend(self._arrays(path))
         tree.put(path, item, self.where)
 
     def _rename(self, tree: _Tree, old: str, new: str) -> None:
@@ -229,6 +241,7 @@ class _Level:
         tree.put(old, _Gone(unless=conflict if policy == "keep" else None), self.where)
         tree.put(new, _Set(value=taken), self.where)
         self.faults.extend(self._faults({"$cond": [here, root + old, _REMOVE]}, new, "fail"))
+        self.faults.extend(self._arrays(old))
 
     def _faults(self, raw: Expression, path: str, policy: str) -> Iterator[Fault]:
         root, shown = self.root, self.shown
@@ -242,9 +255,39 @@ class _Level:
             odd = {"$not": [{"$in": [{"$type": root + parent}, ["object", "missing"]]}]}
             some = {"$ne": [{"$type": raw}, "missing"]}
             found = {"$and": [*_parents(root, parent), odd, some]}
-            why = {"$cond": [found, f"{shown}{parent} is no document", None]}
+            what = {
+                "$cond": [
+                    _is_array(root + parent),
+                    _array_text(shown, path, number),
+                    f"{shown}{parent} is no document",
+                ]
+            }
+            why = {"$cond": [found, what, None]}
             kept = "keep" if policy == "null" else policy
             yield Fault(path=shown + path, policy=kept, why=why)
+
+    def _arrays(self, path: str) -> Iterator[Fault]:
+        """Yield what is told where a part of *path* is an array, into which no path leads."""
+        parts = path.split(".")
+        for number in range(1, len(parts)):
+            parent = ".".join(parts[:number])
+            found = {"$and": [*_parents(self.root, parent), _is_array(self.root + parent)]}
+            why = {"$cond": [found, _array_text(self.shown, path, number), None]}
+            yield Fault(path=self.shown + path, policy="keep", why=why)
+
+
+# Whether an element of an array is one, the only kind that is changed.
+_IS_DOCUMENT = {"$eq": [{"$type": "$$this"}, "object"]}
+
+
+def _array_text(shown: str, path: str, number: int) -> str:
+    parts = path.split(".")
+    array, rest = ".".join(parts[:number]), ".".join(parts[number:])
+    return f"{shown}{array} is an array: change {rest} of its elements by each: {{{array}: …}}"
+
+
+def _is_array(path: str) -> Expression:
+    return {"$isArray": [path]}
 
 
 def _array(path: Expression) -> Expression:
@@ -294,8 +337,8 @@ def _map(spec: Mapping[str, Any], path: str) -> Expression:
 
 def guarded(expression: Expression) -> Expression:
     """Return *expression* so that a conversion that fails gives UNFIT where that is the result."""
-    if expression == "$$unfit":
-        return {"$literal": UNFIT}
+    if isinstance(expression, str) and expression in _MARKS:
+        return {"$literal": _MARKS[expression]}
     if not isinstance(expression, dict) or len(expression) != 1:
         return expression
     ((operator, body),) = expression.items()
@@ -304,6 +347,8 @@ def guarded(expression: Expression) -> Expression:
         return {"$convert": {"input": one, "to": _TO[operator], "onError": {"$literal": UNFIT}}}
     if operator == "$cond" and isinstance(body, list):
         return {operator: [body[0], *map(guarded, body[1:])]}
+    if operator == "$ifNull" and isinstance(body, list):
+        return {operator: list(map(guarded, body))}
     return {operator: _guarded_parts(operator, body)} if isinstance(body, dict) else expression
 
 
@@ -320,21 +365,32 @@ def _guarded_parts(operator: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_be_unfit(expression: Expression) -> bool:
+    return _holds(expression, UNFIT)
+
+
+def _may_go(item: _Set | _Gone | _Each | _Tree) -> bool:
+    """Return whether a field may go."""
+    return isinstance(item, _Gone) or (isinstance(item, _Set) and _holds(item.value, UNSET))
+
+
+def _holds(expression: Expression, mark: Binary) -> bool:
     if isinstance(expression, dict):
-        return any(map(_may_be_unfit, expression.values()))
+        return any(_holds(part, mark) for part in expression.values())
     if isinstance(expression, list):
-        return any(map(_may_be_unfit, expression))
-    return bool(expression == UNFIT) if isinstance(expression, Binary) else False
+        return any(_holds(part, mark) for part in expression)
+    return isinstance(expression, Binary) and expression == mark
 
 
 def _settled(raw: Expression, path: str, policy: str) -> Expression:
     """Return *raw* as it is written: nothing leaves the field alone, UNFIT goes by the policy."""
-    if isinstance(raw, dict) and set(raw) == {"$literal"}:
+    if isinstance(raw, dict) and set(raw) == {"$literal"} and raw["$literal"] not in (UNFIT, UNSET):
         return raw
     chosen: Expression = {"$cond": [{"$eq": [{"$type": "$$new"}, "missing"]}, path, "$$new"]}
     if _may_be_unfit(raw):
         instead = None if policy == "null" else path
         chosen = {"$cond": [{"$eq": ["$$new", {"$literal": UNFIT}]}, instead, chosen]}
+    if _holds(raw, UNSET):
+        chosen = {"$cond": [{"$eq": ["$$new", {"$literal": UNSET}]}, _REMOVE, chosen]}
     return {"$let": {"vars": {"new": raw}, "in": chosen}}
 
 
@@ -351,8 +407,7 @@ def _value(item: _Set | _Gone | _Each | _Tree, path: str) -> Expression:
         mapped: Expression = source
         if item.tree.children:
             inner = _changed(item.tree, "$$this", "$$this.")
-            is_document = {"$eq": [{"$type": "$$this"}, "object"]}
-            each = {"$cond": [is_document, inner, "$$this"]}
+            each = {"$cond": [_IS_DOCUMENT, inner, "$$this"]}
             mapped = {"$map": {"input": source, "as": "this", "in": each}}
         return {"$cond": [{"$isArray": [path]}, mapped, path]}
     return _document(item, path)

@@ -172,7 +172,8 @@ def still_written(writer: Writer, entry: Entry) -> dict[str, Any]:
         if row.before == raw and row.names == names:
             continue  # what was to change are the places of fields alone
         rows.append(Row(identity=identity, key=key, before=raw, after=row.before, names=names))
-    return packed(entry["fields"], rows)
+    # Of no documents there are no orders: those of before must not stay.
+    return {**dict.fromkeys({"orders", "order_of"} & entry.keys()), **packed(entry["fields"], rows)}
 
 
 def before_of(entry: Entry) -> list[tuple[Any, bytes, list[str]]]:

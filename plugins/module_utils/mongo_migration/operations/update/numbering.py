@@ -8,6 +8,7 @@ from typing import Any
 from bson.decimal128 import Decimal128
 
 from ...document import reads
+from ...document.value_sources import Found
 from ...errors import DefinitionError, MigrationError
 from ...support import commands
 from ...values.compare import hashable
@@ -34,7 +35,7 @@ def check(spec: Spec, path: str, where: Mapping[str, Any], *, place: str) -> Non
 
 def numbered(
     collection: Any, where: Mapping[str, Any], spec: Spec, path: str, mine: set[bytes]
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[tuple[Any, Found]]:
     """Yield the number of each document, as if none of *mine* had one yet.
 
     Where that would give one of *mine* another number than it has, documents have come since: then
@@ -71,7 +72,7 @@ def numbered(
     for row in rows:
         number = given.get(hashable(row["_id"]), row.get("n"))
         if isinstance(number, _NUMBERS) and not isinstance(number, bool):
-            yield row["_id"], number
+            yield row["_id"], Found(number, "number")
 
 
 def _largest(rows: list[dict[str, Any]], *, without: Container[bytes] = ()) -> dict[bytes, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import bson
@@ -15,7 +16,7 @@ from ...document import reads, update_sources
 from ...document.collections import OURS, Collections
 from ...document.definition import Step
 from ...document.update_sources import Source
-from ...document.value_sources import Scope
+from ...document.value_sources import Resolution, Scope
 from ...errors import DefinitionError
 from ...ledger.batches import Writer
 from ...support.retry import is_about_a_document
@@ -23,7 +24,7 @@ from ...support.tables import aligned, number, place
 from ...values.compare import bind_now, hashable
 from .. import previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
-from . import expressions, numbering, whole
+from . import expressions, numbering, unique_texts, whole
 from .expressions import COMPUTED
 from .foresight import Foresight
 from .images import KIND, Images, before_of
@@ -60,17 +61,7 @@ class Update(Operation):
         self._compiled = expressions.compile_update(
             step.options, now=scope.now, variables=self._variables, where=self._place
         )
-        for path, spec in step.options.get("set", {}).items():
-            if "number" in spec:
-                numbering.check(
-                    spec["number"], path, self._where, place=f"{self._place}.set.{path}"
-                )
-        for name, spec in step.options.get("let", {}).items():
-            if "number" in spec:
-                raise DefinitionError(
-                    f"{self._place}.let.{name}: a running number goes on behind those that a field "
-                    "holds: name it in `set`, and use the field in a migration behind this one"
-                )
+        self._check_among_all()
         # From a whole document to a whole document.
         self._document: dict[str, Any] | None = step.options.get("document")
         for spec in [*self._looked_up.values(), *([self._document] if self._document else [])]:
@@ -79,6 +70,27 @@ class Update(Operation):
                 names.target(body["from"])
             if kind == "python":
                 update_sources.function(step.files, body["file"], body["function"])
+
+    def _check_among_all(self) -> None:
+        """Refuse values that depend on all documents where they can't be the same once more."""
+        for path, spec in self._options.get("set", {}).items():
+            where = f"{self._place}.set.{path}"
+            if "number" in spec:
+                numbering.check(spec["number"], path, self._where, place=where)
+            if "unique_text" in spec:
+                changed = expressions.paths(self._options)
+                unique_texts.check(spec["unique_text"], path, changed, self._where, where)
+        for name, spec in self._options.get("let", {}).items():
+            if "number" in spec:
+                raise DefinitionError(
+                    f"{self._place}.let.{name}: a running number goes on behind those that a field "
+                    "holds: name it in `set`, and use the field in a migration behind this one"
+                )
+            if "unique_text" in spec:
+                raise DefinitionError(
+                    f"{self._place}.let.{name}: a text is unique among those that a field holds: "
+                    "name it in `set`, and use the field in a migration behind this one"
+                )
 
     @staticmethod
     def names(options: Mapping[str, Any]) -> set[str]:
@@ -130,7 +142,7 @@ class Update(Operation):
     def needs(self) -> Iterator[Need]:
         """Yield what the documents are made from."""
         options = self._options
-        levels = [options, *options.get("each", {}).values()]
+        levels = [level for _place, level in reads.levels(options)]
         sources = [spec for level in levels for spec in level.get("set", {}).values()]
         sources += options.get("let", {}).values()
         read = reads.fields(
@@ -394,20 +406,17 @@ class Update(Operation):
         if self._document is not None:
             return self._whole_reader(collection)
 
-        def numbers(spec: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
-            mine: set[bytes] = set()
-            if journal is not None:
-                told = {"step": self._step.index, "collection": collection.name}
-                for entry in journal.journal.entries(**told):
-                    mine.update(map(hashable, Images().ids(entry)))
-            return numbered(collection, self._where, spec, self._number_path(), mine)
-
-        sources: dict[str, Source] = {
-            variable: update_sources.build(spec, self._scope, files=self._step.files, rows=numbers)
-            for variable, spec in self._looked_up.items()
-        }
         labels = {}
         shown = {variable: path for path, variable in self._variables.items()}
+        sources: dict[str, Source] = {
+            variable: update_sources.build(
+                spec,
+                self._scope,
+                files=self._step.files,
+                rows=partial(self._among_all, collection, shown.get(variable, ""), journal),
+            )
+            for variable, spec in self._looked_up.items()
+        }
         for variable in sources:
             label = shown.get(variable, variable)
             labels[variable] = (label, expressions.policy_of(self._options, label))
@@ -422,8 +431,24 @@ class Update(Operation):
             only_if=bind_now(self._options.get("only_if"), self._scope.now),
         )
 
-    def _number_path(self) -> str:
-        return next(str(path) for path, spec in self._options["set"].items() if "number" in spec)
+    def _among_all(
+        self,
+        collection: Collection[dict[str, Any]],
+        path: str,
+        journal: Writer | None,
+        spec: Mapping[str, Any],
+    ) -> Iterable[tuple[Any, Resolution]]:
+        """Return, by ``_id``, the values for *path* that depend on all documents."""
+        mine: set[bytes] = set()
+        if journal is not None:
+            told = {"step": self._step.index, "collection": collection.name}
+            for entry in journal.journal.entries(**told):
+                mine.update(map(hashable, Images().ids(entry)))
+        ((kind, body),) = spec.items()
+        if kind == "number":
+            return numbered(collection, self._where, body, path, mine)
+        files, now = self._step.files, self._scope.now
+        return unique_texts.given(collection, self._where, body, path, mine, files=files, now=now)
 
 
 def _named(options: Mapping[str, Any]) -> list[str]:
@@ -455,11 +480,11 @@ def looked_up(
         if not set(spec) & set(COMPUTED):
             paths[path] = f"looked_up_{index}"
             found[paths[path]] = spec
-    for array, inner in options.get("each", {}).items():
+    for place_, inner in list(reads.levels(options, where))[1:]:
         for path, spec in inner.get("set", {}).items():
             if not set(spec) & set(COMPUTED):
                 raise DefinitionError(
-                    f"{where}.each.{array}.set.{path}: within an array, only value, expression "
+                    f"{place_}.set.{path}: within an array, only value, expression "
                     "and map; look it up in `let`, and use it in an expression"
                 )
     return paths, found
