@@ -109,11 +109,8 @@ def mistake(entry: Mapping[str, Any]) -> str:
     orders, order_of = entry.get("orders") or (), entry.get("order_of") or ()
     wanted = entry["count"] if orders else 0
     # Of a batch that was never begun, earlier versions left the orders.
-    if (
-        entry["count"]
-        and len(order_of) != wanted
-        or any(number >= len(orders) for number in order_of)
-    ):
+    odd = bool(entry["count"]) and len(order_of) != wanted
+    if odd or any(number >= len(orders) for number in order_of):
         return "its order_of isn't of its documents"
     return _wrong_images(entry)
 
