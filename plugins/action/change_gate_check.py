@@ -6,12 +6,14 @@ evidence, and there alone is known who is logged in and what came by ``-e``.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -42,9 +44,10 @@ class ActionModule(ActionBase):
         _validated, given = self.validate_argument_spec(asking.ARGUMENTS)
         given_by_command = load_extra_vars(self._loader)
         settings = {**given, "login": origin.login()}
-        settings["operator"] = (
-            given["operator"] or given_by_command.get("awx_user_name") or settings["login"]
+        platform = origin.platform_user(
+            given_by_command, context.CLIARGS.get("extra_vars") or (), os.environ
         )
+        settings["operator"] = platform or given["operator"] or settings["login"]
         verdict = _ask(settings)
         passed = passage.issue(
             command=command.of_worker(),

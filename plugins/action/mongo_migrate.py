@@ -6,8 +6,8 @@ seen goes through ``Display``. And Ctrl-C ends the worker at once, with the modu
 the worker hands the signal to the module and waits, so that the module's own last words reach the
 person.
 
-Over SSH the module's file can't be watched and no signal reaches it: the task is quiet, and
-``status.yml`` and ``control.yml`` do their work from another terminal.
+Over SSH no file can be watched and no signal arrives: an attendant copies the file to here and
+carries the signals there (``plugin_utils/attendant.py``), and the rest is the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import sys
@@ -37,6 +38,8 @@ _BESIDE = Path(__file__).resolve().parents[1]
 sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
 import gated
+import reached
+from attendant import Attendant
 from invocation import ansible_cli
 from mongo_migration.support import neutral
 
@@ -73,36 +76,66 @@ class ActionModule(NormalAction):
     _watched = "progress_file"
     _stopping = "Stopping where it can be resumed; this takes a moment …"
     _relay: Relay | None = None
+    # Of a module on another host.
+    _attendant: Attendant | None = None
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Run the module; on this machine, with its progress shown."""
+        """Run the module, with its progress shown."""
         task_vars = task_vars or {}
         gated.require(self, task_vars)
-        if self._task.check_mode or self._task.async_val or self._connection.transport != "local":
-            return _pasteable(super().run(tmp, task_vars), task_vars)
-        folder = Path(tempfile.mkdtemp(prefix="progress-", dir=constants.DEFAULT_LOCAL_TMP))
         given = self._task.args.get(self._watched)
+        near = self._connection.transport == "local"
+        far = self._connection.transport == "ssh" and not given
+        if self._task.check_mode or self._task.async_val or not (near or far):
+            return self._alone(tmp, task_vars)
+        folder = Path(tempfile.mkdtemp(prefix="progress-", dir=constants.DEFAULT_LOCAL_TMP))
         file = Path(given) if given else folder / "progress.json"
-        self._task.args = {**self._task.args, self._watched: str(file)}
-        relay = self._relay = Relay(self._tell, self._stopping)
+        if far:
+            reached.pipe(self)
+            self._attendant = Attendant(super()._low_level_execute_command, file)
+        place = self._attendant.progress_file if self._attendant else str(file)
+        self._task.args = {**self._task.args, self._watched: place}
+        relay = self._relay = Relay(self._tell, self._stopping, self._hand_on)
         view = View(file, self._screen())
         try:
             with relay, Watch(view, relay):
                 result = _pasteable(self._run_module(tmp, task_vars), task_vars)
         finally:
+            if self._attendant is not None:
+                self._attendant.close()
             shutil.rmtree(folder, ignore_errors=True)
         if relay.asked:
             self._end(result, task_vars)
         return result
+
+    def _alone(self, tmp: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run the module as Ansible does, but for a host that isn't reached."""
+        result = reached.run(
+            self, _host(task_vars), lambda: super(ActionModule, self).run(tmp, task_vars)
+        )
+        return _pasteable(result, task_vars)
+
+    def _hand_on(self, number: signal.Signals) -> None:
+        """Give a signal to the module."""
+        if self._attendant is not None:
+            self._attendant.stop(number)
+        else:
+            # The worker leads a process group: the shell and the module below it.
+            os.killpg(os.getpgid(0), number)
 
     def _screen(self) -> Any:
         return _terminal(_TERMINAL) if _INTERACTIVE and _TERMINAL is not None else _lines()
 
     def _run_module(self, tmp: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
-            return super().run(tmp, task_vars)
+            return reached.run(
+                self,
+                _host(task_vars),
+                lambda: super(ActionModule, self).run(tmp, task_vars),
+                ended=self._attendant.has_ended if self._attendant else None,
+            )
         except AnsibleError as error:
             if self._relay is None or not self._relay.asked:
                 raise
@@ -114,8 +147,10 @@ class ActionModule(NormalAction):
         return super()._low_level_execute_command(*args, **kwargs)
 
     def _remove_tmp_path(self, tmp_path: str, force: bool = False) -> None:
-        if self._relay is not None and self._relay.asked:
+        if self._relay is not None and self._relay.asked and self._attendant is None:
             shutil.rmtree(tmp_path, ignore_errors=True)  # it is on this machine
+        elif self._relay is not None and self._relay.asked and tmp_path:
+            super()._low_level_execute_command(f"rm -rf {shlex.quote(tmp_path)}")
         else:
             super()._remove_tmp_path(tmp_path, force)
 
@@ -141,6 +176,10 @@ class ActionModule(NormalAction):
         os._exit(1)
 
 
+def _host(task_vars: Mapping[str, Any]) -> str:
+    return str(task_vars.get("inventory_hostname", "the host"))
+
+
 def _last_words(result: Mapping[str, Any]) -> str:
     """Return what the module says of its end; one that takes no stop dies without a word."""
     if not result.get("failed"):
@@ -158,9 +197,15 @@ class Relay:
     lowest layer writes its number into a pipe, and the thread that shows the progress reads that.
     """
 
-    def __init__(self, tell: Callable[[str], None], stopping: str) -> None:
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        stopping: str,
+        hand_on: Callable[[signal.Signals], None],
+    ) -> None:
         self._tell = tell
         self._stopping = stopping
+        self._hand_on = hand_on
         self._before: dict[signal.Signals, Any] = {}
         self._inbox, self._outbox = os.pipe()
         os.set_blocking(self._outbox, False)
@@ -202,8 +247,7 @@ class Relay:
             return
         self.asked = True
         self._tell(self._stopping)
-        # The worker leads a process group: the shell and the module below it.
-        os.killpg(os.getpgid(0), number)
+        self._hand_on(number)
 
 
 def _leave_to_the_pipe(_number: int, _frame: FrameType | None) -> None:

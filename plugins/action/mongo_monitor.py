@@ -48,7 +48,7 @@ class ActionModule(Watching):
             arguments["parent_pid"] = os.getppid()
         self._task.args = arguments
         if self._task.async_val or not live:
-            return super(Watching, self).run(tmp, task_vars)
+            return dict(self._alone(tmp, task_vars))
         return super().run(tmp, task_vars) if local else self._again(task_vars)
 
     def _again(self, task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +56,11 @@ class ActionModule(Watching):
         screen = self._screen()
         left = int(self._task.args.get("samples", 1))
         while True:
-            result = self._execute_module(
-                module_args={**self._task.args, "samples": 1}, task_vars=task_vars
+            arguments = {**self._task.args, "samples": 1}
+            result = _progress.reached.run(
+                self,
+                str(task_vars.get("inventory_hostname", "the host")),
+                lambda: self._execute_module(module_args=arguments, task_vars=task_vars),  # noqa: B023
             )
             left -= 1
             if result.get("failed") or left == 0:

@@ -18,6 +18,7 @@ _BESIDE = Path(__file__).resolve().parents[1]
 sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
 import gated
+import reached
 import screen
 from invocation import ansible_cli
 
@@ -37,7 +38,9 @@ class ActionModule(NormalAction):
         if self._task.args.get("fleet") or self._task.action.rpartition(".")[2] in _LONG:
             return self._watched(tmp, task_vars)
         gated.require(self, task_vars or {})
-        result = _as_wide_as_the_screen(super().run(tmp, task_vars))
+        host = str((task_vars or {}).get("inventory_hostname", "the host"))
+        answer = reached.run(self, host, lambda: super(ActionModule, self).run(tmp, task_vars))
+        result = _as_wide_as_the_screen(answer)
         completed: dict[str, Any] = ansible_cli.pasteable(result, task_vars or {})
         return completed
 

@@ -64,6 +64,9 @@ options:
   progress_file:
     description:
       - File that is replaced twice a second with the progress, as JSON, for whoever shows it.
+      - In a folder whose name begins with C(mongo-attended-), which the module makes and removes,
+        the file C(order) with the name of a signal stops it, and so does a file C(watched) that
+        wasn't touched for a minute. So the action plugin attends it over SSH.
     type: path
   secrets:
     description:

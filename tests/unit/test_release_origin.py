@@ -50,3 +50,19 @@ def test_the_settings_are_kept_without_the_login_of_the_ticket_system():
     system = {"url": "https://x/{ticket}?key=s3cret", "headers": {"A": "s3cret"}, "expect": expect}
     kept = asking.kept({"ticket_required": True, "ticket_system": system, "variables": {"a": 1}})
     assert kept == {"ticket_required": True, "ticket_system_expects": expect}
+
+
+def test_only_the_platform_says_who_started_its_job():
+    given = {"awx_user_name": "eve"}
+    job = {"AWX_PRIVATE_DATA_DIR": "/tmp/awx_7", "AWX_ISOLATED_DATA_DIR": "/runner/artifacts/7"}
+    written = "@/runner/env/extravars"
+
+    assert origin.platform_user(given, [written], job) == "eve"
+    assert origin.platform_user({"tower_user_name": "eve"}, [written], job) == "eve"
+    assert origin.platform_user({}, [written], job) == ""
+    # On a command line, under ansible-runner alone, and beside what somebody else says by -e.
+    assert origin.platform_user(given, ["awx_user_name=eve"], {}) == ""
+    assert origin.platform_user(given, ["awx_user_name=eve"], job) == ""
+    assert origin.platform_user(given, [written, "awx_user_name=eve"], job) == ""
+    runner = {"AWX_ISOLATED_DATA_DIR": "/runner/artifacts/7"}
+    assert origin.platform_user(given, [written], runner) == ""

@@ -14,6 +14,8 @@ from .support import requirements
 # Before a module imports more of the engine, which only a Python that is new enough can read.
 requirements.require()
 
+from .support import attended
+
 
 class Module(Protocol):
     """The part of AnsibleModule that the engine's entry uses."""
@@ -48,6 +50,17 @@ def run(
     """
     if lacking := requirements.problem():
         module.fail_json(msg=lacking)
+    if not getattr(module, "_keep_remote_files", False):
+        attended.forget_payload()
+    with attended.attended(module.params.get("progress_file")) as file:
+        if "progress_file" in module.params:
+            module.params["progress_file"] = file
+        _run(module, work, before)
+
+
+def _run(
+    module: Module, work: Callable[..., dict[str, Any]], before: Callable[[Module], Any] | None
+) -> NoReturn:
     try:
         from pymongo.errors import PyMongoError
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 # What a person says of a change.
@@ -27,6 +28,30 @@ def login() -> str:
         name = f"uid {number}"
     before = os.environ.get("SUDO_USER", "")
     return f"{before}, as {name}" if before and before != name else name
+
+
+def platform_user(
+    given: Mapping[str, Any], options: Sequence[str], environment: Mapping[str, str]
+) -> str:
+    """Return who started the job of an automation platform; empty where none runs this command.
+
+    Args:
+        given: the variables that came by ``-e``.
+        options: the arguments of ``-e``, as on the command line.
+        environment: of this process.
+
+    Anybody can pass ``-e awx_user_name=…``. The platform's own comes in the one file that its
+    runner writes, beside the folder that the environment names, and with nothing else by ``-e``.
+    """
+    artifacts = environment.get("AWX_ISOLATED_DATA_DIR", "")
+    if not (artifacts and environment.get("AWX_PRIVATE_DATA_DIR")):
+        return ""
+    # …/artifacts/ID → …/env/extravars
+    written = f"@{PurePath(artifacts).parents[1] / 'env' / 'extravars'}"
+    if list(options) != [written]:
+        return ""
+    names = (str(given.get(f"{each}user_name") or "") for each in _CONTROLLER)
+    return next(filter(None, names), "")
 
 
 def of(given: Mapping[str, Any]) -> dict[str, Any]:
