@@ -81,7 +81,7 @@ def _render(inventory: Inventory, folder: Path, root: Path) -> None:
         variable_start_string="<<",
         variable_end_string=">>",
     )
-    environment.filters.update(yaml=_text, yaml_map=_map)
+    environment.filters.update(yaml=_text, no_template=_no_template, yaml_map=_map)
     facts = {
         **vars(inventory),
         "host": f"{inventory.name}-db",
@@ -121,8 +121,15 @@ def _place(folder: Path, root: Path) -> str:
 
 
 def _text(value: str) -> str:
-    """Return a text in single quotes, of which YAML makes nothing else."""
+    """Return a text in quotes, of which YAML makes nothing else."""
+    if not value.isprintable():  # what no line shows is escaped, which only double quotes can
+        return yaml.safe_dump(value, default_style='"', width=1 << 20).strip()
     return "'" + value.replace("'", "''") + "'"
+
+
+def _no_template(value: str) -> str:
+    """Return a text of the server's, of which Ansible makes nothing else either."""
+    return f"!unsafe {_text(value)}" if "{" in value else _text(value)
 
 
 def _map(values: Mapping[str, str]) -> str:

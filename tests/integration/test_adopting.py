@@ -10,6 +10,7 @@ import yaml
 from mongo_migration.errors import MigrationError, PlanBlockedError
 from mongo_migration.procedures import adopt, status
 
+from tests.support import hostile
 from tests.support.migrations import Deployment
 
 AT = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
@@ -197,3 +198,20 @@ def test_the_status_shows_what_was_taken_over(deployment: Deployment):
         client=deployment.client, database=deployment.data.name, definition=None
     )
     assert [row["migration"] for row in found["adopted"]] == ["migrate-mongo:a.js"]
+
+
+def test_a_changelog_that_means_harm_is_text_and_has_an_end(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = deployment.data["changelog"]
+    log.insert_one({"_id": 1, "fileName": hostile.EVERYTHING, "appliedAt": AT})
+    (taken,) = plan(deployment)["entries"]
+    assert taken["migration"] == f"migrate-mongo:{hostile.EVERYTHING}"
+    log.insert_many([{"_id": n, "fileName": "x", "appliedAt": AT} for n in (2, 3)])
+    monkeypatch.setattr(adopt, "_MOST", 2)
+    with pytest.raises(MigrationError, match="has more than 2 documents"):
+        plan(deployment)
+    monkeypatch.undo()
+    log.insert_one({"_id": 4, "fileName": "x" * 1001, "appliedAt": AT})
+    with pytest.raises(MigrationError, match="aren't entries of migrate-mongo"):
+        plan(deployment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import Binary, Regex
 from mongo_migration import connection
 from mongo_migration.backup.create import Settings as BackupSettings
 from mongo_migration.document import definition
@@ -39,6 +41,7 @@ from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet
+from tests.support import hostile
 from tests.support.snapshot import snapshot
 
 Client = MongoClient[dict[str, Any]]
@@ -341,10 +344,54 @@ def test_names_may_stand_in_a_collection_and_are_never_believed(few: Tenants) ->
     control.insert_many([{"_id": n, "database": name} for n, name in enumerate(few.names[:3])])
     query = {"from": f"{few.prefix}home.tenants", "take": "database"}
     assert list(few.fleet(databases=query).names) == few.names[:3]
-    for odd in ("../etc", "a b", "x\x1b[2J", "admin", "", None, 7, {"$gt": ""}):
+    homoglyph = few.names[0].replace("_", "_\u0430")
+    for odd in (
+        *("../etc", "/etc", "a b", "x\x1b[2J", "x\n", "{{ 1 }}", hostile.EVERYTHING, homoglyph),
+        *("admin", "config", "local", "", "-e", "x" * 64, few.names[0].upper(), None, 7),
+        *({"$gt": ""}, ["a"], Binary(b"a"), Regex("^t")),
+    ):
         control.replace_one({"_id": 99}, {"database": odd}, upsert=True)
-        with pytest.raises(selection.SelectionError):
+        with pytest.raises(selection.SelectionError) as refused:
             few.fleet(databases=query)
+        assert not hostile.harm(refused.value.message.replace("\n", " "))
+        assert len(refused.value.message) < 500
+
+
+def test_a_tenant_that_means_harm_is_named_and_no_other_suffers(few: Tenants) -> None:
+    """What it plants is its own failure, on every screen and page."""
+    harm, now = hostile.EVERYTHING, datetime.datetime.now(datetime.UTC)
+    run = {"_id": harm, "kind": "run", "migration": "901", "number": 1, "phase": harm}
+    other = {"_id": "x", "kind": "run", "migration": f"901 {harm}", "number": 5, "phase": "running"}
+    held = {"token": 9, "expires": now + datetime.timedelta(hours=1), "seconds": 60, "since": now}
+    held |= {"holder": {"user": harm, "host": harm, "pid": 1}, "purpose": harm}
+    plants: list[tuple[str, list[dict[str, Any]]]] = [
+        ("_migrations", [run]),
+        ("_migrations", [{"_id": "lease", **held}]),
+        ("_migrations", [{"_id": "restore", "phase": "replacing", "archive": harm}]),
+        ("_migrations_journal", [{"run": harm, "seq": 1, "kind": "command"}]),
+    ]
+    ill = few.names[: len(plants)]
+    for name, (collection, documents) in zip(ill, plants, strict=True):
+        few.admin[name][collection].insert_many(documents)
+    few.admin[ill[3]]["_migrations_journal"].create_index("at", expireAfterSeconds=1)
+    before = few.everything()
+
+    allowed = few.fleet(failures_allowed=len(ill))
+    definition_ = few.wanted().definition
+    planned = planning.describe(few.connect(), allowed, definition_)
+    done = applying.apply(few.fleet(failures_allowed=len(ill)), few.wanted())
+    few.admin[few.names[-1]]["_migrations"].insert_one(other)
+    seen = standing.describe(few.connect(), few.fleet())
+    named = [each["database"] for each in seen["fleet"]["attention"]]
+    assert named == [*ill, few.names[-1]]
+    for told in (planned, done):
+        assert [each["database"] for each in told["fleet"]["attention"]] == ill
+        reasons = "".join(each["reason"] for each in told["fleet"]["attention"])
+        assert not hostile.harm("".join([*told["fleet_text"], reasons]).replace("\n", " "))
+    assert not hostile.harm("".join(seen["fleet_text"]))
+    assert not any(hostile.harm(each["command"]) for each in seen["next"])
+    assert few.migrated() == few.names[len(ill) :]
+    assert {name: few.everything()[name] for name in ill} == {name: before[name] for name in ill}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from . import record
 
 FOLDER = "databases"
 # As the engine lets databases be called; anything else is no name of a file.
-_NAME = re.compile(r"[\w-]{1,63}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 _READ_BYTES = 1 << 16
 
 

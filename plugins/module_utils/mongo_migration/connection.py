@@ -42,7 +42,7 @@ _TLS_OPTIONS = {
 }
 _TLS_IN_URI = re.compile(r"^mongodb\+srv:|[?&](?:tls|ssl)=true", re.IGNORECASE)
 
-_DATABASE_NAME = re.compile(r'^[^/\\. "$*<>:|?\x00]{1,63}$')
+_DATABASE_NAME = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def check_database_name(name: str) -> None:
     Raises:
         ConnectionFailedError: the name is empty, too long or has a forbidden character.
     """
-    if not _DATABASE_NAME.match(name):
+    if not _DATABASE_NAME.fullmatch(name):
         raise ConnectionFailedError(
             f"'{name}' can't be the name of a database: use 1 to 63 characters without spaces and "
             'without / \\ . " $ * < > : | ?'

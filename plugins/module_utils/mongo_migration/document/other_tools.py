@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Document = Mapping[str, Any]
+# Longer is no name of a file or a person; what is taken over is kept, and shown.
+_LONGEST = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Tool:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST
 
 
 def _date(value: Any) -> datetime.datetime | None:

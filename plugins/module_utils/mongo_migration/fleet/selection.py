@@ -24,7 +24,10 @@ Client = MongoClient[dict[str, Any]]
 SYSTEM = frozenset({"admin", "config", "local"})
 # More than anybody runs in one go; a wrong query would name every document of a collection.
 MOST = 20_000
-_SHAPE = re.compile(r"[\w-]{1,63}")
+# Of ASCII alone: letters of other scripts look like these, and one tenant then like another. None
+# that begins with a hyphen, which a command takes for an option.
+_SHAPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+_SHAPE_WORDS = "letters (a to z), digits, _ and -, 1 to 63, not beginning with -"
 _SHOWN = 10
 _QUERY_KEYS = frozenset({"from", "take", "where"})
 
@@ -88,9 +91,10 @@ def resolve(client: Client, source: Source) -> list[str]:
         found = _matching(client, source)
     else:
         found = sorted(set(source))
-    problems = Collector(SelectionError)
+    problems, twins = Collector(SelectionError), dict[str, str]()
     for name in found:
-        if wrong := _wrong(name):
+        twin = twins.setdefault(name.lower(), name)
+        if wrong := _wrong(name) or _alike(name, twin):
             problems.add(f"{neutral.line(repr(name))[:80]}: {wrong}")
         if len(problems.problems) == _SHOWN:
             break
@@ -169,8 +173,7 @@ def _asked(client: Client, query: Query) -> list[str]:
             raise SelectionError(
                 f"{place}: the document {ejson.short(document.get('_id'))} holds in {query.take} "
                 f"{neutral.line(ejson.short(value))[:80]}, which is no name of a database that "
-                "this project works with (letters, digits, _ and -, 1 to 63). Correct it, or "
-                "leave it out with where."
+                f"this project works with: {_SHAPE_WORDS}. Correct it, or leave it out with where."
             )
         names.add(value)
     if not names:
@@ -198,4 +201,9 @@ def _wrong(name: str) -> str:
         connection.check_database_name(name)
     except ConnectionFailedError:
         return "can't be the name of a database"
-    return "" if _SHAPE.fullmatch(name) else "has other characters than letters, digits, _ and -"
+    return "" if _SHAPE.fullmatch(name) else f"is none of those that are known here: {_SHAPE_WORDS}"
+
+
+def _alike(name: str, twin: str) -> str:
+    """Return what is wrong about two names that a server, or a folder, takes for one."""
+    return "" if name == twin else f"differs from {twin} by case alone: no server has both"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ..ledger import lease, runs
+from ..ledger import lease, partial_restore, runs
 from ..procedures import status
 from ..support import commands, neutral
 from . import outcomes
@@ -25,7 +25,7 @@ def describe(client: Client, fleet: Fleet) -> dict[str, Any]:
     told = result(fleet, tally)
     table: dict[str, Counter[str]] = {}
     for key, count in tally.numbers.items():
-        migration, phase = key.split(" ", 1)
+        migration, phase = key.rsplit(" ", 1)
         table.setdefault(migration, Counter())[phase] += count
     told["fleet"] |= {"migrations": table, "databases": len(fleet.names)}
     told["fleet_text"] = _lines(fleet, table, tally)
@@ -35,6 +35,7 @@ def describe(client: Client, fleet: Fleet) -> dict[str, Any]:
 
 def _look(lane: Lane, name: str) -> Outcome:
     db = lane.client[name]
+    partial_restore.refuse(db)
     newest: dict[str, dict[str, Any]] = {}
     for run in runs.changelog(db):
         newest.setdefault(run["migration"], run)

@@ -18,6 +18,8 @@ from ..values import ejson
 from .work import Job
 
 _SAMPLES = 5
+# Of one changelog.
+_MOST = 20_000
 Db = Database[dict[str, Any]]
 
 
@@ -140,7 +142,14 @@ def _rows(
     """Return what the changelog says, one row a migration: its newest entry counts."""
     newest: dict[str, Entry] = {}
     odd: list[Any] = []
-    for found in db[place].with_options(codec_options=ejson.CODEC).find({}, sort=[("_id", 1)]):
+    reader = db[place].with_options(codec_options=ejson.CODEC)
+    for number, found in enumerate(reader.find({}, sort=[("_id", 1)])):
+        if number == _MOST:
+            raise MigrationError(
+                f"{db.name}.{place} has more than {_MOST:,} documents: no changelog of {one.name} "
+                "is as long. Look what they are, or name the right collection: "
+                "-e adopt_collection=…"
+            )
         entry = one.read(found)
         if entry is None:
             odd.append(found["_id"])
