@@ -42,6 +42,7 @@ class Case:
     document: str = ""
     files: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    each_once: bool = True  # no document is written by two of its steps
 
     def load(self) -> definition.Definition:
         """Return the definition."""

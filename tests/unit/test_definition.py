@@ -114,12 +114,16 @@ def test_text_that_is_no_document_is_refused_where_it_goes_wrong(text: str, says
     ("text", "path", "says"),
     [
         (HEAD.replace('"005"', "005") + STEP, "id", 'in quotes, such as "004"'),
-        (HEAD, "top level", "'steps' is a required property"),
+        (HEAD, "top level", "'steps' is missing"),
         (HEAD + "steps: []\n", "steps", "[] should be non-empty"),
-        (HEAD + STEP + "stpes: []\n", "top level", "'stpes' was unexpected"),
+        (HEAD + STEP + "stpes: []\n", "top level", "unknown key 'stpes'; did you mean 'steps'?"),
         (HEAD.replace("none", "maybe") + STEP, "downtime", "'maybe' is not one of ['none'"),
         (HEAD.replace("mark-items", "Mark Items") + STEP, "name", "'Mark Items' does not match"),
-        (step("set_field", "set_feild"), "steps[0]", "'set_feild' was unexpected"),
+        (
+            step("set_field", "set_feild"),
+            "steps[0]",
+            "unknown key 'set_feild'; did you mean 'set_field'?",
+        ),
         (step("set_field", "set_feild"), "steps[0]", "exactly one of set_field, insert_for_each"),
         (
             HEAD + STEP + "    create_index: {collections: [items], keys: {mark: 1}}\n",
@@ -128,14 +132,22 @@ def test_text_that_is_no_document_is_refused_where_it_goes_wrong(text: str, says
         ),
         (step("set_field:", "name: x #"), "steps[0]", "must have exactly one of"),
         (HEAD + "steps: [go]\n", "steps[0]", "'go' is not of type 'object'"),
-        (step("field: mark", "field: mark, feild: b"), "steps[0].set_field", "'feild' was"),
-        (step(", value: {value: 1}", ""), "steps[0].set_field", "'value' is a required property"),
+        (
+            step("field: mark", "field: mark, feild: b"),
+            "steps[0].set_field",
+            "unknown key 'feild'; did you mean 'field'?",
+        ),
+        (step(", value: {value: 1}", ""), "steps[0].set_field", "'value' is missing"),
         (step("[items]", "items"), "steps[0].set_field.collections", "must be a list of names, or"),
         (step("[items]", "[a, a]"), "steps[0].set_field.collections", "has non-unique elements"),
         (step("mark", "_id"), "steps[0].set_field.field", "a top-level field other than _id"),
         (step("mark", "a.b"), "steps[0].set_field.field", "a top-level field other than _id"),
         (step("mark", "$mark"), "steps[0].set_field.field", "a top-level field other than _id"),
-        (step("{value: 1}", "{valeu: 1}"), "steps[0].set_field.value", "'valeu' was unexpected"),
+        (
+            step("{value: 1}", "{valeu: 1}"),
+            "steps[0].set_field.value",
+            "unknown key 'valeu'; did you mean 'value'?",
+        ),
         (
             step("{value: 1}", "{value: 1, expression: $a}"),
             "steps[0].set_field.value",
@@ -144,7 +156,7 @@ def test_text_that_is_no_document_is_refused_where_it_goes_wrong(text: str, says
         (
             step("{value: 1}", "{first_of: [{reference: {from: users, take: a}}]}"),
             "steps[0].set_field.value.first_of[0].reference",
-            "'match' is a required property",
+            "'match' is missing",
         ),
         (step("- set_field", "- when: 3\n    set_field"), "steps[0].when", "3 is not of type"),
         (

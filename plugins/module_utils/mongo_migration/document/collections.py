@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -183,3 +184,15 @@ class Collections:
             f"near name. If this deployment never had it, say so in the inventory: "
             f"mongo_collections: {{{name}: null}}"
         )
+
+
+def fitting(pattern: str, place: str) -> re.Pattern[str]:
+    """Return the regular expression *pattern*, which tells collections by their names.
+
+    Raises:
+        DefinitionError: it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise DefinitionError(f"{place}: {pattern!r} is no regular expression: {error}") from error

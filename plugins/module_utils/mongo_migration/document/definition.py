@@ -17,7 +17,7 @@ from bson.errors import BSONError
 
 from ..errors import Collector, DefinitionError
 from ..values import ejson
-from . import catalogue, schema
+from . import catalogue, explained, schema
 from . import collections as naming
 from . import variables as template
 from .collections import is_ours
@@ -290,7 +290,7 @@ def _validate(document: Any, rules: dict[str, Any], source: str) -> None:
     problems = Collector(DefinitionError)
     validator = jsonschema.Draft202012Validator(rules)
     for error in sorted(validator.iter_errors(document), key=lambda e: list(map(str, e.path))):
-        problems.add(_explain(error))
+        problems.add(explained.explain(error))
     problems.raise_if_any(f"{source} is not a valid migration document:", source=source)
 
 
@@ -337,29 +337,6 @@ def _not_bson(node: Any, path: str) -> tuple[str, Any, Exception] | None:
     ) as error:
         return path, node, error
     return None
-
-
-def _explain(error: jsonschema.ValidationError) -> str:
-    """Return one line that names the path and what must be there."""
-    # Of a oneOf, the deepest error in the branch that fits best is what helps.
-    best = jsonschema.exceptions.best_match([error])
-    path = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in best.absolute_path
-    )
-    where = path.lstrip(".") or "top level"
-    if best.validator == "oneOf" and where.startswith(("steps", "pre", "post")):
-        choices = [item["required"][0] for item in best.schema["oneOf"] if "required" in item]
-        if choices:
-            return f"{where}: must have exactly one of {', '.join(choices)}"
-    if where == "id" and best.validator == "type":
-        return (
-            f'id: write the number in quotes, such as "004"; without them it is {best.instance!r}'
-        )
-    if best.validator in ("not", "anyOf") and "description" in best.schema:
-        return f"{where}: must be {best.schema['description']}"
-    if best.validator in ("pattern", "oneOf") and "description" in best.schema:
-        return f"{where}: {best.instance!r} must be {best.schema['description']}"
-    return f"{where}: {best.message}"
 
 
 def _check_names(names: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ _PART = r"[^.$\x00][^.\x00]*"
 PATH = {
     "type": "string",
     "pattern": rf"^(?!_id(\.|$)){_PART}(\.{_PART})*$",
-    "description": "a path of names with dots, not of _id",
+    "description": "a path of names joined by dots, without $: elements of an array are changed "
+    "by `each`, _id by `change_id`",
 }
 VARIABLE = {"pattern": "^[a-z][A-Za-z0-9_]*$"}
 _EXPRESSION: dict[str, Any] = {}
@@ -19,7 +20,7 @@ _FILE = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.py$"}
 
 _LOOKUP: dict[str, Any] = {
     "from": NAME,
-    "match": {"type": "object", "minProperties": 1, "maxProperties": 1},
+    "match": {"type": "object", "minProperties": 1},
     "where": {"type": "object"},
     "take": {"oneOf": [NAME, {"type": "array", "minItems": 1, "items": NAME}]},
     "many": {"type": "boolean"},
@@ -63,6 +64,7 @@ _PYTHON: dict[str, Any] = {
 
 SOURCE: dict[str, Any] = {
     "type": "object",
+    "description": "where the value comes from, such as {value: 1} or {expression: $name}",
     "minProperties": 1,
     "maxProperties": 1,
     "additionalProperties": False,
@@ -162,7 +164,13 @@ CHANGES: dict[str, Any] = {
         "propertyNames": PATH,
         "additionalProperties": SOURCE_REF,
     },
-    "unset": {"type": "array", "minItems": 1, "uniqueItems": True, "items": PATH},
+    "unset": {
+        "type": "array",
+        "minItems": 1,
+        "uniqueItems": True,
+        "items": PATH,
+        "description": "a list of paths",
+    },
 }
 
 EACH_REF = {"$ref": "#/$defs/each"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from ..errors import DefinitionError
 from ..values import ejson
 from ..values.compare import bind_now, hashable
 from .value_sources import Found, Resolution, Scope, Unresolved
+
+Row = Mapping[str, Any]
 
 _TOKEN_BYTES = 24
 # Sources whose value depends on all documents of the collection.
@@ -65,35 +68,42 @@ def build(
 
 
 class Lookup:
-    """Documents of another collection, or what a pipeline makes of them, by a key."""
+    """Documents of another collection, or what a pipeline makes of them, by a key.
+
+    A key of several fields is that of an answer whose key is a document of the same names.
+    """
 
     def __init__(self, spec: Mapping[str, Any], scope: Scope) -> None:
-        ((self._target, expression),) = spec["match"].items()
-        self.inputs = [expression]
+        self._targets = list(spec["match"])
+        self.inputs = list(spec["match"].values())
         self.looks_up = True
         self._spec = spec
         self._scope = scope
-        self._key = spec.get("key", "_id" if "pipeline" in spec else self._target)
+        self._answers = "pipeline" in spec
 
     def find(
         self, keys: Sequence[Sequence[Any]], session: ClientSession | None = None
     ) -> list[Resolution]:
         """Look all keys up in one query."""
-        wanted = {hashable(one): one for key in keys for one in self._each(key[0])}
+        wanted = {hashable(one): one for key in keys for one in self._each(key)}
         found: dict[bytes, list[Any]] = {}
         if wanted:
             for row in self._rows(list(wanted.values()), session):
-                found.setdefault(hashable(row.get(self._key)), []).append(self._taken(row))
-        return [self._one(key[0], found) for key in keys]
+                for token in self._tokens(row):
+                    found.setdefault(token, []).append(self._taken(row))
+        return [self._one(key, found) for key in keys]
 
-    def _each(self, key: Any) -> list[Any]:
-        several = self._spec.get("many") and isinstance(key, list)
-        return [one for one in (key if several else [key]) if one is not None]
+    def _each(self, key: Sequence[Any]) -> list[list[Any]]:
+        """Return the keys that a document asks for: its own, or each of an array."""
+        several = self._spec.get("many") and len(key) == 1 and isinstance(key[0], list)
+        found = [[one] for one in key[0]] if several else [list(key)]
+        return [one for one in found if not any(value is None for value in one)]
 
-    def _rows(self, values: list[Any], session: ClientSession | None) -> Iterable[dict[str, Any]]:
+    def _rows(self, keys: list[list[Any]], session: ClientSession | None) -> Iterable[Row]:
         spec, names = self._spec, self._scope.collections
+        columns = zip(self._targets, zip(*keys, strict=True), strict=True)
         pipeline = [
-            {"$match": {self._target: {"$in": values}}},
+            {"$match": {target: {"$in": list(values)} for target, values in columns}},
             *([{"$match": bind_now(spec["where"], self._scope.now)}] if "where" in spec else []),
             *names.map_pipeline(bind_now(spec.get("pipeline", []), self._scope.now)),
         ]
@@ -101,14 +111,27 @@ class Lookup:
             pipeline, allowDiskUse=True, comment=self._scope.comment, session=session
         )
 
-    def _taken(self, row: Mapping[str, Any]) -> Any:
+    def _tokens(self, row: Row) -> Iterator[bytes]:
+        """Yield the keys by which *row* is found: several where a field of them is an array."""
+        if not self._answers:
+            values = [at(row, target) for target in self._targets]
+        else:
+            key = at(row, self._spec.get("key", "_id"))
+            several = len(self._targets) > 1 and isinstance(key, Mapping)
+            values = [at(key, target) for target in self._targets] if several else [key]
+        yield hashable(values)
+        lists = [value if isinstance(value, list) else [value] for value in values]
+        if any(isinstance(value, list) for value in values):
+            yield from {hashable(list(one)) for one in itertools.product(*lists)}
+
+    def _taken(self, row: Row) -> Any:
         take = self._spec["take"]
         if isinstance(take, str):
-            return row.get(take)
+            return at(row, take)
         return {name: row[name] for name in take if name in row}
 
-    def _one(self, key: Any, found: Mapping[bytes, list[Any]]) -> Resolution:
-        label = f"{self._spec['from']}.{self._target}"
+    def _one(self, key: Sequence[Any], found: Mapping[bytes, list[Any]]) -> Resolution:
+        label = f"{self._spec['from']}.{', '.join(self._targets)}"
         rows = [row for one in self._each(key) for row in found.get(hashable(one), [])]
         if self._spec.get("many"):
             return Found(rows, label)
@@ -116,9 +139,21 @@ class Lookup:
             return Found(rows[0], label)
         if not rows and "otherwise" in self._spec:
             return Found(self._spec["otherwise"], label)
+        asked = ", ".join(ejson.short(one) for one in self.inputs)
         if not rows:
-            return Unresolved(f"there is none in {label} for {ejson.short(self.inputs[0])}")
-        return Unresolved(f"there are several in {label} for {ejson.short(self.inputs[0])}")
+            return Unresolved(f"there is none in {label} for {asked}")
+        return Unresolved(f"there are several in {label} for {asked}")
+
+
+def at(row: Row, path: str) -> Any:
+    """Return what *row* holds at *path*: through arrays, an array of what their elements hold."""
+    first, _, rest = path.partition(".")
+    value = row.get(first)
+    if not rest:
+        return value
+    if isinstance(value, list):
+        return [at(one, rest) for one in value if isinstance(one, Mapping)]
+    return at(value, rest) if isinstance(value, Mapping) else None
 
 
 class Generated:

@@ -72,15 +72,15 @@ def conflicts(
             yield f"{place} rests on {what}, which {there} only brings about"
 
 
-def blurring(operation: Operation, later: Iterable[tuple[Step, Operation]]) -> str:
+def blurring(operation: Operation, later: Iterable[Operation]) -> str:
     """Return the first of *later* steps that writes what the check of *operation* looks at."""
     needs = list(operation.needs())
-    for step, other in later:
-        if {operation.KIND, step.kind} <= _OLD_FRIENDS:
+    for other in later:
+        if {operation.KIND, other.KIND} <= _OLD_FRIENDS:
             continue  # whose checks know each other
         touches = other.touches()
         if any(_rests(need, one, tells=True) for need in needs for one in touches):
-            return f"steps[{step.index}].{step.kind}"
+            return f"steps[{other.index}].{other.KIND}"
     return ""
 
 

@@ -168,7 +168,7 @@ class Insert(Operation):
         return compare.equal_token([document.get(field) for field in self._key])
 
     def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
-        if not (validator := Validator(self._into, self._scope.comment)):
+        if not (validator := Validator(self._into, self._scope)):
             return
         refusal = validator.refuses_new(new, {key: f"${key}" for key in self._key})
         if refusal.count:

@@ -177,7 +177,7 @@ class InsertForEach(Operation):
         return plan
 
     def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
-        if not (validator := Validator(self._into, self._scope.comment)):
+        if not (validator := Validator(self._into, self._scope)):
             return
         refusal = validator.refuses_new(new, {key: f"${key}" for key in self._key})
         if refusal.count:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo.collection import Collection
 
-from ..document.collections import Collections
+from ..document.collections import Collections, fitting
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
@@ -241,7 +240,8 @@ def _matching(
     if not isinstance(named, dict):
         return
     into = names.real_name(options["into"])
+    pattern = fitting(named["matching"], "move.from.matching")
     for real in sorted(names.ordinary()):
-        found = re.search(named["matching"], real)
+        found = pattern.search(real)
         if found and real != into and not real.startswith("_migrations"):
             yield real, {key: value or "" for key, value in found.groupdict().items()}

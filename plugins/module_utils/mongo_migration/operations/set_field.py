@@ -440,7 +440,7 @@ class SetField(Operation):
 
     def _foresee_refusals(self, tally: Tally, target: Target, candidates: dict[str, Any]) -> None:
         comment, what = self._scope.comment, (candidates, self._rules.field, tally.example)
-        if validator := Validator(target.collection, comment):
+        if validator := Validator(target.collection, self._scope):
             refusal = validator.refuses_change(*what)
             tally.refused(refusal.count, refusal.samples)
         refusal = too_large(target.collection, *what, comment=comment)

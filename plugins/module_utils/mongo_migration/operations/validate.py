@@ -120,6 +120,7 @@ class Validate(Reshape):
                     "amounts": amounts(builds=int(not compare.same(was, self._rule))),
                 }
             )
+            self._scope.rules[real] = self._rule
         return plan
 
     def _foreseen(self, name: str, collection: Collection[dict[str, Any]]) -> Refusal | None:

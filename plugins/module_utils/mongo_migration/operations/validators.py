@@ -10,6 +10,7 @@ import bson
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from ..document.value_sources import Scope
 from ..support.chunks import chunks
 from ..support.retry import is_about_a_document
 from ..values.compare import hashable
@@ -45,10 +46,18 @@ def too_large(
 
 
 class Validator:
-    """The validator of one collection; falsy where it has none that refuses."""
+    """The validator of one collection; falsy where it has none that refuses.
 
-    def __init__(self, collection: Collection[dict[str, Any]], comment: str | None) -> None:
+    Args:
+        collection: the collection.
+        scope: of the plan, of which earlier steps may set another one.
+    """
+
+    def __init__(self, collection: Collection[dict[str, Any]], scope: Scope) -> None:
         options = collection.options()
+        if (rule := scope.rules.get(collection.name)) is not None:
+            options = {**rule} if rule else {}
+        comment = scope.comment
         self._collection = collection
         self._comment = comment
         self._level = options.get("validationLevel", "strict")

@@ -18,7 +18,7 @@ from ..document.other_tools import is_theirs
 from ..document.value_sources import Scope
 from ..errors import Collector, DefinitionError
 from ..ledger import adopted, partial_restore, runs
-from ..operations import dependencies
+from ..operations import dependencies, understood
 from ..operations.base import Check, Operation
 from ..operations.futures import Rewrite
 from ..operations.registry import OPERATIONS, build, foresee, names
@@ -144,12 +144,14 @@ def _plan_steps(definition: Definition, scope: Scope, before: dict[str, int]) ->
     """
     planned = _Planned()
     earlier: list[dependencies.Earlier] = []
-    refused = Collector(DefinitionError)
+    refused, misunderstood = Collector(DefinitionError), Collector(DefinitionError)
     for step, operation in active(definition, scope, before):
         for what in dependencies.conflicts(step, operation, scope.collections, earlier):
             refused.add(what)
         earlier.append(dependencies.of(step, operation, scope.collections))
-        if refused.problems:
+        for what in understood.refusals(step, scope):
+            misunderstood.add(what)
+        if refused.problems or misunderstood.problems:
             continue  # planned on what is something else by then
         told = {name: len(known) for name, known in scope.rewrites.items()}
         made = operation.plan()
@@ -159,6 +161,10 @@ def _plan_steps(definition: Definition, scope: Scope, before: dict[str, int]) ->
         planned.rows += made.rows
         planned.problems += made.problems
         planned.warnings += made.warnings
+    misunderstood.raise_if_any(
+        f"{definition.source} says what MongoDB doesn't understand. Correct it:",
+        source=definition.source,
+    )
     refused.raise_if_any(
         f"{definition.source}: no plan could tell what these steps will do. Make each a migration "
         f'of its own, with after: ["{definition.id}"]:'

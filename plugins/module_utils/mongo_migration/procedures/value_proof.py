@@ -12,6 +12,7 @@ from typing import Any
 
 from pymongo.database import Database
 
+from ..operations import dependencies
 from ..operations.base import Check, Operation, Touched
 from ..operations.registry import kind_of
 from .journal_pass import Seen
@@ -180,4 +181,6 @@ def _not_following(
     steps = [one for one in operations if touched & set(one.touches())]
     if len(steps) != 1:
         return []  # another step has gone on from there
+    if dependencies.blurring(steps[0], (o for o in operations if o.index > steps[0].index)):
+        return []  # what they follow from isn't there any more
     return steps[0].unexplained_by(entry, ids)

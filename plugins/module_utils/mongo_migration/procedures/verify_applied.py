@@ -130,7 +130,11 @@ def _unless_blurred(
 ) -> Iterator[Result]:
     """Yield checks; of one that fails, say where a later step rightly wrote since."""
     for check in found:
-        blurring = None if check.passed else dependencies.blurring(operation, later)
+        blurring = (
+            None
+            if check.passed
+            else dependencies.blurring(operation, (one for _step, one in later))
+        )
         why = "writes there afterwards; the journal is what proves both"
         yield skipped(check.name, f"{blurring} {why}") if blurring else check
 

@@ -27,6 +27,8 @@ class Scope:
     rewrites: dict[str, list[Any]] = field(default_factory=dict)
     # By the real name, filters for the documents that earlier steps of the plan take away.
     leaving: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    # By the real name, the validator, its level and its action that earlier steps of the plan set.
+    rules: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def leave(self, collection: str, selector: Mapping[str, Any]) -> None:
         """Note that an earlier step of the plan takes the documents of *selector* away."""

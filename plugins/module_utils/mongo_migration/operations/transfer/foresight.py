@@ -40,7 +40,7 @@ def tell_coming(
     else:
         plan.change(target.name, _NOTHING)
         scope.rewrites.setdefault(target.name, []).append(Rewrite.untold(None))
-    validator = Validator(target, scope.comment)
+    validator = Validator(target, scope)
     _tell_refused(plan, scope, step, validator, documents)
     if not few and (validator or list(unique_indexes.of(target))):
         plan.warnings.append(

@@ -198,6 +198,8 @@ class _Level:
         policy = policy_of(self.options, path)
         variable = self.variables.get(self.shown + path)
         raw = _source(source, self.root + path, variable, self.now)
+        if path == "_id":
+            raw = {"$ifNull": [raw, {"$literal": UNFIT}]}  # of a missing field, mostly
         self.faults.extend(self._faults(raw, path, policy))
         tree.put(path, _Set(value=_settled(raw, self.root + path, policy)), self.where)
 

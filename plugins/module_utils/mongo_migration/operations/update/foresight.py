@@ -57,13 +57,13 @@ class Foresight:
             policy="document size",
             fix="make these documents smaller, or leave them out with `where`",
         )
-        if validator := Validator(self.reader.collection, self.scope.comment):
+        if validator := Validator(self.reader.collection, self.scope):
             self._add(
                 plan,
                 self._refused(validator, rewrite),
                 what="the collection's validator refuses these documents as they would be",
                 policy="validator",
-                fix="change the validator (a `validate` in a migration before), or correct these "
+                fix="change the validator (a `validate` step before this one), or correct these "
                 "documents",
             )
         for spec in unique_indexes.of(self.reader.collection):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from ...document import reads, update_sources
-from ...document.collections import OURS, Collections
+from ...document.collections import OURS, Collections, fitting
 from ...document.definition import Step
 from ...document.update_sources import Source
 from ...document.value_sources import Resolution, Scope
@@ -161,6 +160,13 @@ class Update(Operation):
         plan = Plan()
         for name in self._absent:
             plan.warnings.append(f"{name}: left out, the inventory maps it to null")
+        for spec in self._looked_up.values():
+            ((kind, body),) = spec.items()
+            looks = kind in ("reference", "aggregate")
+            if looks and not self._scope.collections.exists(body["from"]):
+                plan.warnings.append(
+                    f"{self._place}: there is no collection {body['from']}: nothing is found there"
+                )
         if not self._targets and not self._absent:
             plan.warnings.append(f"{self._place}: no collection matches the pattern")
         for name, _collection in self._targets:
@@ -297,8 +303,7 @@ class Update(Operation):
                         policy="when_conflict: fail"
                         if "holds another value" in item["why"]
                         else "when_unfit: fail",
-                        fix=f"correct {item['path']} in these documents, leave them out with "
-                        "`where`, or choose keep or null",
+                        fix=_fix(item),
                     )
                 )
             else:
@@ -451,6 +456,15 @@ class Update(Operation):
         return unique_texts.given(collection, self._where, body, path, mine, files=files, now=now)
 
 
+def _fix(item: Mapping[str, Any]) -> str:
+    what = f"correct {item['path']} in these documents, leave them out with `where`, or choose"
+    if "holds another value" in item["why"]:
+        return f"{what} when_conflict: old, new or keep"
+    if " raised " in item["why"] or "isn't pure" in item["why"]:
+        return f"correct the function, {what.removeprefix('correct ')} when_unfit: keep or null"
+    return f"{what} when_unfit: keep or null"
+
+
 def _named(options: Mapping[str, Any]) -> list[str]:
     named = options["collections"]
     return [] if isinstance(named, dict) else list(named)
@@ -461,12 +475,11 @@ def matching(options: Mapping[str, Any], names: Collections) -> list[str]:
     named = options["collections"]
     if not isinstance(named, dict):
         return []
+    pattern = fitting(named["matching"], "update.collections.matching")
     return sorted(
         real
         for real in names.ordinary()
-        if real not in OURS
-        and not real.startswith("_migrations")
-        and re.search(named["matching"], real)
+        if real not in OURS and not real.startswith("_migrations") and pattern.search(real)
     )
 
 

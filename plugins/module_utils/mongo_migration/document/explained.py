@@ -1,0 +1,55 @@
+"""What is wrong with a document that the schema refuses: one line, with path and fix."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import jsonschema
+
+
+def explain(error: jsonschema.ValidationError) -> str:
+    """Return one line that names the path and what must be there."""
+    # Of a oneOf, the deepest error in the branch that fits best is what helps.
+    best = jsonschema.exceptions.best_match([error])
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in best.absolute_path
+    )
+    where = path.lstrip(".") or "top level"
+    if where == "id" and best.validator == "type":
+        return (
+            f'id: write the number in quotes, such as "004"; without them it is {best.instance!r}'
+        )
+    return f"{where}: {_unfit(best, where)}"
+
+
+def _unfit(best: Any, where: str) -> str:
+    described: str | None = best.schema.get("description")
+    if best.validator == "additionalProperties":
+        return _unknown_key(best)
+    if best.validator == "required":
+        return str(best.message).replace("is a required property", "is missing")
+    if described and best.validator in ("not", "anyOf"):
+        return f"must be {described}"
+    if described and best.validator in ("pattern", "oneOf", "type", "minProperties"):
+        return f"{best.instance!r} must be {described}"
+    if best.validator == "oneOf" and where.startswith(("steps", "pre", "post")):
+        choices = [item["required"][0] for item in best.schema["oneOf"] if "required" in item]
+        if choices:
+            return f"must have exactly one of {', '.join(choices)}"
+    return str(best.message)
+
+
+def _unknown_key(error: Any) -> str:
+    """Return which keys aren't known, what may have been meant, and what is known."""
+    known = list(error.schema.get("properties", {}))
+    unknown = [name for name in error.instance if name not in known]
+    said = [f"unknown key '{name}'" for name in unknown]
+    for index, name in enumerate(unknown):
+        if near := difflib.get_close_matches(name, known, n=1):
+            said[index] += f"; did you mean '{near[0]}'?"
+        elif name.startswith("$") and "expression" in known:
+            said[index] += f": an operator stands below expression: {{expression: {{{name}: …}}}}"
+    if all("did you mean" in one for one in said):
+        return ", ".join(said)
+    return f"{', '.join(said)}; known are {', '.join(known)}"

@@ -1,0 +1,148 @@
+"""Whether the server understands what a step says: asked of it without reading any document.
+
+A filter or an expression with a mistake of its author fails for every document alike. Here it is
+told once, with its place in the migration document and what the server says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from ..document import operators, reads
+from ..document.definition import Step
+from ..document.value_sources import Scope
+from ..support.retry import is_retryable
+from ..values.compare import bind_now
+from .update.expressions import guarded
+
+# What their expressions may name beside `let`.
+_VARIABLES = {
+    "update": (),
+    "move": ("collection", "matched"),
+    "delete": (),
+    "change_id": (),
+    "extract": ("this", "place"),
+    "merge_duplicates": (),
+}
+_UNAUTHORIZED = 13
+_UNKNOWN = re.compile(r"Unrecognized expression '(\$\w+)'")
+Item = tuple[str, str, Any, tuple[str, ...]]
+
+
+def refusals(step: Step, scope: Scope) -> Iterator[str]:
+    """Yield what the server refuses: the place in the document, and what it says."""
+    if step.kind not in _VARIABLES:
+        return
+    for place, kind, body, variables in _items(step):
+        if said := _refused(scope, kind, bind_now(body, scope.now), variables):
+            yield f"{place}: the server refuses it: {said}"
+
+
+def _refused(scope: Scope, kind: str, body: Any, variables: tuple[str, ...]) -> str:
+    database = scope.collections.database
+    nothing: dict[str, Any] = {"_id": {"$in": []}}
+    try:
+        if kind == "filter":
+            database.command("explain", {"find": "_migrations", "filter": body})
+        elif kind == "pipeline":
+            stages = scope.collections.map_pipeline(body)
+            list(database["_migrations"].aggregate([{"$match": nothing}, *stages]))
+        else:
+            # By the names of fields: a constant would be computed at once.
+            named = {name: f"${name}" for name in variables}
+            wanted = {"$let": {"vars": named, "in": [guarded(body)]}}
+            list(database["_migrations"].find(nothing, {"x": wanted}))
+    except OperationFailure as error:
+        if is_retryable(error) or error.code == _UNAUTHORIZED:
+            raise
+        return _told(str(error).split(", full error:")[0])
+    return ""
+
+
+def _told(said: str) -> str:
+    said = said.removeprefix("Invalid $project :: caused by :: ")
+    if found := _UNKNOWN.search(said):
+        near = difflib.get_close_matches(found[1], operators.EXPRESSIONS, n=1)
+        said += f"; did you mean {near[0]}?" if near else ""
+    return said
+
+
+def _items(step: Step) -> Iterator[Item]:
+    options, place = step.options, f"steps[{step.index}].{step.kind}"
+    own = _VARIABLES[step.kind]
+    variables = (*own, *options.get("let", {}))
+    if "where" in options:
+        yield f"{place}.where", "filter", options["where"], ()
+    for name, source in options.get("let", {}).items():
+        yield from _of_source(source, f"{place}.let.{name}", own)
+    if "only_if" in options:
+        yield f"{place}.only_if", "expression", options["only_if"], variables
+    if "id" in options:
+        yield from _of_source(options["id"], f"{place}.id", variables)
+    yield from _of_levels(options, place, variables)
+    yield from _of_documents(step.kind, options, place, variables)
+
+
+def _of_levels(
+    options: Mapping[str, Any], place: str, variables: tuple[str, ...]
+) -> Iterator[Item]:
+    for where, level in reads.levels(options, place):
+        named = variables if level is options else (*variables, "this")
+        if "remove" in level:
+            yield f"{where}.remove", "expression", level["remove"], named
+        for path, source in level.get("set", {}).items():
+            yield from _of_source(source, f"{where}.set.{path}", named)
+
+
+def _of_documents(
+    kind: str, options: Mapping[str, Any], place: str, variables: tuple[str, ...]
+) -> Iterator[Item]:
+    if kind == "extract":
+        yield f"{place}.document", "expression", options["document"], variables
+    elif "expression" in options.get("document", {}):
+        body = options["document"]["expression"]
+        yield f"{place}.document.expression", "expression", body, variables
+    if isinstance(options.get("by"), Mapping):
+        yield from _each(options["by"], f"{place}.by", variables)
+
+
+def _of_source(source: Mapping[str, Any], place: str, named: tuple[str, ...]) -> Iterator[Item]:
+    ((kind, body),) = source.items()
+    where = f"{place}.{kind}"
+    if kind == "expression":
+        yield where, "expression", body, named
+    elif kind == "map":
+        yield from _each(_some(body, "input"), where, named)
+        yield from _each(_some(body.get("otherwise", {}), "expression"), where, named)
+    elif kind in ("reference", "aggregate"):
+        yield from _of_lookup(body, where)
+    elif kind in ("number", "unique_text"):
+        by = body.get("by")
+        yield from _each(by if isinstance(by, Mapping) else {}, f"{where}.by", ())
+        yield from _of_source(body.get("of", {"value": None}), f"{where}.of", ())
+    elif kind == "python":
+        inputs = body.get("inputs", ())
+        named_ = inputs if isinstance(inputs, Mapping) else dict(enumerate(inputs))
+        yield from _each(named_, f"{where}.inputs", ())
+
+
+def _of_lookup(body: Mapping[str, Any], where: str) -> Iterator[Item]:
+    yield from _each(body["match"], f"{where}.match", ())
+    if "where" in body:
+        yield f"{where}.where", "filter", body["where"], ()
+    if "pipeline" in body:
+        yield f"{where}.pipeline", "pipeline", body["pipeline"], ()
+
+
+def _some(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {name: body[name]} if name in body else {}
+
+
+def _each(bodies: Mapping[Any, Any], place: str, named: Iterable[str]) -> Iterator[Item]:
+    for name, body in bodies.items():
+        yield f"{place}.{name}", "expression", body, tuple(named)
