@@ -38,6 +38,7 @@ _BESIDE = Path(__file__).resolve().parents[1]
 sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
 import gated
+import packed
 import reached
 from attendant import Attendant
 from invocation import ansible_cli
@@ -69,7 +70,7 @@ if _TERMINAL is not None and not _INTERACTIVE and hasattr(sys.stdout, "reconfigu
     sys.stdout.reconfigure(line_buffering=True)
 
 
-class ActionModule(NormalAction):
+class ActionModule(packed.Packed, NormalAction):
     """Runs the module of the same name."""
 
     # The option that names the file to watch, and what is said of a stop.

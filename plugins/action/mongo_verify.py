@@ -18,6 +18,7 @@ _BESIDE = Path(__file__).resolve().parents[1]
 sys.path += [str(_BESIDE / "module_utils"), str(_BESIDE / "plugin_utils")]
 
 import gated
+import packed
 import reached
 import screen
 from invocation import ansible_cli
@@ -28,7 +29,7 @@ _LONG = frozenset({"mongo_verify"})
 _INDENT = 5
 
 
-class ActionModule(NormalAction):
+class ActionModule(packed.Packed, NormalAction):
     """Runs the module."""
 
     def run(

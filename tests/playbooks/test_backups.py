@@ -76,6 +76,34 @@ def test_an_encrypted_backup_is_listed_without_the_key_and_restored_with_it(
     assert safety.stat().st_mode & 0o777 == 0o600
 
 
+def test_one_with_changes_is_restored_and_made_whole(place: Site, tmp_path: Path):
+    """Under the names that a person types; what there is between them is compared elsewhere."""
+    first = place.run("backup.yml")
+    base = first.read("backup.json")["archive"]
+    place.database["items"].update_many({}, {"$set": {"changed": True}})
+    second = place.run("backup.yml", "-e", f"backup_base={base}")
+    assert second.code == 0, second.output
+    before, archive = second.data, Path(second.read("backup.json")["archive"])
+    assert archive.name.endswith(".changes.tar.gz")
+    place.database["items"].delete_many({})
+
+    folded = place.run("backup.yml", "-e", "state=fold", "-e", f"archive={archive.name}")
+    assert folded.code == 0, folded.output
+    facts = folded.read("backup.json")
+    assert facts["folded"] == [str(archive), base]
+    assert facts["archive"] in folded.last_words()
+    mistyped = place.run("backup.yml", "-e", "state=folded", "-e", f"archive={archive.name}")
+    assert mistyped.code == 2
+    assert "present, list, fold" in " ".join(mistyped.output.split())
+
+    confirmed = ["-e", f"confirm={place.database.name}"]
+    for one in (archive.name, Path(facts["archive"]).name):
+        restored = place.run("restore.yml", "-e", f"archive={one}", *confirmed)
+        assert restored.code == 0, restored.output
+        assert differences(before, restored.data) == []
+        place.database["items"].delete_many({})
+
+
 def test_a_relative_archive_is_found_where_the_command_was_given(place: Site, tmp_path: Path):
     assert place.run("backup.yml", "-e", f"backup_dir={tmp_path / 'mine'}").code == 0
     check = ["restore.yml", "--check"]
