@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pyrage import x25519
 
+from embedded.mongod import Standalone
+from embedded.processes import wait_until
 from tests.support import archives, backups, databases
 
 Client = MongoClient[dict[str, Any]]
@@ -155,3 +159,41 @@ def test_a_server_that_is_locked_against_writes_is_named(
     found = status.describe(client=client, database=locked.name, definition=None)
     assert any("db.fsyncUnlock()" in problem for problem in found["problems"])
     assert client.admin.command("fsyncUnlock")["lockCount"] == 0  # nobody locked it once more
+
+
+LOCKING = """
+import sys, time
+from pathlib import Path
+from mongo_migration.backup import create
+from pymongo import MongoClient
+settings = create.Settings(folder=Path(sys.argv[3]), fsync_lock=True)
+client = MongoClient(sys.argv[1], tz_aware=True)
+create.back_up(client, sys.argv[2], settings, progress=lambda event: time.sleep(1))
+"""
+
+
+def test_a_backup_that_is_killed_while_it_locks_the_server_is_named_by_the_next_one(
+    standalone: Standalone, standalone_database: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    data, admin = standalone_database, standalone_database.client.admin
+    data["items"].insert_many([{"_id": n} for n in range(50)])
+
+    def is_locked() -> bool:
+        return bool(admin.command({"currentOp": 1, "$ownOps": True}).get("fsyncLock"))
+
+    command = [sys.executable, "-c", LOCKING, standalone.uri(None), data.name, str(tmp_path)]
+    with subprocess.Popen(command) as process:
+        try:
+            assert wait_until(is_locked, 30, 0.05)
+        finally:
+            process.kill()
+    try:
+        with pytest.raises(ArchiveError, match=r"was killed leaves it so.*db\.fsyncUnlock\(\)"):
+            backups.take(data.client, data.name, tmp_path, fsync_lock=True)
+    finally:
+        left = admin.command("fsyncUnlock")["lockCount"]
+
+    assert left == 0  # once is enough: the second backup didn't lock it again
+    archive = Path(backups.take(data.client, data.name, tmp_path, fsync_lock=True)["archive"])
+    assert [path.name for path in tmp_path.glob("backup-*")] == [archive.name]
+    data["items"].insert_one({"_id": "writes are possible again"})

@@ -326,6 +326,26 @@ def test_a_lane_that_is_killed_is_one_databases_failure(few: Tenants) -> None:
     assert len(few.migrated()) == FEW - 1
 
 
+def test_a_stop_ends_the_verification_in_a_lane_too(few: Tenants) -> None:
+    name, stop = few.names[0], StopSignal()
+
+    def hear(event: dict[str, Any]) -> None:
+        if event["phase"] == "verify":
+            stop.ask("SIGINT received")
+
+    lane = Lane(client=few.connect(), progress=hear, stop=stop)
+    ended = applying._one(lane, name, few.wanted())
+    assert (ended.state, ended.changed) == (outcomes.INTERRUPTED, True)
+    assert "SIGINT received" in ended.reason
+    assert few.phases()[name] == "applied"
+
+    lane = Lane(client=lane.client, progress=hear, stop=(stop := StopSignal()))
+    definition_ = few.wanted().definition
+    back = undoing._one(job(lane, name), "901", definition_, "fail")
+    assert back.state == outcomes.INTERRUPTED
+    assert few.phases()[name] == "rolled_back"
+
+
 def test_a_new_tenant_is_drift(few: Tenants) -> None:
     applying.apply(few.fleet(), few.wanted())
     newcomer = f"{few.prefix}77"

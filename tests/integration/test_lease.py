@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 from bson.timestamp import Timestamp
-from mongo_migration.errors import LeaseHeldError, LeaseLostError, MigrationError
+from mongo_migration.errors import (
+    InterruptedRunError,
+    LeaseHeldError,
+    LeaseLostError,
+    MigrationError,
+)
 from mongo_migration.ledger import lease
 from mongo_migration.ledger.journal import Journal
 from mongo_migration.support import retry
@@ -27,6 +32,7 @@ from tests.support.torture import Db, assert_journal_exact, assert_same, assert_
 
 PAUSE_SECONDS = 0.15
 HOUR = 3600.0
+ME = {"user": "anna", "host": "here", "pid": 1}
 
 
 def job(uri: str, db: Db, **more: Any) -> Job:
@@ -189,6 +195,27 @@ def test_a_holder_that_slept_goes_on_if_nobody_took_over(
         process.send(signal.SIGCONT)
         assert process.end(30)["result"]["phase"] == "applied"
     assert_verified(database)
+
+
+def test_a_stop_ends_the_wait_for_a_lease_of_somebody_who_may_have_died(database: Db) -> None:
+    """It would last for a minute, since nobody can tell who sleeps from who died elsewhere."""
+    other = {"user": "bob", "host": "elsewhere", "pid": os.getpid()}
+    with lease.hold(database, purpose="migrate 901", holder=other, seconds=60) as held:
+        held._stop.set()  # its heart stands still
+        before, stop, told = database["_migrations"].find_one({"_id": "lease"}), StopSignal(), []
+
+        def hear(event: dict[str, Any]) -> None:
+            told.append(event)
+            stop.ask("SIGINT received")
+
+        patience = retry.Patience.telling(hear, "lease", 60, stop)
+        with (
+            pytest.raises(InterruptedRunError, match="SIGINT received"),
+            lease.hold(database, purpose="p", holder=ME, seconds=60, patience=patience),
+        ):
+            pytest.fail("it was taken")
+        assert "waiting for the lease of bob@elsewhere" in str(told)
+        assert database["_migrations"].find_one({"_id": "lease"}) == before
 
 
 def test_each_taking_has_a_greater_token(database: Db) -> None:

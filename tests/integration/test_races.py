@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from mongo_migration.errors import LeaseLostError
+from mongo_migration.errors import LeaseLostError, MigrationError
 from mongo_migration.ledger import lease, runs
 from mongo_migration.ledger.runs import Run
 from mongo_migration.operations.field_groups import FieldGroups
@@ -51,6 +51,32 @@ def test_a_rollback_that_completes_during_a_verification_stays_rolled_back(db: D
             patience=retry.Patience(seconds=10),
         )
     assert newest(db)["phase"] == "rolled_back"
+
+
+@pytest.mark.parametrize("expect", ["applied", "rolled_back"])
+def test_a_verification_that_only_looks_is_of_no_worth_where_somebody_worked_meanwhile(
+    db: Db, expect: str
+) -> None:
+    torture.migrate(db)
+    if expect == "rolled_back":
+        torture.roll_back(db)
+    moved: list[Any] = []
+
+    def somebody_works(event: dict[str, Any]) -> None:
+        if not moved:
+            moved.append(event)
+            db["_migrations"].update_one({"_id": newest(db)["_id"]}, {"$inc": {"revision": 1}})
+
+    with pytest.raises(MigrationError, match="was worked on while it was being verified"):
+        verify.verify(
+            client=db.client,
+            database=db.name,
+            definition=torture.DEFINITION,
+            expect=expect,
+            record=False,
+            progress=somebody_works,
+        )
+    assert moved
 
 
 @pytest.mark.parametrize("phase", runs.TRANSITIONS)

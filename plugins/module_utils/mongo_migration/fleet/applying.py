@@ -126,6 +126,8 @@ def _verified(job: Job, definition: Definition) -> dict[str, Any]:
         definition=definition,
         operator=job.operator,
         lease_seconds=job.settings.lease_seconds,
+        progress=job.progress,
+        stop=job.stop,
     )
     if not found["passed"]:
         raise ChecksFailedError(
@@ -157,7 +159,7 @@ def _after_failure(job: Job, wanted: Wanted, error: MigrationError) -> Outcome:
     if not wrote or not (error.details.get("counts") or isinstance(error, ChecksFailedError)):
         refused = isinstance(error, PlanBlockedError)
         return outcomes.of_error(name, outcomes.REFUSED if refused else outcomes.FAILED, error)
-    migration = wanted.definition.id
+    migration, state = wanted.definition.id, outcomes.STUCK
     try:
         undone = rollback.roll_back(job, migration, wanted.definition)
         checked = verify.verify(
@@ -167,6 +169,8 @@ def _after_failure(job: Job, wanted: Wanted, error: MigrationError) -> Outcome:
             expect="rolled_back",
             run=undone["run"],
             operator=job.operator,
+            progress=job.progress,
+            stop=job.stop,
         )
         if checked["passed"]:
             return outcomes.of(
@@ -177,11 +181,13 @@ def _after_failure(job: Job, wanted: Wanted, error: MigrationError) -> Outcome:
                 changed=True,
             )
         why = f"its rollback doesn't pass {'; '.join(checked['failures'])}"
+    except InterruptedRunError as second:
+        state, why = outcomes.INTERRUPTED, second.message
     except (MigrationError, PyMongoError) as second:
         why = second.message if isinstance(second, MigrationError) else connection.explain(second)
     return outcomes.of(
         name,
-        outcomes.STUCK,
+        state,
         {"error": error.message, "then": why},
         reason=f"{why} (after: {error.message})",
         changed=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..document.definition import Definition
-from ..errors import MigrationError
+from ..errors import InterruptedRunError, MigrationError
 from ..ledger import runs
 from ..maintenance import mode
 from ..procedures import verify
@@ -73,7 +73,11 @@ def _one(
             expect=expect,
             record=record,
             operator=fleet.operator,
+            progress=lane.progress,
+            stop=lane.stop,
         )
+    except InterruptedRunError as error:
+        return outcomes.of_error(name, outcomes.NOT_BEGUN, error)
     except MigrationError as error:
         return outcomes.of_error(name, outcomes.DRIFTED, error)
     numbers = {

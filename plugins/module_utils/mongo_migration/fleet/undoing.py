@@ -127,4 +127,6 @@ def _checked(
         expect="rolled_back",
         run=undone["run"],
         operator=job.operator,
+        progress=job.progress,
+        stop=job.stop,
     )
