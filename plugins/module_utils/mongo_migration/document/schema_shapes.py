@@ -60,9 +60,31 @@ CREATE_INDEX = _object(
     ["collections", "keys"],
     {"collections": _SOME, "keys": _KEYS, "name": _NAME, "options": INDEX_OPTIONS},
 )
+# https://www.mongodb.com/docs/manual/reference/command/create/
+_CREATE = [
+    "capped",
+    "size",
+    "max",
+    "validator",
+    "validationLevel",
+    "validationAction",
+    "collation",
+    "clusteredIndex",
+    "timeseries",
+    "expireAfterSeconds",
+    "changeStreamPreAndPostImages",
+    "storageEngine",
+    "indexOptionDefaults",
+    "encryptedFields",
+    "idIndex",
+    "autoIndexId",
+    "flags",
+]
 _OPTIONS = {
     "type": "object",
-    "not": {"anyOf": [{"required": [key]} for key in ("create", "viewOn", "pipeline")]},
+    "propertyNames": {"enum": _CREATE},
+    "dependentRequired": {"capped": ["size"]},
+    "not": {"anyOf": [{"required": [key]} for key in ("viewOn", "pipeline")]},
     "description": "options of a collection; a view (viewOn, pipeline) holds no documents, and is "
     "made by a `command`",
 }

@@ -20,7 +20,7 @@ from ..ledger.shapes import Shape
 from ..support import listing, tables
 from ..support.tables import place
 from ..values import ejson
-from . import ddl, index_specs, unique_indexes
+from . import ddl, geometry, index_specs, unique_indexes
 from .base import Check, Operation, Plan, Row, Touched, about_how_many, amounts, problem
 from .entries import EntryKind, Remaining, Revert
 from .locks import TRY_SECONDS, tried_shortly
@@ -106,6 +106,13 @@ class CreateIndex(Operation):
                 plan.problems.append(self._in_the_way(name, there or {}))
             if state == MISSING and self._extra.get("unique"):
                 self._plan_unique(plan, name, collection)
+            if state == MISSING:
+                told: dict[str, Any] = {
+                    "step": self._step.index,
+                    "name": name,
+                    "collection": collection,
+                }
+                geometry.tell(plan, self._scope, self._spec(), **told)
             plan.rows.append(
                 {
                     "step": self._step.index,

@@ -15,7 +15,7 @@ from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
 from ..support.tables import place
 from ..values import ejson
-from . import ddl, index_specs, unique_indexes
+from . import ddl, geometry, index_specs, unique_indexes
 from .base import Check, Plan, Row, Touched, amounts
 from .create_index import default_name
 from .ddl import ReshapeEntry
@@ -85,15 +85,15 @@ class ReplaceIndex(NamedIndexStep):
                     f"{name}: queries are without the index {self._name} while it is built over "
                     f"about {row['documents']:,} documents"
                 )
+            told: dict[str, Any] = {
+                "step": self._step.index,
+                "name": name,
+                "collection": collection,
+            }
             if not done and self._spec.get("unique"):
-                unique_indexes.tell(
-                    plan,
-                    self._scope,
-                    self._whole(real),
-                    step=self._step.index,
-                    name=name,
-                    collection=collection,
-                )
+                unique_indexes.tell(plan, self._scope, self._whole(real), **told)
+            if not done:
+                geometry.tell(plan, self._scope, self._whole(real), **told)
             plan.rows.append({**row, "amounts": amounts(builds=int(not done))})
         return plan
 

@@ -97,6 +97,9 @@ class MergeDuplicates(Operation):
         moved = sum(group.references for group in merged)
         given = sum(len(group.gets) for group in merged)
         also = self._references.by_collection(i for group in merged for i in group.remove)
+        if given:  # field by field, as they are written
+            mine = self._collection.name
+            also[mine] = also.get(mine, 0) + given
         plan.rows.append(
             {
                 "step": self._step.index,

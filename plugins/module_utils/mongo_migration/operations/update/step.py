@@ -61,6 +61,7 @@ class Update(Operation):
             step.options, now=scope.now, variables=self._variables, where=self._place
         )
         self._check_among_all()
+        self._check_policies()
         # From a whole document to a whole document.
         self._document: dict[str, Any] | None = step.options.get("document")
         for spec in [*self._looked_up.values(), *([self._document] if self._document else [])]:
@@ -69,6 +70,19 @@ class Update(Operation):
                 names.target(body["from"])
             if kind == "python":
                 update_sources.function(step.files, body["file"], body["function"])
+
+    def _check_policies(self) -> None:
+        """Refuse a policy for what the step doesn't change."""
+        given = self._options.get("when_unfit")
+        levels = [level for _place, level in reads.levels(self._options)]
+        known = {path for level in levels for path in expressions.paths(level)}
+        known |= set(self._options.get("let", {}))
+        for path in given if isinstance(given, dict) else ():
+            if path not in known:
+                raise DefinitionError(
+                    f"{self._place}.when_unfit: the step doesn't change '{path}'; it changes "
+                    f"{', '.join(sorted(known))}"
+                )
 
     def _check_among_all(self) -> None:
         """Refuse values that depend on all documents where they can't be the same once more."""
