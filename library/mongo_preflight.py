@@ -41,6 +41,11 @@ options:
     type: str
     choices: [auto, required, never]
     default: auto
+  rehearsed:
+    description:
+      - What a rehearsal on a copy of the data measured, as for M(mongo_migration_info).
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - mongo_connection
   - mongo_definition
@@ -142,7 +147,7 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def examine(client: Any, module: AnsibleModule, definition: Any) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration.procedures import plan_text, preflight
+    from ansible.module_utils.mongo_migration.procedures import plan, plan_text, preflight
 
     p = module.params
     found = preflight.examine(
@@ -158,6 +163,8 @@ def examine(client: Any, module: AnsibleModule, definition: Any) -> dict[str, An
             applications=p["applications"],
         ),
     )
+    if found["plan"]:
+        found["plan"] = plan.rehearsed(found["plan"], p["rehearsed"])
     return plan_text.illustrate(found)
 
 
@@ -175,6 +182,7 @@ def main() -> None:
                 "choices": ["auto", "required", "never"],
                 "default": "auto",
             },
+            "rehearsed": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
         **CONNECTION_RULES,

@@ -19,6 +19,26 @@ description:
   - If this process is killed, the copy stays, with a mark that says whose it is; the next rehearsal
     removes it. A database without that mark is never touched.
 options:
+  repairs:
+    description:
+      - Repairs that are made on the copy before anything else, in this order. They are verified,
+        rolled back and made again with the migration.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      definition:
+        description: The text of the document.
+        type: str
+        required: true
+      definition_name:
+        description: Its file, for messages.
+        type: str
+        required: true
+      variables:
+        description: Values for its variables.
+        type: dict
+        default: {}
   earlier:
     description:
       - The migrations that the document may build on. Those that it names under C(after), and that
@@ -167,6 +187,12 @@ server:
   returned: always
   type: dict
   sample: {version: 6.0.5, topology: replica_set, set_name: rs0}
+repairs:
+  description: The repairs that were made on the copy first.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{id: R01, repair: duplicate_periods, digest: 3f1c, variables: {keep: oldest}}]
 phases:
   description: Each phase with its seconds, also those before a failure.
   returned: not in check mode
@@ -247,17 +273,20 @@ def load(module: AnsibleModule) -> Any:
     p = module.params
     # Ansible hides the whole text of a secret; here each line of it is one.
     module.no_log_values |= {line for line in (p["identity"] or "").splitlines() if line}
-    earlier = [
-        definition.load(
-            one["definition"],
-            one["definition_name"],
-            variables=one["variables"],
-            collections=p["collections"],
-            assume_applied=p["assume_applied"],
-        )
-        for one in p["earlier"]
+    others = [
+        [
+            definition.load(
+                one["definition"],
+                one["definition_name"],
+                variables=one["variables"],
+                collections=p["collections"],
+                assume_applied=p["assume_applied"],
+            )
+            for one in p[name]
+        ]
+        for name in ("repairs", "earlier")
     ]
-    return module_runner.load_definition(module), earlier
+    return module_runner.load_definition(module), *others
 
 
 def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
@@ -286,7 +315,10 @@ def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
             progress=report,
             stop=stop.listen(),
         )
-        play = rehearsal.Play(job=job, source=source, definition=loaded[0], earlier=loaded[1])
+        definition, repairs, earlier = loaded
+        play = rehearsal.Play(
+            job=job, source=source, definition=definition, repairs=repairs, earlier=earlier
+        )
         if not module.check_mode:
             return plan_text.illustrate(rehearsal.rehearse(play))
         return {"changed": False, **rehearsal.look(play, elsewhere=server is None)}
@@ -299,6 +331,7 @@ def main() -> None:
             **DEFINITION_OPTIONS,
             **RUN_OPTIONS,
             **EARLIER_OPTIONS,
+            "repairs": EARLIER_OPTIONS["earlier"],
             "archive": {"type": "path"},
             "dest": {"type": "path", "default": "/backups/mongodb"},
             "identity": {"type": "str", "no_log": True},

@@ -29,6 +29,7 @@ _ARGUMENTS = {
     "group": {"type": "str", "required": True},
     "migration_required": {"type": "bool", "default": False},
     "several_required": {"type": "bool", "default": False},
+    "several_repairs": {"type": "bool", "default": False},
     "documents": {"type": "str", "choices": ["refuse", "warn", "ignore"], "default": "refuse"},
     "way_out": {"type": "bool", "default": False},
     "roles_folder": {"type": "path", "required": True},
@@ -107,7 +108,9 @@ class ActionModule(ActionBase):
     def _of_selection(self, given: dict[str, Any]) -> list[str]:
         return selection.problems(
             selection.Wanted(
-                migration=given["migration_required"], several=given["several_required"]
+                migration=given["migration_required"],
+                several=given["several_required"],
+                repairs=given["several_repairs"],
             ),
             given["given"],
             typed=load_extra_vars(self._loader),

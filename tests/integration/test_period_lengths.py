@@ -142,13 +142,12 @@ def test_a_gap_among_months_is_told_with_its_choices(site: Deployment, at: At):
     assert (entries["count"], entries["samples"]) == (1, [booked])
     assert "unclear_periods" in entries["settings"]
     assert site.content() == before
-    (further,) = site.plan("003", contradicting_entries="skip")["next"]
+    (further, _other) = site.plan("003", contradicting_entries="skip")["next"]
     playbook, extra = further.split(" -e ", 1)
     assert playbook == "ansible-playbook migrate-003.yml --check"
     (words,) = shlex.split(extra)
     chosen = json.loads(words)["migration_variables"]["003"]
-    assert chosen.pop("contradicting_entries") == "skip"
-    assert chosen.pop("unclear_periods") == "leave"
+    assert chosen == {"contradicting_entries": "skip", "wrong_data": "leave"}
 
     round_trip(site, unclear_periods="leave")
     assert [row["_id"] for row in periods(site, tenant)] == [i for i in ids if i != ids[6]]
@@ -313,6 +312,47 @@ def test_an_organization_as_text_is_told_with_the_repair_that_settles_it(site: D
     site.migrate("R04")
     round_trip(site)
     assert {period_of(site, identifier) for identifier in wrong} == {present}
+
+
+def test_one_answer_settles_all_that_the_plan_asks_and_is_named_by_it(site: Deployment, at: At):
+    at(AUTUMN)
+    tenant, other = organization(site), organization(site)
+    drop(site, parts(site, tenant, 1)[6])  # October
+    there = period(site, other, 2026)
+    invalid = organization(site, {"fiscalYearStart": 13})
+    booked, wrong = entry(site, tenant), entry(site, tenant, financialPeriod=there)
+    lost = entry(site, ObjectId())
+    before = site.content()
+    plan = site.plan("003")
+    assert {name for one in plan["problems"] for name in one["settings"]} == {
+        "invalid_settings",
+        "unclear_periods",
+        "unresolved_entries",
+        "contradicting_entries",
+    }
+    assert all(one["answers"] == {"wrong_data": ["leave", "correct"]} for one in plan["problems"])
+    named = [json.loads(shlex.split(command)[-1]) for command in plan["next"]]
+    assert [one["migration_variables"]["003"] for one in named] == [
+        {"wrong_data": "leave"},
+        {"wrong_data": "correct"},
+    ]
+    # What else was chosen stays so.
+    (further, *_) = site.plan("003", fiscal_years="per_fiscal_year")["next"]
+    chosen = json.loads(shlex.split(further)[-1])["migration_variables"]["003"]
+    assert chosen == {"fiscal_years": "per_fiscal_year", "wrong_data": "leave"}
+
+    round_trip(site, wrong_data="leave")
+    assert period_of(site, booked) is None
+    assert (period_of(site, wrong), period_of(site, lost)) == (there, None)
+    undo(site, before)
+    round_trip(site, wrong_data="correct")
+    (made,) = [row for row in periods(site, tenant) if row.get("name") == "October 2026"]
+    assert period_of(site, booked) == period_of(site, wrong) == made["_id"]
+    assert period_of(site, lost) is None
+    assert [row["name"] for row in periods(site, invalid)] == ["FY 2026-2027"]
+    left = site.verify("003")["left_alone"]
+    assert [(one["count"], one["ids"]) for one in left] == [(1, [lost])]
+    undo(site, before)
 
 
 @pytest.mark.parametrize(("zone", "month"), [("Asia/Almaty", 4), ("America/Asuncion", 7)])

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from mongo_migration.backup import open_source, scratch
 from mongo_migration.errors import MigrationError, PlanBlockedError
 from mongo_migration.ledger.batches import Settings
@@ -135,6 +137,42 @@ def test_what_comes_before_is_applied_to_the_copy_first(
 
     phases = [one["phase"] for one in result["phases"]]
     assert {"migrate 003 first", "roll back 003", "migrate 003 again"} < set(phases)
+    assert names(company) == []
+
+
+def test_a_dirty_database_is_rehearsed_with_the_repair_that_its_plan_names(
+    company: Deployment, tmp_path: Path
+) -> None:
+    one = company.data["financialperiods"].find_one() or {}
+    tenant = (company.data["organizations"].find_one() or {})["_id"]
+    now = datetime.now(UTC)
+    year = {"startDate": now - timedelta(days=9), "endDate": now + timedelta(days=9)}
+    twin = {**one, **year, "organization": tenant, "fiscalYear": now.year, "status": "open"}
+    company.data["financialperiods"].delete_many({})
+    company.data["financialperiods"].insert_many([{**twin, "_id": ObjectId()} for _ in range(2)])
+    company.data["journalentries"].insert_one({"organization": tenant, "date": now})
+    before = company.everything()
+    with play(company, tmp_path, "003") as made:
+        with pytest.raises(PlanBlockedError) as refused:
+            rehearse.rehearse(made)
+        assert refused.value.details["next"] == (
+            "ansible-playbook rehearse.yml -e migration=003 -e repair=duplicate_periods"
+        )
+        # One that has nothing to do is no obstacle.
+        repairs = [company.load("R01"), company.load("R05")]
+        result = rehearse.rehearse(replace(made, repairs=repairs))
+
+    told, idle = result["repairs"]
+    assert (told["id"], told["repair"]) == ("R01", "duplicate_periods")
+    assert told["digest"] == company.load("R01").digest
+    assert told["counts"]["deleted"] == 1
+    assert idle["repair"] == "null_fields"
+    phases = [each["phase"] for each in result["phases"]]
+    wanted = ["repair=duplicate_periods first", "roll back repair=duplicate_periods"]
+    assert [phase for phase in phases if phase in wanted] == wanted
+    assert "repair=duplicate_periods again" in phases
+    assert result["compared"]["problems"] == []
+    assert company.everything() == before
     assert names(company) == []
 
 

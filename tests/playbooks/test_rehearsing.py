@@ -68,6 +68,8 @@ def test_rehearsed_on_a_copy_the_gate_lets_it_pass_and_the_plan_says_how_long(
     assert "A run would be refused" not in passed.output
     assert "Rehearsed on" in words(passed)
     assert passed.read("plan.json")["estimate"]["seconds"] == told["seconds"]["migrate"]
+    looked = place.run("preflight.yml", "-e", "migration=003")
+    assert "Rehearsed on" in words(looked)
     # It proves nothing about another choice.
     otherwise = {**GATED, "migration_variables": {"003": {"unresolved_entries": "skip"}}}
     refused = place.run("migrate-003.yml", "--check", "-e", json.dumps(otherwise))
@@ -80,13 +82,20 @@ def test_a_server_of_its_own_takes_the_copy_of_what_builds_on_another(place: Sit
     assert place.run("backup.yml").code == 0
     before = snapshot(place.database, own=True)
     checked = place.run("rehearse.yml", "-e", "migration=004", "--check", *own)
-    done = place.run("rehearse.yml", "-e", "migration=004", *own)
+    unknown = place.run("rehearse.yml", "-e", "migration=004", "-e", "repair=wrong_types,spelling")
+    assert "There is no repair 'spelling'" in words(unknown)
+    repairs = "repair=wrong_types,duplicate_periods"
+    done = place.run("rehearse.yml", "-e", "migration=004", "-e", repairs, *own)
 
     assert checked.code == 0, checked.output
     assert "a server of its own, which is removed afterwards" in words(checked)
     assert done.code == 0, done.output
     told = done.read("rehearsal.json")
     assert told["server"]["set_name"] == "rehearsal"
-    assert "migrate 003 first" in [one["phase"] for one in told["phases"]]
+    phases = [one["phase"] for one in told["phases"]]
+    assert phases.index("repair=wrong_types first") < phases.index("migrate 003 first")
+    assert [one["repair"] for one in told["repairs"]] == ["wrong_types", "duplicate_periods"]
+    assert f"after {repairs}: up, verified" in words(done)
+    assert "repair.yml" in done.output and "-e repair=wrong_types --check --diff" in done.output
     assert list((place.backups / "rehearsal").iterdir()) == []
     assert differences(before, done.everything) == []

@@ -45,7 +45,7 @@ def turn(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
         "variables": {"policy": "default_period"},
         **more,
     }
-    folder = root / f"{began:%Y%m%d-%H%M%S}-{action}-004-{run['deployment']}"
+    folder = root / f"{began:%Y%m%d-%H%M%S}-{action}-{run['migration']}-{run['deployment']}"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(run))
     checks = [{"name": "all", "status": "passed"}]
@@ -130,6 +130,70 @@ def newest(root: Path, **more: Any) -> tuple[copies.Copy | None, list[str]]:
 
 def rehearse(root: Path) -> list[Path]:
     return [turn(root, "migrate", 5), turn(root, "rollback", 4), turn(root, "migrate", 3)]
+
+
+REPAIR = {"id": "R01", "repair": "duplicate_periods", "digest": "r" * 64, "variables": {"k": 1}}
+MADE = {
+    "migration": "R01",
+    "digest": "r" * 64,
+    "deployment": "production",
+    "variables": {"k": 1},
+}
+
+
+def repaired(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
+    """Leave the evidence of a repair in earnest, or of its undoing."""
+    return turn(root, action, hours_ago, **{**MADE, **more})
+
+
+def test_a_rehearsal_after_a_repair_counts_once_the_repair_was_made_here(tmp_path: Path):
+    folder = on_copy(tmp_path, 5, {"repairs": [REPAIR]})
+    found, problems = newest(tmp_path)
+    assert found is None
+    assert "it was after repair=duplicate_periods, which was not made here since" in problems[0]
+    # Of the repair itself it is a rehearsal at once.
+    itself, _problems = newest(tmp_path, digest="r" * 64, variables={"k": 1})
+    assert itself is not None and itself.repairs == ()
+    assert newest(tmp_path, digest="r" * 64, variables={"k": 2})[0] is None
+
+    repaired(tmp_path, "migrate", 3)
+    found, _problems = newest(tmp_path)
+    assert found is not None and found.folder == folder
+    assert [one.name for one in found.repairs] == ["duplicate_periods"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"digest": "e" * 64},
+        {"variables": {"k": 2}},
+        {"verified": False},
+        {"outcome": "rolled_back"},
+        {"database": "playground"},
+        {"deployment": "staging"},
+        {"migration": "R02"},
+    ],
+    ids=str,
+)
+def test_a_repair_that_was_another_or_did_not_stand_does_not_make_it_count(
+    tmp_path: Path, spoil: dict[str, Any]
+):
+    on_copy(tmp_path, 5, {"repairs": [REPAIR]})
+    repaired(tmp_path, "migrate", 3, **spoil)
+    assert newest(tmp_path)[0] is None
+
+
+@pytest.mark.parametrize("outcome", ["success", "failed"])
+def test_a_repair_that_was_undone_or_came_before_the_copy_does_not_count(
+    tmp_path: Path, outcome: str
+):
+    on_copy(tmp_path, 5, {"repairs": [REPAIR]})
+    repaired(tmp_path, "migrate", 7)
+    assert newest(tmp_path)[0] is None
+    repaired(tmp_path, "migrate", 3)
+    assert newest(tmp_path)[0] is not None
+    repaired(tmp_path, "rollback", 2, outcome=outcome)
+    assert newest(tmp_path)[0] is None
 
 
 def test_up_down_and_up_is_a_rehearsal(tmp_path: Path):

@@ -45,6 +45,31 @@ def test_conditions_are_kept_for_later():
     assert result == {"when": "{{ nobody }}", "b": 1}
 
 
+DECLARED = {
+    "all": {"type": "string", "choices": ["fail", "skip"], "default": "fail"},
+    "one": {"type": "string", "choices": ["no", "yes"], "default": "{{ {'skip': 'yes'}[all] }}"},
+}
+
+
+def test_a_default_may_follow_a_variable_above_it():
+    declared = {**DECLARED, "all": {**DECLARED["all"], "default": "skip"}}
+    assert variables.bind(declared, {}, source="f.yml") == {"all": "skip", "one": "yes"}
+    assert variables.bind(declared, {"one": "no"}, source="f.yml")["one"] == "no"
+
+
+def test_what_follows_a_wrong_value_is_not_told_beside_it():
+    with pytest.raises(DefinitionError) as caught:
+        variables.bind(DECLARED, {"all": "skpi"}, source="f.yml")
+    assert "variable 'all' must be one of fail, skip" in caught.value.message
+    assert "'one'" not in caught.value.message
+
+
+def test_a_default_that_names_what_comes_later_is_refused():
+    turned = dict(reversed(DECLARED.items()))
+    with pytest.raises(DefinitionError, match="'all' is undefined"):
+        variables.bind(turned, {}, source="f.yml")
+
+
 @pytest.mark.parametrize(
     ("when", "holds"),
     [(True, True), (False, False), ("{{ x == 1 }}", True), ("{{ x == 2 }}", False)],

@@ -25,10 +25,12 @@ class Wanted:
     Args:
         migration: whether it needs ``-e migration=``.
         several: whether it needs ``-e migrations=``.
+        repairs: whether ``-e repair=`` may name several.
     """
 
     migration: bool = False
     several: bool = False
+    repairs: bool = False
 
 
 def problems(
@@ -52,7 +54,7 @@ def problems(
     """
     if loose := typed.get("_raw_params"):
         return [_LOOSE.format(loose)]
-    if found := _of_repair(given, repairs):
+    if found := _of_repair(given, repairs, several=wanted.repairs):
         return [found]
     found_all = list(_of_file_name(line, typed))
     if wanted.several and (given.get("migrations") is not None or given.get("migration") is None):
@@ -92,13 +94,14 @@ def _of_collections(names: Any) -> list[str]:
     ]
 
 
-def _of_repair(given: Mapping[str, Any], repairs: Catalogue) -> str | None:
+def _of_repair(given: Mapping[str, Any], repairs: Catalogue, *, several: bool) -> str | None:
     repair = given.get("repair")
     if repair is None:
         return None
     known = catalogue.repair_names(repairs)
-    if repair not in known:
-        return f"There is no repair '{repair}'. Known repairs: {', '.join(known)}"
+    for name in catalogue.several(repair) if several else [repair]:
+        if name not in known:
+            return f"There is no repair '{name}'. Known repairs: {', '.join(known)}"
     if given.get("state", "done") not in ("done", "undone"):
         return (
             f"Pass -e state=done (which is the default) or -e state=undone, not '{given['state']}'"

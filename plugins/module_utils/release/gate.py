@@ -326,7 +326,9 @@ class Gate:
         if copy is not None:
             self._rehearsed.append(copy.folder.name)
             where = f"a copy of the data of {copy.of:%Y-%m-%d %H:%M} UTC on {copy.ended:%Y-%m-%d}"
-            text = f"{what} went up, down and up on {where}"
+            repaired = ",".join(one.name for one in copy.repairs)
+            after = f", after repair={repaired} as here" if repaired else ""
+            text = f"{what} went up, down and up on {where}{after}"
             return Finding(check="rehearsal", state=OK, text=text)
         if s["rehearsal"] == "copy":
             none = f"no rehearsal on a copy of the data in the last {days:g} days"

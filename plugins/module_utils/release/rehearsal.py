@@ -17,7 +17,8 @@ from mongo_migration.support import plain_files
 UP, DOWN = "up", "down"
 WANTED = (UP, DOWN, UP)
 
-_ACTIONS = {"migrate": UP, "rollback": DOWN, "emergency-rollback": DOWN}
+# Of a command that wrote: which way it went.
+ACTIONS = {"migrate": UP, "rollback": DOWN, "emergency-rollback": DOWN}
 # What must have succeeded for a turn to be one.
 _MODULES = {UP: ("mongo_migrate", "mongo_verify"), DOWN: ("mongo_rollback", "mongo_verify")}
 # Returns why a folder proves nothing, or doesn't prove that these modules succeeded.
@@ -172,7 +173,7 @@ def _turn(path: Path, digest: str) -> Turn | None:
     try:
         run: dict[str, Any] = plain_files.read_json(path)
         ended = moment(run["ended"])
-        direction = _ACTIONS[run["action"]]
+        direction = ACTIONS[run["action"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not succeeded(run, digest) or not _proved(path.parent, run):

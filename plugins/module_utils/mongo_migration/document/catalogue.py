@@ -107,6 +107,12 @@ def repair_names(repairs: Catalogue) -> dict[str, str]:
     }
 
 
+def several(given: Any) -> list[str]:
+    """Return the names in *given*: a list, or a text that holds some, divided by commas."""
+    items = given if isinstance(given, list) else str(given).split(",")
+    return [name for name in (str(item).strip() for item in items) if name]
+
+
 def disagreements(file: str, head: Mapping[str, Any], *, place: str) -> list[str]:
     """Return where a document says other things of itself than its file's name does.
 

@@ -1,7 +1,8 @@
 """Variables of a migration document: typed, declared, and put in place by Jinja2.
 
 A string that is one ``{{ expression }}`` becomes the value itself, with its type; text around
-expressions makes a string. Only declared variables exist.
+expressions makes a string. Only declared variables exist. A default may be such an expression, too,
+of the variables above it: one answer then stands for several questions.
 """
 
 from __future__ import annotations
@@ -48,22 +49,53 @@ def bind(declared: Mapping[str, Any], given: Mapping[str, Any], *, source: str) 
             f"did you mean '{near[0]}'?" if near else f"it knows: {', '.join(declared) or 'none'}"
         )
         problems.add(f"variable '{name}' is not declared in {source}; {hint}")
-    values = {name: given.get(name, rule["default"]) for name, rule in declared.items()}
-    for name, value in values.items():
-        rule = declared[name]
-        # In Python a bool is an int; in a document it is not.
-        fits = isinstance(value, _PYTHON_TYPES[rule["type"]]) and (
-            rule["type"] == "boolean" or not isinstance(value, bool)
-        )
-        if not fits:
-            problems.add(f"variable '{name}' must be of type {rule['type']}, not {value!r}")
-        elif "choices" in rule and value not in rule["choices"]:
-            allowed = ", ".join(map(str, rule["choices"]))
-            problems.add(f"variable '{name}' must be one of {allowed}, not {value!r}")
+    values: dict[str, Any] = {}
+    wrong: set[str] = set()
+    for name, rule in declared.items():
+        if name not in given and wrong & follows(name, declared):
+            wrong.add(name)
+            continue  # what it follows is told
+        values[name] = given[name] if name in given else default_of(name, declared, values, source)
+        if misfit := _misfit(values[name], rule):
+            wrong.add(name)
+            problems.add(f"variable '{name}' {misfit}")
     problems.raise_if_any(
         f"Variables for {source} are wrong (inventory: migration_variables):", source=source
     )
     return values
+
+
+def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
+    """Return how *value* breaks its rule; empty where it doesn't."""
+    # In Python a bool is an int; in a document it is not.
+    fits = isinstance(value, _PYTHON_TYPES[rule["type"]]) and (
+        rule["type"] == "boolean" or not isinstance(value, bool)
+    )
+    if not fits:
+        return f"must be of type {rule['type']}, not {value!r}"
+    if "choices" in rule and value not in rule["choices"]:
+        return f"must be one of {', '.join(map(str, rule['choices']))}, not {value!r}"
+    return ""
+
+
+def default_of(
+    name: str, declared: Mapping[str, Any], values: Mapping[str, Any], source: str
+) -> Any:
+    """Return what a variable is where it isn't given, and others have *values*.
+
+    Raises:
+        DefinitionError: the default names a variable that isn't declared above it.
+    """
+    default = declared[name]["default"]
+    if not (isinstance(default, str) and "{{" in default):
+        return default
+    return _evaluate(default, values, f"{source}: variables.{name}.default")
+
+
+def follows(name: str, declared: Mapping[str, Any]) -> set[str]:
+    """Return the variables from which *name* takes its default."""
+    default = declared[name]["default"]
+    return named_in([default]) if isinstance(default, str) and "{{" in default else set()
 
 
 def render(tree: Any, values: Mapping[str, Any], *, source: str, keep: frozenset[str]) -> Any:

@@ -260,6 +260,12 @@ def rehearsed(facts: dict[str, Any], measured: Mapping[str, Any]) -> dict[str, A
     if not seconds.get("migrate") or not facts["estimate"]["seconds"]:
         return facts
     estimate = {**facts["estimate"], "seconds": seconds["migrate"], "rehearsed": dict(measured)}
+    if facts["cutover"]["kind"] == cutover.STOPPED:
+        estimate["stopped_seconds"] = cutover.seconds_stopped(
+            cutover.STOPPED,
+            seconds=seconds["migrate"] + seconds.get("verify", 0),
+            documents=facts["totals"]["documents"],
+        )
     return {**facts, "estimate": estimate}
 
 

@@ -22,13 +22,13 @@ def up(job: Job, definition: Definition) -> dict[str, Any]:
     return migrate.migrate(replace(job, settings=alone), definition)
 
 
-def down(job: Job, definition: Definition) -> None:
-    """Roll *definition* back.
+def down(job: Job, definition: Definition, run: str | None = None) -> None:
+    """Roll the newest run of *definition* back, or *run*.
 
     Raises:
         MigrationError: there are conflicts, though nobody else writes.
     """
-    outcome = rollback.roll_back(job, definition.id, definition)
+    outcome = rollback.roll_back(job, definition.id, definition, run=run)
     if conflicts := outcome["conflict_count"]:
         raise MigrationError(
             f"the rollback left {conflicts:,} documents alone, which nobody but the migration "

@@ -31,6 +31,7 @@ from .work import Job
 #: What the name of the copy must hold.
 ENDING = "_rehearsal"
 _COMMAND = "command"
+_COUNTS = ("matched", "modified", "inserted", "deleted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Play:
             and its database is the copy.
         source: the backup.
         definition: what is rehearsed.
+        repairs: are made on the copy before anything else, in their order.
         earlier: the migrations that *definition* may build on; those that the backup doesn't have
             yet are applied to the copy first.
         clock: seconds, for the time of each phase.
@@ -50,6 +52,7 @@ class Play:
     job: Job
     source: Source
     definition: Definition
+    repairs: Sequence[Definition] = ()
     earlier: Sequence[Definition] = ()
     clock: Callable[[], float] = time.monotonic
 
@@ -125,17 +128,13 @@ def _rehearse(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None
     with _phase(play, found, "restore the copy"):
         _restore(play, copy, found)
     _require_pending(copy, definition)
-    earlier = _missing(copy, play)
-    for one in earlier:
-        with _phase(play, found, f"migrate {one.id} first"):
-            turns.up(job, one)
-            turns.verified(job, one, "applied")
+    first = _go_before(play, copy, found)
     with _phase(play, found, "migrate"):
         run = turns.up(job, definition)
     found.facts |= {
         "run": run["run"],
         "plan": run["plan"],
-        "counts": {key: run[key] for key in ("matched", "modified", "inserted", "deleted")},
+        "counts": {key: run[key] for key in _COUNTS},
     }
     with _phase(play, found, "verify"):
         _verify(play, "up", found)
@@ -143,19 +142,39 @@ def _rehearse(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None
         turns.down(job, definition)
     with _phase(play, found, "verify the rollback"):
         _verify(play, "down", found)
-    for one in reversed(earlier):
-        with _phase(play, found, f"roll back {one.id}"):
-            turns.down(job, one)
+    for one, its_run in reversed(first):
+        with _phase(play, found, f"roll back {_called(one)}"):
+            turns.down(job, one, its_run)
     with _phase(play, found, "compare with the backup"):
         found.facts["compared"] = turns.compared(copy, play.source)
         turns.require_equal(found.facts["compared"])
-    for one in earlier:
-        with _phase(play, found, f"migrate {one.id} again"):
+    for one, _run in first:
+        with _phase(play, found, f"{_verb(one)} again"):
             turns.up(job, one)
     with _phase(play, found, "migrate again"):
         turns.up(job, definition)
     with _phase(play, found, "verify again"):
         _verify(play, "up", found)
+
+
+def _go_before(
+    play: Play, copy: Database[dict[str, Any]], found: _Found
+) -> list[tuple[Definition, str]]:
+    """Make the repairs, and what the document builds on; return each with its run.
+
+    A repair for which there was nothing to do has none.
+    """
+    done = []
+    for one in [*play.repairs, *_missing(copy, play)]:
+        with _phase(play, found, f"{_verb(one)} first"):
+            result = turns.up(play.job, one)
+            if result["changed"]:
+                turns.verified(play.job, one, "applied")
+                done.append((one, str(result["run"])))
+        for told in found.facts["repairs"]:
+            if told["id"] == one.id and result["changed"]:
+                told["counts"] = {key: result[key] for key in _COUNTS}
+    return done
 
 
 def _restore(play: Play, copy: Database[dict[str, Any]], found: _Found) -> None:
@@ -194,9 +213,9 @@ def _verify(play: Play, direction: str, found: _Found) -> None:
 
 def _refuse_commands(play: Play) -> None:
     """A foreign program knows its database by itself: it would run on the one in earnest."""
-    for definition in (play.definition, *play.earlier):
+    for definition in (play.definition, *play.repairs, *play.earlier):
         found = [step for step in definition.steps if step.kind == _COMMAND]
-        if found and (definition is play.definition or definition.id in play.definition.after):
+        if found and (definition.id in play.definition.after or definition not in play.earlier):
             raise MigrationError(
                 f"{definition.source}, steps[{found[0].index}] runs a command, which knows its "
                 "database by itself: on a copy it would still write to the one in earnest. "
@@ -231,6 +250,28 @@ def _missing(copy: Database[dict[str, Any]], play: Play) -> list[Definition]:
 
     need(play.definition)
     return list(found.values())
+
+
+def _called(definition: Definition) -> str:
+    return f"repair={_repair_name(definition)}" if definition.is_repair else definition.id
+
+
+def _verb(definition: Definition) -> str:
+    return _called(definition) if definition.is_repair else f"migrate {definition.id}"
+
+
+def _repair_name(definition: Definition) -> str:
+    return definition.name.replace("-", "_")
+
+
+def _told(repair: Definition) -> dict[str, Any]:
+    """Return what the evidence says of a repair: the gate asks whether it was made in earnest."""
+    return {
+        "id": repair.id,
+        "repair": _repair_name(repair),
+        "digest": repair.digest,
+        "variables": repair.variables,
+    }
 
 
 # -- words and numbers -----------------------------------------------------------------------
@@ -268,6 +309,7 @@ def _facts(play: Play) -> dict[str, Any]:
         "name": play.definition.name,
         "digest": play.definition.digest,
         "variables": play.definition.variables,
+        "repairs": [_told(one) for one in play.repairs],
         "archive": str(play.source.path),
         "archive_digest": play.source.digest,
         "snapshot_time": manifest.snapshot_time or manifest.started,
@@ -293,7 +335,7 @@ def _failed(play: Play, found: _Found, error: MigrationError) -> MigrationError:
         key: error.details[key] for key in ("problems", "plan", "conflicts") if key in error.details
     }
     # The commands that a plan suggests are about the data in earnest, which are the same.
-    further = (kept.get("plan") or {}).get("next", [])
+    further = _further(play, kept.get("plan") or {})
     ended = "was stopped" if isinstance(error, InterruptedRunError) else "failed"
     return type(error)(
         f"The rehearsal of {play.definition.id} {ended} ({phase}): {said}.\nNothing was written to "
@@ -302,9 +344,19 @@ def _failed(play: Play, found: _Found, error: MigrationError) -> MigrationError:
             **_result(found),
             **kept,
             "passed": False,
-            **({"next": further[0]} if further else {}),
+            **({"next": further} if further else {}),
         },
     )
+
+
+def _further(play: Play, plan: Mapping[str, Any]) -> str:
+    """Return what gets further than a plan that refuses: first the repairs that it names."""
+    tried = [_repair_name(one) for one in play.repairs]
+    new = [name for name in plan.get("repairs", ()) if name not in tried]
+    if new and plan.get("migration") == play.definition.id:
+        names = ",".join([*tried, *new])
+        return commands.command("rehearse", migration=play.definition.id, repair=names)
+    return str(next(iter(plan.get("next", ())), ""))
 
 
 def _restoring(play: Play) -> restore.Settings:

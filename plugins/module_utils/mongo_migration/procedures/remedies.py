@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..document import definition as definitions
@@ -22,23 +22,40 @@ _CAREFUL = ("skip", "leave", "keep")
 def explain(problem: Problem, definition: Definition) -> dict[str, Any]:
     """Return *problem* with the settings and the repair that settle it, in its ``fix`` as well.
 
-    ``settings`` holds the choices, by the variable from which the policy in its way comes.
+    ``settings`` holds the choices, by the variable from which the policy in its way comes, and
+    ``answers`` those of a variable that answers it together with others like it.
     """
     document = definitions.document_of(definition.text)
+    declared = document.get("variables", {})
     names = variables.named_in(_policy(problem, document))
-    choices = {
-        name: [value for value in rule["choices"] if value != definition.variables[name]]
-        for name, rule in document.get("variables", {}).items()
-        if name in names and "choices" in rule
-    }
+    choices = _choices(names, declared, definition)
+    above = {one for name in choices for one in variables.follows(name, declared)}
+    answers = _choices(above, declared, definition)
     ways = [
         f"{name}: {' or '.join(map(str, values))} (migration_variables)"
         for name, values in choices.items()
     ]
     if "repair" in problem:
         ways.insert(0, f"repair={problem['repair']}")
+    ways += [
+        f"{name}: {' or '.join(map(str, values))}, for all such questions"
+        for name, values in answers.items()
+    ]
     fix = "; or ".join([str(problem["fix"]), *ways])
-    return {**problem, "fix": fix, **({"settings": choices} if choices else {})}
+    found = {**problem, "fix": fix}
+    found |= {"settings": choices} if choices else {}
+    return found | ({"answers": answers} if answers else {})
+
+
+def _choices(
+    names: Iterable[str], declared: Mapping[str, Any], definition: Definition
+) -> dict[str, list[Any]]:
+    """Return what else each of *names* may be, in the order of the document."""
+    return {
+        name: [value for value in rule["choices"] if value != definition.variables[name]]
+        for name, rule in declared.items()
+        if name in names and "choices" in rule
+    }
 
 
 def repairs(problems: Iterable[Problem]) -> dict[str, int]:
@@ -54,30 +71,51 @@ def commands(problems: Iterable[Problem], definition: Definition) -> list[str]:
     """Return what gets further than the command that is refused.
 
     First the repairs, then the plan as it would be with the most careful choice for each setting;
-    where only a person can correct the data, the plan, to see that it is done.
+    of several that one answer settles, with each of its choices. Where only a person can correct
+    the data, the plan, to see that it is done.
     """
     problems = list(problems)
     again = suggested.carry_out(definition.id, definition.name)
     found = [suggested.command("repair", repair=name) for name in repairs(problems)]
-    careful = {
-        name: next((value for value in values if value in _CAREFUL), values[0])
-        for problem in problems
-        for name, values in problem.get("settings", {}).items()
-    }
-    if careful:
-        declared = definitions.document_of(definition.text).get("variables", {})
-        chosen = {
-            name: value
-            for name, value in definition.variables.items()
-            if value != declared[name]["default"]
-        }
-        extra = json.dumps(
-            {"migration_variables": {definition.id: ejson.to_plain({**chosen, **careful})}}
-        )
-        found.append(f"{again} --check -e {shlex.quote(extra)}")
-    elif problems and not found:
+    declared = definitions.document_of(definition.text).get("variables", {})
+    for chosen in _settings(problems, declared):
+        extra = {"migration_variables": {definition.id: _with(chosen, declared, definition)}}
+        found.append(f"{again} --check -e {shlex.quote(json.dumps(extra))}")
+    if problems and not found:
         found.append(f"{again} --check")
     return found
+
+
+def _settings(problems: Iterable[Problem], declared: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield values for variables that settle *problems*, as few as will do."""
+    open_ = {name: values for one in problems for name, values in one.get("settings", {}).items()}
+    answers = {name: values for one in problems for name, values in one.get("answers", {}).items()}
+    alone = {name: _careful(values) for name, values in open_.items()}
+    for answer, values in answers.items():
+        settled = [name for name in open_ if answer in variables.follows(name, declared)]
+        if len(settled) > 1:
+            rest = {name: value for name, value in alone.items() if name not in settled}
+            ordered = sorted(values, key=lambda value: value != _careful(values))
+            yield from ({answer: value, **rest} for value in ordered)
+            return
+    if alone:
+        yield alone
+
+
+def _careful(values: list[Any]) -> Any:
+    return next((value for value in values if value in _CAREFUL), values[0])
+
+
+def _with(
+    chosen: Mapping[str, Any], declared: Mapping[str, Any], definition: Definition
+) -> dict[str, Any]:
+    """Return *chosen* with what was chosen before, apart from what follows from other choices."""
+    given = {
+        name: value
+        for name, value in definition.variables.items()
+        if value != variables.default_of(name, declared, definition.variables, definition.source)
+    }
+    return dict(ejson.to_plain({**given, **chosen}))
 
 
 def _policy(problem: Problem, document: Mapping[str, Any]) -> list[str]:
