@@ -158,6 +158,11 @@ def _restart_by_signal(inventory: Path, apps: Sequence[App]) -> None:
     file.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+def _ours(variable: str) -> bool:
+    """Return whether *variable* is of the benchmark's environment, and in no user's shell."""
+    return "ANSIBLE" in variable or variable == "PYTHONDONTWRITEBYTECODE"
+
+
 def run(inventory: Path, apps: Sequence[App], *arguments: str) -> Turn:
     """Run one command while users write, and count."""
     users = [User(app, max(0.05, len(apps) * 0.02)) for app in apps]
@@ -170,7 +175,7 @@ def run(inventory: Path, apps: Sequence[App], *arguments: str) -> Turn:
             [str(Path(sys.executable).parent / "ansible-playbook"), *arguments, "-i", inventory],
             cwd=ROOT,
             env={
-                **{key: value for key, value in os.environ.items() if "ANSIBLE" not in key},
+                **{key: value for key, value in os.environ.items() if not _ours(key)},
                 "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT}/plugins/callback:{ROOT}/bench/callback",
                 "ANSIBLE_CALLBACKS_ENABLED": "flow_calls",
                 "FLOW_CALLS": str(calls),

@@ -75,6 +75,13 @@ def test_a_run_keeps_the_one_from_before_its_first_write(plan: dict[str, Any]) -
     assert choose(plan, kept=LATELY, live_first=True, found="ours").kind == moment.KEPT
 
 
+def test_a_release_takes_one_for_all_of_its_migrations() -> None:
+    chosen = choose({}, found="ours", taken=LATELY)
+
+    assert chosen.kind == moment.KEPT
+    assert LATELY in chosen.text
+
+
 def test_before_work_that_is_done_while_users_write_there_is_nothing_to_add() -> None:
     assert choose(CAN, live_first=True).kind == moment.BEFORE_THE_WORK
     assert choose(CAN, maintenance=False).kind == moment.BEFORE_THE_WORK

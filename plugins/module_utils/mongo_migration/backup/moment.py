@@ -53,6 +53,7 @@ def choose(
     found: str,
     kept: str,
     external: bool,
+    taken: str = "",
 ) -> Moment:
     """Return when the backup is taken.
 
@@ -65,9 +66,13 @@ def choose(
         found: whose maintenance mode is on already: ``off``, ``ours`` or ``foreign``.
         kept: the archive that the run relies on; empty if there is none.
         external: whether the organization's own command takes it.
+        taken: the archive that this command has taken already, as a release for all of its
+            migrations; empty if it has none.
     """
     if kept:
         return Moment(kind=KEPT, text=f"kept: {kept}, from before the first write of the run")
+    if taken:
+        return Moment(kind=KEPT, text=f"that of this command: {taken}")
     if not maintenance:
         return Moment(kind=BEFORE_THE_WORK, text="taken while users write; nobody is stopped")
     if live_first and found == "off":
