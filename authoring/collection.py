@@ -78,7 +78,7 @@ def build(into: Path) -> Path:
         ROOT / "library", folder / "plugins" / "modules", symlinks=True, ignore=_LEFT_OUT
     )
     for name in ("roles", "playbooks", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=_LEFT_OUT)
+        shutil.copytree(ROOT / name, folder / name, ignore=_left_out)
     for name in ("LICENSE", "NOTICE", "CHANGELOG.md"):
         shutil.copy(ROOT / name, folder / name)
     _without_hyphens(folder / "playbooks")
@@ -86,6 +86,12 @@ def build(into: Path) -> Path:
     _write_full_names(folder)
     _describe(folder)
     return folder
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Return what isn't copied: also the links by which a checkout finds its plugins anywhere."""
+    links = {name for name in names if Path(folder, name).is_symlink()}
+    return {*_LEFT_OUT(folder, names), *links}
 
 
 def _without_hyphens(playbooks: Path) -> None:
