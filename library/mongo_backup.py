@@ -629,6 +629,8 @@ def fold_archives(module: AnsibleModule) -> None:
     result = fold.run(
         Path(p["archive"]), keys, create.Settings.of(p), progress=sink, planned=module.check_mode
     )
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     module.exit_json(changed=True, **result)
 
 

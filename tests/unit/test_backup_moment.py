@@ -42,9 +42,9 @@ def test_most_of_it_is_taken_before_writers_are_stopped() -> None:
     [
         (CANNOT, {}, "a standalone server doesn't tell"),
         (CAN, {"wanted": "never"}, "backup_while_writing: never"),
-        (CAN, {"found": "foreign"}, "somebody else has stopped them"),
-        (LEFT, {"found": "foreign"}, "somebody else has stopped them"),
-        (CAN, {"found": "ours"}, "an earlier run has stopped them"),
+        (CAN, {"found": "foreign"}, "somebody else has stopped the writers"),
+        (LEFT, {"found": "foreign"}, "somebody else has stopped the writers"),
+        (CAN, {"found": "ours"}, "an earlier run has stopped the writers"),
         (LEFT, {"found": "ours", "wanted": "never"}, "backup_while_writing: never"),
         ({"archive_bytes": 5}, {}, "many databases"),
     ],

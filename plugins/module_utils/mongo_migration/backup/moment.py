@@ -21,8 +21,8 @@ STOPPED = "stopped"
 #: Adding what changed takes about so long, in seconds: a process, a stream, a small archive.
 ADDING_SECONDS = 2
 _FOUND = {
-    "ours": "an earlier run has stopped them already",
-    "foreign": "somebody else has stopped them already",
+    "ours": "an earlier run has stopped the writers already",
+    "foreign": "somebody else has stopped the writers already",
 }
 
 
@@ -70,7 +70,7 @@ def choose(
             migrations; empty if it has none.
     """
     if kept:
-        return Moment(kind=KEPT, text=f"kept: {kept}, from before the first write of the run")
+        return Moment(kind=KEPT, text=f"{kept}, from before the first write of the run")
     if taken:
         return Moment(kind=KEPT, text=f"that of this command: {taken}")
     if not maintenance:
@@ -92,14 +92,14 @@ def _with_stopped_writers(plan: Mapping[str, Any], wanted: str, found: str) -> M
     if why_not and found == "ours" and lately and wanted == "auto":
         return Moment(
             kind=STOPPED,
-            text=f"what changed since {lately} is added to it, with writers stopped: {why_not}",
+            text=f"what changed since {lately}, and that one: {why_not}",
             base=lately,
             stopped_seconds=ADDING_SECONDS,
         )
     if why_not:
         seconds = plan.get("seconds")
         duration = "" if seconds is None else f", for about {max(1, round(seconds)):,} s"
-        text = f"all of it taken with writers stopped{duration}: {why_not}"
+        text = f"taken whole, with writers stopped{duration}: {why_not}"
         return Moment(kind=STOPPED, text=text, stopped_seconds=seconds)
     return Moment(
         kind=AHEAD,
