@@ -28,6 +28,7 @@ from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 
 from ..document.collections import STATE
+from ..support import listing
 from .lease import LEASE_ID, Lease
 
 Document = dict[str, Any]
@@ -161,7 +162,7 @@ class Fence:
 
 def _collation(collection: Collection[Document]) -> Mapping[str, Any] | None:
     """Return the collation by which the collection, and its index of _id, tells texts apart."""
-    collation: Mapping[str, Any] | None = collection.options().get("collation")
+    collation: Mapping[str, Any] | None = listing.options_of(collection).get("collation")
     return collation
 
 

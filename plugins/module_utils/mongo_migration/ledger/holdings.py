@@ -7,6 +7,7 @@ from typing import Any
 from pymongo.database import Database
 
 from ..document.collections import ASIDE, JOURNAL
+from ..support import listing
 
 Db = Database[dict[str, Any]]
 
@@ -16,7 +17,7 @@ def set_aside(database: Db, run: str) -> list[dict[str, Any]]:
     prefix = f"{ASIDE}{run}."
     names = [
         item["name"]
-        for item in database.list_collections(filter={"type": "collection"})
+        for item in listing.collections(database, {"type": "collection"})
         if item["name"].startswith(prefix)
     ]
     return [{"name": name, **_size(database, name)} for name in sorted(names)]

@@ -11,6 +11,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from ..document.value_sources import Scope
+from ..support import listing
 from ..support.chunks import chunks
 from ..support.retry import is_about_a_document
 from ..values.compare import hashable
@@ -54,7 +55,7 @@ class Validator:
     """
 
     def __init__(self, collection: Collection[dict[str, Any]], scope: Scope) -> None:
-        options = collection.options()
+        options = listing.options_of(collection)
         if (rule := scope.rules.get(collection.name)) is not None:
             options = {**rule} if rule else {}
         comment = scope.comment

@@ -13,7 +13,7 @@ from pymongo.database import Database
 from ..document.other_tools import TOOLS, Entry, Tool
 from ..errors import MigrationError
 from ..ledger import adopted, partial_restore, runs
-from ..support import commands
+from ..support import commands, listing
 from ..values import ejson
 from .work import Job
 
@@ -115,7 +115,7 @@ def _result(db: Db, rows: list[dict[str, Any]], *, removed: list[str]) -> dict[s
 
 def _sources(db: Db, tool: str | None, collection: str | None) -> Iterable[tuple[Tool, str]]:
     """Yield each tool with the collection that is its changelog."""
-    names = set(db.list_collection_names(filter={"type": "collection"}))
+    names = {found["name"] for found in listing.collections(db, {"type": "collection"})}
     if collection is not None:
         if tool is None:
             raise MigrationError("Name the tool, too: -e adopt_tool=…, one of " + ", ".join(TOOLS))

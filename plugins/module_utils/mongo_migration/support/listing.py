@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
@@ -34,6 +35,12 @@ def collections(
 def collection(database: Database[Any], name: str) -> dict[str, Any]:
     """Return what ``listCollections`` says of *name*; nothing where there is nothing."""
     return next(iter(collections(database, {"name": name})), {})
+
+
+def options_of(place: Collection[Any]) -> dict[str, Any]:
+    """Return the options of a collection, such as its validator; nothing where there is none."""
+    given: dict[str, Any] = collection(place.database, place.name).get("options", {})
+    return given
 
 
 def indexes(

@@ -13,6 +13,7 @@ from ...document.value_sources import Scope
 from ...errors import MigrationError
 from ...ledger.batches import StaleBatchError, Write, Writer
 from ...ledger.capacity import SmallerBatchError
+from ...support import listing
 from ...support.chunks import chunks
 from ...values import ejson
 from ...values.compare import equal_token, hashable
@@ -52,7 +53,7 @@ class References:
         self._exactly: dict[str, dict[str, Any]] = {
             collection.name: {"collation": _SIMPLE}
             for collection, _field in self.places
-            if "collation" in collection.options()
+            if "collation" in listing.options_of(collection)
         }
 
     def counts(self, ids: Sequence[Any]) -> dict[bytes, int]:
