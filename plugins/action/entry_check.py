@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ansible.utils.vars import load_extra_vars
 # Ansible loads a plugin by its path: what it shares with others lies beside it.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from invocation import ansible_cli, databases, masking, selection, settings
+from invocation import ansible_cli, databases, masking, selection, settings, words
 from mongo_migration.document import catalogue
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -35,6 +35,8 @@ _ARGUMENTS = {
     "roles_folder": {"type": "path", "required": True},
     "roles": {"type": "list", "elements": "str", "default": []},
     "aliases": {"type": "dict", "default": {}},
+    "words": {"type": "list", "elements": "str", "default": []},
+    "own_variables": {"type": "list", "elements": "str", "default": []},
     "migrations_folder": {"type": "path", "required": True},
     "repairs_folder": {"type": "path", "required": True},
     "given": {"type": "raw", "default": {}},
@@ -67,6 +69,7 @@ class ActionModule(ActionBase):
                 (problems if given["documents"] == "refuse" else warnings).extend(documents)
                 (warnings if given["way_out"] else problems).extend(inventory)
             problems += self._of_selection(given)
+            problems += self._of_words(given, task_vars)
             problems += databases.problems(given["databases_given"], many=given["databases"])
             problems += self._of_roles(given, task_vars)
             secrets = masking.problems(masking.of_hosts(task_vars), self._loader)
@@ -118,6 +121,29 @@ class ActionModule(ActionBase):
             migrations=self._migrations,
             repairs=self._repairs,
         )
+
+    def _of_words(self, given: dict[str, Any], task_vars: Mapping[str, Any]) -> list[str]:
+        """Return which variables of the command line nothing reads."""
+        of_command = {*given["words"], *given["aliases"]}
+        options = {
+            name
+            for role in Path(given["roles_folder"]).iterdir()
+            if (role / "meta" / "argument_specs.yml").exists()
+            for name, _option in _options(role)
+        }
+        typed = set(load_extra_vars(self._loader)) - set(given["own_variables"])
+        found = words.unknown(sorted(typed), words=of_command, options=options)
+        if set(found) - words.OF_COMMANDS:
+            # Rarely: only then is the whole inventory looked at.
+            read = words.read_by([*map(self._raw_vars(task_vars), task_vars["groups"]["all"])])
+            found = [name for name in found if name in words.OF_COMMANDS or name not in read]
+        return [words.problem(name, words=of_command, options=options) for name in found]
+
+    @staticmethod
+    def _raw_vars(task_vars: Mapping[str, Any]) -> Callable[[str], Any]:
+        """Return what gives the inventory's variables of a host, templates as they were written."""
+        raw_get: Callable[[str], Any] = task_vars["hostvars"].raw_get
+        return raw_get
 
     def _of_roles(self, given: dict[str, Any], task_vars: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the arguments of the roles, each source of a value once."""
