@@ -24,6 +24,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 from invocation import ansible_cli, databases, masking, selection, settings, words
 from mongo_migration.document import catalogue
 
+# Ten times as fast where libyaml is there, which is nearly everywhere.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ARGUMENTS = {
     "group": {"type": "str", "required": True},
@@ -182,7 +184,7 @@ def _source(name: str, raw: Any, task_vars: Mapping[str, Any]) -> str:
 
 def _options(role: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     text = (role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    for entry in yaml.safe_load(text)["argument_specs"].values():
+    for entry in yaml.load(text, Loader=_LOADER)["argument_specs"].values():
         yield from (entry.get("options") or {}).items()
 
 

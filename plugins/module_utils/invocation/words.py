@@ -37,7 +37,8 @@ OF_COMMANDS = _names(
 SETTINGS = _names(
     """
     app_flag app_group app_health_url app_monitor_url backup_dir backup_identity_file
-    backup_standing_change canary_then contacts failures_allowed inventory_may_be_default lanes
+    backup_standing_change backup_while_writing canary_then contacts
+    failures_allowed inventory_may_be_default lanes
     maintenance_mode migrate_frozen migration_secrets migration_variables
     migrations_assumed_applied migrations_dir mongo_auth_mechanism mongo_collections
     mongo_connection_timeout mongo_database mongo_databases mongo_login_database
