@@ -36,7 +36,7 @@ OF_COMMANDS = _names(
 # Of the inventory, beside the arguments of the roles: a command may be given another value.
 SETTINGS = _names(
     """
-    app_flag app_group app_health_url app_monitor_url backup_dir backup_identity_file
+    app_flag app_group app_health_url app_monitor_url backup_dir
     backup_standing_change backup_while_writing canary_then contacts
     failures_allowed inventory_may_be_default lanes
     maintenance_mode migrate_frozen migration_secrets migration_variables
