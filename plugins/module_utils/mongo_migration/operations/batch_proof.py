@@ -102,9 +102,9 @@ def refuse_if_found_otherwise(page: Page, groups: list[Group], source: Source) -
         compare.hashable(identity): group["value"] for group in groups for identity in group["ids"]
     }
     wanted = {
-        token: values[compare.hashable(identity)]
+        token: values[known]
         for identity, token in zip(page.ids, page.tokens, strict=True)
-        if compare.hashable(identity) in values
+        if (known := compare.hashable(identity)) in values
     }
     keys = {token: page.meaning(token).get("key", []) for token in wanted}
     source.prepare(keys.values())
