@@ -16,6 +16,7 @@ from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet
 from tests.integration.test_fleet import DOCUMENT, fill
+from tests.support import hostile
 from tests.support.playbooks import run_playbook
 
 Done = CompletedProcess[str]
@@ -97,9 +98,20 @@ def test_canaries_then_the_rest_then_a_new_tenant_and_one_back(place: Place) -> 
     assert json.loads(page.read_text())["migration"]["phase"] == "verified"
 
     fill(place.admin, f"{place.prefix}t9")
+    state = place.admin[f"{place.prefix}t4"]["_migrations"]
+    planted = {"_id": "restore", "phase": "replacing", "archive": hostile.EVERYTHING}
+    state.insert_one(planted)  # by a tenant that means harm
     drift = place.run("verify.yml")
+    state.delete_one({"_id": "restore"})
     assert drift.returncode == 2
-    assert f"{place.prefix}t9" in drift.stdout
+    for tenant in ("t4", "t9"):
+        assert f"{place.prefix}{tenant}" in drift.stdout
+    assert "gone" in drift.stdout
+    assert not hostile.harm(drift.stdout)
+    for path in place.newest_evidence().rglob("*"):
+        if path.is_file() and path.suffix in (".txt", ".md", ".json", ".jsonl", ".html"):
+            assert not hostile.harm(path.read_text()), path
+            assert "<script>alert" not in path.read_text() or path.suffix != ".html", path
 
     one = place.run("rollback.yml", "-e", f"databases={place.prefix}t2")
     assert one.returncode == 0, one.stdout

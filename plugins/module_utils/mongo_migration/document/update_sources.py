@@ -235,7 +235,7 @@ class Python:
                 self._twice += 1
                 if hashable(self._called(key)) != hashable(value):
                     return Unresolved(f"{self._place} isn't pure: called twice, it gave two values")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return Unresolved(f"{self._place} raised {type(error).__name__}: {error}")
         return Found(value, "python")
 
@@ -270,7 +270,7 @@ def function(files: Mapping[str, str], name: str, wanted: str) -> Callable[..., 
     made: dict[str, Any] = {"__name__": name.removesuffix(".py"), "__file__": name}
     try:
         exec(compile(files[name], name, "exec"), made)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DefinitionError(f"{name}: {type(error).__name__}: {error}") from error
     if not callable(made.get(wanted)):
         raise DefinitionError(f"{name} has no function '{wanted}'")
