@@ -296,21 +296,25 @@ def test_after_the_repair_that_the_plan_names_the_migration_runs(site: Deploymen
     assert period_of(site, booked) == first
 
 
-def test_an_organization_as_text_is_told_with_the_repair_that_settles_it(site: Deployment, at: At):
+@pytest.mark.parametrize("years", ["default_period", "per_fiscal_year"])
+def test_an_organization_as_text_is_told_with_the_repair_that_settles_it(
+    site: Deployment, at: At, years: str
+):
     at(AUTUMN)
     for name in ("users", *OWNER_FIELDS):
         site.data.create_collection(name)
     tenant = organization(site)
     present = period(site, tenant, 2026)
+    period(site, tenant, 2025, status="closed")
     wrong = [entry(site, str(tenant)) for _ in range(3)]
-    plan = site.plan("003")
+    plan = site.plan("003", fiscal_years=years)
     (problem,) = plan["problems"]
     assert "as text" in problem["what"]
     assert problem["repair"] == "wrong_types"
     assert plan["repairs"] == {"wrong_types": 3}
     assert plan["next"][0] == "ansible-playbook repair.yml -e repair=wrong_types"
     site.migrate("R04")
-    round_trip(site)
+    round_trip(site, fiscal_years=years)
     assert {period_of(site, identifier) for identifier in wrong} == {present}
 
 

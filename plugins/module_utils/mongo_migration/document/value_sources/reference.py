@@ -54,7 +54,7 @@ class Reference:
                 outside = not inside
             else:
                 matches = inside
-        return self._one(matches, outside, equal)
+        return self._one(matches, outside, key)
 
     def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
         """Compare each value with what there is to take for its key, whatever `where` says."""
@@ -64,9 +64,9 @@ class Reference:
         """Return the part of *key* that must be equal: all but an instant."""
         return key[: len(self._expressions)]
 
-    def _one(self, matches: list[dict[str, Any]], outside: bool, equal: Key) -> Resolution:
-        name, take = self._spec["from"], self._spec["take"]
-        if not matches and (typed := self._typed(equal)) is not None:
+    def _one(self, matches: list[dict[str, Any]], outside: bool, key: Key) -> Resolution:
+        name, take, equal = self._spec["from"], self._spec["take"], self._equal(key)
+        if not matches and (typed := self._typed(key)) is not None:
             return typed
         if not matches:
             return Unresolved(
@@ -83,12 +83,15 @@ class Reference:
             return Unresolved(f"{name}.{take} is empty where {self._by()}")
         return Found(value, self._label, outside)
 
-    def _typed(self, equal: Key) -> Unresolved | None:
+    def _typed(self, key: Key) -> Unresolved | None:
         """Return what to say where the key is text and, as an id, would find the value."""
+        equal = self._equal(key)
         if len(equal) != 1 or not isinstance(equal[0], str):
             return None
         for identity in compare.ids_in(equal[0]):
             found = self._documents.of([identity])
+            if self._within and self._within.get("otherwise") != "accept":
+                found = [item for item in found if self._contains(item, key[-1])]
             if len(found) == 1 and found[0].get(self._spec["take"]) not in (None, ""):
                 what = f"the id of a document in {self._spec['from']}, but as text"
                 return Unresolved(f"{label(self._expressions[0])} is {what}", is_text=True)
