@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from tests.support.playbooks import ROOT
 SPECS = sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
 
 
+@cache
 def booleans() -> set[str]:
     found = set()
     for path in SPECS:
-        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+        for entry in yaml.load(path.read_text(), yaml.CSafeLoader)["argument_specs"].values():
             options = entry.get("options", {})
             found |= {name for name, option in options.items() if option.get("type") == "bool"}
     return found

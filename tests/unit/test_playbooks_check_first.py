@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,17 @@ def roles_of(playbook: Path) -> set[str]:
     return found - _CHECKS_FIRST
 
 
+@cache
+def specs_of(role: str) -> dict[str, Any]:
+    path = ROOT / "roles" / role / "meta" / "argument_specs.yml"
+    return yaml.load(path.read_text(), yaml.CSafeLoader)  # type: ignore[no-any-return]
+
+
+@cache
 def plays() -> dict[str, list[dict[str, Any]]]:
-    found = {path.name: yaml.safe_load(path.read_text()) for path in PLAYBOOKS.glob("*.yml")}
+    found = {
+        path.name: yaml.load(path.read_text(), yaml.CSafeLoader) for path in PLAYBOOKS.glob("*.yml")
+    }
     return {
         name: plays
         for name, plays in found.items()
@@ -67,7 +77,7 @@ def test_an_argument_of_a_command_becomes_one_of_a_role(name: str):
     given = plays()[name][0].get("vars", {})
     options: set[str] = set()
     for role in given.get("entry_check_roles", ()):
-        specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())
+        specs = specs_of(role)
         for entry in specs["argument_specs"].values():
             options |= set(entry.get("options", {}))
     assert set(given.get("entry_check_arguments", {}).values()) <= options
