@@ -69,6 +69,7 @@ CHANGE_ID: dict[str, Any] = {
         "where": {"type": "object"},
         "let": LET,
         "id": SOURCE_REF,
+        **CHANGES,
         "referenced_by": _REFERENCED,
         "when_unfit": _FAIL_OR_KEEP,
     },

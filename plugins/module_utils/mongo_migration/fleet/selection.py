@@ -17,11 +17,11 @@ from pymongo import MongoClient
 from .. import connection
 from ..errors import Collector, ConnectionFailedError, MigrationError
 from ..support import neutral
+from ..support.listing import SERVERS_OWN
 from ..values import ejson
 
 Client = MongoClient[dict[str, Any]]
 
-SYSTEM = frozenset({"admin", "config", "local"})
 # More than anybody runs in one go; a wrong query would name every document of a collection.
 MOST = 20_000
 # Of ASCII alone: letters of other scripts look like these, and one tenant then like another. None
@@ -185,7 +185,7 @@ def _matching(client: Client, pattern: re.Pattern[str]) -> list[str]:
     there = client.admin.command(
         {"listDatabases": 1, "nameOnly": True, "authorizedDatabases": True}
     )
-    names = {str(each["name"]) for each in there["databases"]} - SYSTEM
+    names = {str(each["name"]) for each in there["databases"]} - SERVERS_OWN
     if found := sorted(name for name in names if pattern.search(name)):
         return found
     raise SelectionError(
@@ -195,7 +195,7 @@ def _matching(client: Client, pattern: re.Pattern[str]) -> list[str]:
 
 
 def _wrong(name: str) -> str:
-    if name in SYSTEM:
+    if name in SERVERS_OWN:
         return "is the server's own"
     try:
         connection.check_database_name(name)

@@ -29,7 +29,7 @@ from pymongo.errors import ExecutionTimeout, OperationFailure
 from .. import connection
 from ..document import collections
 from ..server import members, obstacles
-from ..support import majority
+from ..support import listing, majority
 from . import drain, mode, write_proof
 from .errors import MaintenanceError
 from .write_block import SWITCH_ACTION, Wanted, ability, way, write_block_is_on
@@ -305,7 +305,7 @@ def _warn_of_other_databases(request: Request) -> list[str]:
         names = request.client.list_database_names()
     except OperationFailure:
         return []  # may not list them; the documentation says it too
-    others = sorted(set(names) - {request.database, "admin", "config", "local"})
+    others = sorted(set(names) - {request.database, *listing.SERVERS_OWN})
     if not others:
         return []
     return [f"The write block holds for the whole deployment, also for: {', '.join(others)}."]

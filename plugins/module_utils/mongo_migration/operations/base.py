@@ -141,6 +141,8 @@ class Operation(ABC):
     KIND: ClassVar[str]
     #: Whether later plans know which documents it takes away; see ``Scope.leave``.
     TELLS_LEAVING: ClassVar[bool] = False
+    #: What its expressions may name beside its `let`; None: it has none that are tried beforehand.
+    VARIABLES: ClassVar[tuple[str, ...] | None] = None
     #: What a position tells one target from another by: its place in their list, or its name.
     TARGET: ClassVar[type] = int
 

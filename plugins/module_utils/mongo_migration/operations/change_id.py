@@ -18,7 +18,7 @@ from ..values import edits, ejson
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts
 from .transfer import planning
 from .transfer.contract import Transfer
-from .transfer.items import Item, Load, Repointed, id_of, pairs_of
+from .transfer.items import Item, Load, Repointed, id_of, key_of, pairs_of
 from .transfer.reading import changes_of, reader_of
 from .transfer.references import Reference, Renaming, build, declared
 from .transfer.walk import Walk
@@ -35,6 +35,7 @@ class ChangeId(Operation):
     """See the module. Options are those of the schema's ``change_id``."""
 
     KIND = KIND
+    VARIABLES = ()
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
@@ -210,6 +211,7 @@ class _ChangeId(Transfer):
         self.target = scope.collections.get(name, write=True)
         self.reader = reader_of(self.target, step, scope)
         comment = scope.comment or "migration-playbooks"
+        self._touched = set(self.reader.compiled.fields)
         self.references = build(step.options, scope.collections, comment)
         ((source, _body),) = step.options["id"].items()
         # What is generated is another one each time.
@@ -217,11 +219,11 @@ class _ChangeId(Transfer):
 
     def wanted(self, row: Document) -> bool:
         """All whose ``_id`` would be another one."""
-        return row.before != row.after
+        return row.key != key_of(row.after)
 
     def item(self, row: Document) -> tuple[Item, Document | None]:
         """Return the document with its new ``_id``."""
-        made = edits.merged(row.document, {"_id"}, row.after)
+        made = edits.merged(row.document, self._touched, row.after)
         return Item(source=row.key, removed=row.document, documents=(made,)), None
 
     def new_ids(self, row: Document) -> list[Any]:
@@ -249,7 +251,7 @@ class _ChangeId(Transfer):
 
     def load(self, rows: Sequence[Document], session: ClientSession | None) -> Load:
         """Return the documents, with the references within them and those of others."""
-        renaming = Renaming((row.key, row.after) for row in rows)
+        renaming = Renaming((row.key, key_of(row.after)) for row in rows)
         mine = [one for one in self.references if one.collection.name == self.target.name]
         ids = [row.identity for row in rows]
         items = []
@@ -269,5 +271,5 @@ class _ChangeId(Transfer):
                 )
                 for one in self.references
             ],
-            pairs=[(row.key, row.after) for row in rows] if self.references else (),
+            pairs=[(row.key, key_of(row.after)) for row in rows] if self.references else (),
         )

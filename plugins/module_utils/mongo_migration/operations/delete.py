@@ -42,6 +42,7 @@ class Delete(Operation):
     """See the module. Options are those of the schema's ``delete``."""
 
     KIND = KIND
+    VARIABLES = ()
     TELLS_LEAVING = True
 
     def __init__(self, step: Step, scope: Scope) -> None:

@@ -37,6 +37,7 @@ class Extract(Operation):
     """See the module. Options are those of the schema's ``extract``."""
 
     KIND = KIND
+    VARIABLES = ("this", "place")
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)

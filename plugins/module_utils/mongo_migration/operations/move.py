@@ -32,6 +32,7 @@ class Move(Operation):
     """See the module. Options are those of the schema's ``move``."""
 
     KIND = KIND
+    VARIABLES = ("collection", "matched")
     TARGET = str
     TELLS_LEAVING = True
 

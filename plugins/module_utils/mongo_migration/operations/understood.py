@@ -18,27 +18,19 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..support.retry import is_retryable
 from ..values.compare import bind_now
+from .base import Operation
 from .update.expressions import guarded
 
-# What their expressions may name beside `let`.
-_VARIABLES = {
-    "update": (),
-    "move": ("collection", "matched"),
-    "delete": (),
-    "change_id": (),
-    "extract": ("this", "place"),
-    "merge_duplicates": (),
-}
 _UNAUTHORIZED = 13
 _UNKNOWN = re.compile(r"Unrecognized expression '(\$\w+)'")
 Item = tuple[str, str, Any, tuple[str, ...]]
 
 
-def refusals(step: Step, scope: Scope) -> Iterator[str]:
+def refusals(step: Step, operation: type[Operation], scope: Scope) -> Iterator[str]:
     """Yield what the server refuses: the place in the document, and what it says."""
-    if step.kind not in _VARIABLES:
+    if operation.VARIABLES is None:
         return
-    for place, kind, body, variables in _items(step):
+    for place, kind, body, variables in _items(step, operation.VARIABLES):
         if said := _refused(scope, kind, bind_now(body, scope.now), variables):
             yield f"{place}: the server refuses it: {said}"
 
@@ -72,9 +64,8 @@ def _told(said: str) -> str:
     return said
 
 
-def _items(step: Step) -> Iterator[Item]:
+def _items(step: Step, own: tuple[str, ...]) -> Iterator[Item]:
     options, place = step.options, f"steps[{step.index}].{step.kind}"
-    own = _VARIABLES[step.kind]
     variables = (*own, *options.get("let", {}))
     if "where" in options:
         yield f"{place}.where", "filter", options["where"], ()

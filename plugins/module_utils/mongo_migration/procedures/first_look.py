@@ -17,8 +17,6 @@ from . import login
 
 Document = dict[str, Any]
 
-_SYSTEM = frozenset({"admin", "config", "local"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
@@ -43,7 +41,7 @@ def databases(client: MongoClient[Document]) -> list[str]:
         names = client.list_database_names()
     except OperationFailure:
         return []
-    return sorted(name for name in names if name not in _SYSTEM)
+    return sorted(name for name in names if name not in listing.SERVERS_OWN)
 
 
 def look(client: MongoClient[Document], database: str) -> Look:

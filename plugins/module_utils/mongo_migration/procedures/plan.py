@@ -149,7 +149,7 @@ def _plan_steps(definition: Definition, scope: Scope, before: dict[str, int]) ->
         for what in dependencies.conflicts(step, operation, scope.collections, earlier):
             refused.add(what)
         earlier.append(dependencies.of(step, operation, scope.collections))
-        for what in understood.refusals(step, scope):
+        for what in understood.refusals(step, type(operation), scope):
             misunderstood.add(what)
         if refused.problems or misunderstood.problems:
             continue  # planned on what is something else by then

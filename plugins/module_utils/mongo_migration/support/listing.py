@@ -20,6 +20,8 @@ LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
     unicode_decode_error_handler="replace",
 )
 NAMESPACE_NOT_FOUND = 26
+#: The server's own databases: no application's.
+SERVERS_OWN = frozenset({"admin", "config", "local"})
 
 
 def collections(

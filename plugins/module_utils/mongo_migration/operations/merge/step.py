@@ -34,6 +34,7 @@ class MergeDuplicates(Operation):
     """See the module. Options are those of the schema's ``merge_duplicates``."""
 
     KIND = KIND
+    VARIABLES = ()
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)

@@ -15,7 +15,7 @@ from ..base import Plan, problem
 from ..unique_indexes import MOST_INSERTED
 from ..update.reader import Row
 from .contract import Transfer, carried
-from .items import OPTIONS
+from .items import OPTIONS, key_of
 from .reading import is_exact
 
 _PAGE = 1000
@@ -118,7 +118,7 @@ def _add(found: Survey, transfer: Transfer, row: Row) -> None:
     if len(found.documents) < MOST_INSERTED and found.size < _MOST_LOOKED_AT:
         found.documents += [bson.decode(raw, OPTIONS) for raw in item.documents]
     if transfer.references:
-        found.pairs.append((row.key, row.after))
+        found.pairs.append((row.key, key_of(row.after)))
     if len(found.previews) < _PREVIEWS:
         before = owner.before if owner else row.document
         found.previews.append(

@@ -41,6 +41,7 @@ class Update(Operation):
     """See the package. Options are those of the schema's ``update``."""
 
     KIND = KIND
+    VARIABLES = ()
     TARGET = str
 
     def __init__(self, step: Step, scope: Scope) -> None:
@@ -374,7 +375,11 @@ class Update(Operation):
                 continue
             # Only now: of a document that doesn't match, the expressions may have no value.
             fields: Any = {name: f"${name}" for name in self._compiled.fields}
-            changes = {"$match": {"$expr": {"$ne": [fields, dict(self._compiled.fields)]}}}
+            differs: list[Any] = [{"$ne": [fields, dict(self._compiled.fields)]}]
+            # What it wrote must not be unfit when it is looked at once more.
+            stops = [fault.why for fault in self._compiled.faults if fault.policy == "fail"]
+            differs += [{"$ne": [why, None]} for why in stops]
+            changes = {"$match": {"$expr": {"$or": differs}}}
             if self._looked_up or self._gives(reader, [*stages, changes]):
                 return False
         return True

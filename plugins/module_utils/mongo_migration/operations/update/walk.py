@@ -159,6 +159,8 @@ class Walk:
     def _wanted(self, rows: Sequence[Row]) -> list[Row]:
         wanted = []
         for row in rows:
+            if self._skip and hashable(row.identity) in self._skip:
+                continue  # what we wrote ourselves need not be fit once more
             for trouble in row.troubles:
                 if trouble.policy == "fail":
                     raise PlanBlockedError(
@@ -166,7 +168,7 @@ class Walk:
                         f"changed after the plan: {trouble.path}: {trouble.why}. Correct it, then "
                         "run the same command again."
                     )
-            if row.changes and not (self._skip and hashable(row.identity) in self._skip):
+            if row.changes:
                 wanted.append(row)
         return wanted
 
