@@ -87,8 +87,10 @@ def test_a_failure_says_what_remains(release: Release):
 
 def test_the_writers_are_stopped_and_the_backup_is_made_once(release: Release):
     assert release.maintenances(release.failed) == 1
-    archives = list(release.site.backups.glob("backup-*.tar.gz"))
-    assert len(archives) == 2  # one for each of the two commands
+    archives = [path.name for path in release.site.backups.glob("backup-*.tar.gz")]
+    # For each of the two commands one from before the stop, and what was written until then.
+    assert len(archives) == 4
+    assert sum(name.endswith(".changes.tar.gz") for name in archives) == 2
 
 
 def test_going_on_skips_what_is_applied(release: Release):
