@@ -26,8 +26,16 @@ MODULES = {
 }
 
 
-def turn(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
-    """Leave the sealed evidence of one run, as a command does."""
+def turn(root: Path, action: str, hours_ago: float, *, alone: bool = True, **more: Any) -> Path:
+    """Leave the sealed evidence of one run, as a command does.
+
+    Args:
+        root: of all evidence.
+        action: of the command.
+        hours_ago: when it ended.
+        alone: whether it was verified by a process of its own.
+        more: of run.json.
+    """
     began = NOW - timedelta(hours=hours_ago, minutes=5)
     ended = NOW - timedelta(hours=hours_ago)
     run = {
@@ -61,6 +69,7 @@ def turn(root: Path, action: str, hours_ago: float, **more: Any) -> Path:
                 "status": "ok",
             }
             for moment, module in ((began, MODULES[action]), (ended, "mongo_verify"))
+            if alone or module != "mongo_verify"
         ],
         "",
     )
@@ -201,6 +210,18 @@ def test_up_down_and_up_is_a_rehearsal(tmp_path: Path):
     found = find(tmp_path)
     assert [each.folder for each in found.turns] == folders
     assert found.problems == ()
+
+
+def test_what_is_live_first_is_verified_by_the_process_that_migrates(tmp_path: Path):
+    turn(tmp_path, "migrate", 30, alone=False)
+    turn(tmp_path, "rollback", 20)
+    turn(tmp_path, "migrate", 10, alone=False)
+    assert find(tmp_path).turns
+
+    turn(tmp_path / "other", "migrate", 30)
+    turn(tmp_path / "other", "rollback", 20, alone=False)
+    turn(tmp_path / "other", "migrate", 10)
+    assert not find(tmp_path / "other").turns
 
 
 def test_up_alone_is_none_and_what_there_is_is_told(tmp_path: Path):
