@@ -17,7 +17,17 @@ def _ended(monkeypatch: pytest.MonkeyPatch, **details: Any) -> outcomes.Outcome:
     monkeypatch.setattr(applying.migrate, "migrate", refuse)
     monkeypatch.setattr(applying.rollback, "roll_back", lambda *_args, **_options: undone)
     monkeypatch.setattr(applying.verify, "verify", lambda **_options: {"passed": True})
-    job: Any = type("Job", (), {"database": "tenant_1", "client": None, "operator": {}})()
+    job: Any = type(
+        "Job",
+        (),
+        {
+            "database": "tenant_1",
+            "client": None,
+            "operator": {},
+            "progress": None,
+            "stop": None,
+        },
+    )()
     wanted: Any = applying.Wanted(
         definition=type("Definition", (), {"id": "005"})(),
         until="applied",
