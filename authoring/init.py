@@ -16,11 +16,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mongo_migration import argument_specs, connection
+from mongo_migration import argument_specs
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
 from mongo_migration.operations import registry
 from mongo_migration.procedures import first_look
+from mongo_migration.server import connection
 from mongo_migration.support import mongodb_uri, neutral
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError

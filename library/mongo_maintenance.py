@@ -267,9 +267,9 @@ from ansible.module_utils.mongo_migration.argument_specs import (
 
 
 def switch(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import connection
     from ansible.module_utils.mongo_migration.maintenance import drain
     from ansible.module_utils.mongo_migration.maintenance import switch as verbs
+    from ansible.module_utils.mongo_migration.server import connection
 
     p = module.params
     request = verbs.Request(

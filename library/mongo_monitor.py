@@ -329,8 +329,8 @@ _SETTINGS = (
 
 
 def monitor(client: Any, module: AnsibleModule) -> dict[str, Any]:
-    from ansible.module_utils.mongo_migration import connection
     from ansible.module_utils.mongo_migration.monitor import loop, write_probe
+    from ansible.module_utils.mongo_migration.server import connection
     from ansible.module_utils.mongo_migration.support import stop
 
     p = module.params

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bson.codec_options import DatetimeConversion
-from mongo_migration import connection
+from mongo_migration.server import connection
 from pymongo import MongoClient
 from pymongo.database import Database
 

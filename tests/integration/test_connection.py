@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import pytest
 from bson.binary import UuidRepresentation
-from mongo_migration import argument_specs, connection
+from mongo_migration import argument_specs
 from mongo_migration.errors import ConnectionFailedError, MigrationError
 from mongo_migration.procedures import preflight, status
+from mongo_migration.server import connection
 from mongo_migration.support import majority, mongodb_uri
 from pymongo import MongoClient, ReadPreference, common
 from pymongo.database import Database

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from mongo_migration.backup import create
-from mongo_migration.connection import IDLE_MS
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from mongo_migration.ledger import lease
+from mongo_migration.server.connection import IDLE_MS
 from pymongo.errors import PyMongoError
 
 from embedded.mongod import ReplicaSet

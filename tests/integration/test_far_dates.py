@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bson.datetime_ms import DatetimeMS
-from mongo_migration import connection
 from mongo_migration.document import definition
 from mongo_migration.procedures import plan, rollback, status
+from mongo_migration.server import connection
 from mongo_migration.support import listing
 
 from embedded.mongod import ReplicaSet

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from bson import Binary, Regex
-from mongo_migration import connection
 from mongo_migration.backup.create import Settings as BackupSettings
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
@@ -37,6 +36,7 @@ from mongo_migration.fleet.lanes import Lane
 from mongo_migration.ledger import lease
 from mongo_migration.ledger.batches import Settings
 from mongo_migration.procedures.work import Job
+from mongo_migration.server import connection
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 

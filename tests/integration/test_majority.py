@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration import connection
 from mongo_migration.backup import create
 from mongo_migration.errors import ConnectionFailedError, InterruptedRunError
 from mongo_migration.ledger import lease
 from mongo_migration.ledger.runs import Run
 from mongo_migration.procedures import migrate, preflight, rollback
 from mongo_migration.procedures.work import Job
-from mongo_migration.server import members
+from mongo_migration.server import connection, members
 from mongo_migration.support import retry
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient

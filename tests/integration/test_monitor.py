@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_migration import connection
 from mongo_migration.errors import InterruptedRunError, MigrationError
 from mongo_migration.ledger import control
 from mongo_migration.monitor import loop, measure, snapshot, thresholds
@@ -19,7 +18,7 @@ from mongo_migration.monitor.circuit_breaker import Trip
 from mongo_migration.pace.throttle import Limits
 from mongo_migration.procedures import migrate as runner
 from mongo_migration.procedures.work import Job
-from mongo_migration.server import members
+from mongo_migration.server import connection, members
 from mongo_migration.support.stop import StopSignal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pymongo import MongoClient

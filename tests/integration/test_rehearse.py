@@ -259,7 +259,7 @@ _KILLED = (
     + """
 import os, signal, sys
 from pathlib import Path
-from mongo_migration import connection
+from mongo_migration.server import connection
 from mongo_migration.argument_specs import CONNECTION_OPTIONS
 from mongo_migration.backup import open_source
 from mongo_migration.ledger.batches import Settings

@@ -12,10 +12,10 @@ import pytest
 from bson import Regex
 from bson.binary import Binary
 from bson.code import Code
-from mongo_migration import connection
 from mongo_migration.ledger.state_format import StateError
 from mongo_migration.operations.registry import ENTRY_KINDS
 from mongo_migration.procedures import migrate, verify, work
+from mongo_migration.server import connection
 from pymongo import MongoClient
 from pymongo.database import Database
 from xxhash import xxh3_64_digest

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from mongo_migration import connection
 from mongo_migration.errors import MigrationError
 from mongo_migration.ledger.journal import Journal
+from mongo_migration.server import connection
 from pymongo.write_concern import WriteConcern
 
 from embedded.mongod import Standalone

@@ -138,4 +138,4 @@ def test_where_what_changed_cannot_be_had_all_of_it_is_taken_with_stopped_writer
         assert again.code == 0, again.output
         assert again.read("backup.json")["why_whole"] is None
         assert "backup_while_writing: never" in again.read("backup.json")["moment"]
-        assert "Back up before writers are stopped" not in again.output
+        assert "Back up while writers go on" not in again.output

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from evidence import proof, seal
 from pymongo import MongoClient
 
 from embedded.mongod import ReplicaSet
-from evidence import proof, seal
 from tests.playbooks.site import Run, Site, documents, site
 from tests.playbooks.webhooks import Channel, channel
 from tests.support.playbooks import ROOT

@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from mongo_migration import argument_specs, connection
+from mongo_migration import argument_specs
 from mongo_migration.errors import ConnectionFailedError
+from mongo_migration.server import connection
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 

@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import pytest
 from bson import ObjectId
-from mongo_migration import connection, module_runner
+from mongo_migration import module_runner
 from mongo_migration.errors import DefinitionError, MigrationError
+from mongo_migration.server import connection
 from pymongo.errors import OperationFailure
 
 

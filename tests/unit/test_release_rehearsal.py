@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from release import copies, notice, rehearsal
-
 from evidence import log_writer, proof, seal, signature
+from release import copies, notice, rehearsal
 
 NOW = datetime(2026, 11, 23, 20, tzinfo=UTC)
 DIGEST = "d" * 64

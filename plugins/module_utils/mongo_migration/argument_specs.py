@@ -43,7 +43,7 @@ CONNECTION_OPTIONS: Spec = {
 }
 
 # How these options exclude and need each other, as arguments of AnsibleModule. X.509 and Kerberos
-# users have no password: connection.py asks for one where the mechanism needs it.
+# users have no password: server/connection.py asks for one where the mechanism needs it.
 CONNECTION_RULES: dict[str, Any] = {
     "mutually_exclusive": [["uri", "login_user"], ["uri", "replica_set"]],
     "required_by": {"login_password": "login_user"},

@@ -64,8 +64,8 @@ def _run(
     try:
         from pymongo.errors import PyMongoError
 
-        from . import connection
         from .errors import MigrationError
+        from .server import connection
         from .support import secrets
         from .values import ejson
     except ImportError as error:
@@ -143,8 +143,8 @@ def fleet(client: Any, module: Module) -> Any:
     p = module.params
     if p["fleet"] is None:
         return None
-    from . import connection
     from .fleet.fleet import Options, assemble
+    from .server import connection
     from .support import progress, stop
 
     return assemble(

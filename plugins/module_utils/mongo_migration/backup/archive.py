@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from pymongo import MongoClient
 
-from .. import connection
 from ..errors import ArchiveError
+from ..server import connection
 from ..support.progress import Sink
 from . import crypt, dump, increment, server
 from .crypt import Sealer

@@ -17,7 +17,7 @@ from typing import Any
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
 
-from .. import connection
+from ..server import connection
 from . import changes, create
 from .changes import NoIncrementError
 from .increment import On

@@ -13,9 +13,9 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from .. import connection
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..server import connection
 from ..support.progress import Sink
 from . import bases, catalog, crypt, sidecar
 from .chain import join

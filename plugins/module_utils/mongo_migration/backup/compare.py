@@ -8,9 +8,9 @@ from typing import Any
 
 from pymongo.database import Database
 
-from .. import connection
 from ..document.collections import is_ours
 from ..errors import ArchiveError
+from ..server import connection
 from ..values.digest import Digest
 from . import catalog, load, specs
 from .manifest import Collection

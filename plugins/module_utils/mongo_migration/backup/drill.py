@@ -10,10 +10,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from .. import connection
 from ..document.collections import STATE
 from ..errors import ArchiveError
 from ..ledger import lease
+from ..server import connection
 from ..support.progress import Sink
 from ..support.stop import StopSignal
 from . import compare, load, restore, scratch, specs

@@ -15,9 +15,9 @@ from bson.timestamp import Timestamp
 from pymongo.database import Database
 from pymongo.errors import ExecutionTimeout, OperationFailure, WTimeoutError
 
-from ..connection import Server
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..server.connection import Server
 from ..support import majority
 from ..support.progress import Sink
 from ..values.raw import RAW_CODEC, SnapshotMissedError, raw_batches

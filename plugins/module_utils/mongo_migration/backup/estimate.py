@@ -7,8 +7,8 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from .. import connection
 from ..errors import ArchiveError
+from ..server import connection
 from . import catalog, server
 from .crypt import Sealer
 from .settings import Settings

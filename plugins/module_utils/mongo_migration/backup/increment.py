@@ -18,8 +18,8 @@ from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo.database import Database
 
-from ..connection import Server
 from ..errors import ArchiveError
+from ..server.connection import Server
 from ..support.progress import Sink
 from ..values import elements
 from ..values.raw import raw_batches

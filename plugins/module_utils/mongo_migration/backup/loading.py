@@ -18,12 +18,12 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
-from ..connection import Server
 from ..document.collections import STATE
 from ..errors import ArchiveError, MigrationError
 from ..ledger.lease import Lease
 from ..ledger.runs import MAJORITY
 from ..server import obstacles
+from ..server.connection import Server
 from ..support import retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal

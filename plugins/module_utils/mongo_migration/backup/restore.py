@@ -24,12 +24,11 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from .. import connection
-from ..connection import Server
 from ..errors import ArchiveError
 from ..ledger import partial_restore
 from ..ledger.lease import Lease
-from ..server import obstacles
+from ..server import connection, obstacles
+from ..server.connection import Server
 from ..support import commands, retry
 from ..support.progress import Sink
 from ..support.stop import StopSignal

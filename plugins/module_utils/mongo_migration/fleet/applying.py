@@ -8,7 +8,6 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from .. import connection
 from ..document.definition import Definition
 from ..errors import (
     InterruptedRunError,
@@ -21,6 +20,7 @@ from ..ledger import runs
 from ..maintenance import mode
 from ..procedures import migrate, rollback, verify
 from ..procedures.work import Job
+from ..server import connection
 from ..support import commands
 from . import outcomes
 from .fleet import STOP, Fleet, result

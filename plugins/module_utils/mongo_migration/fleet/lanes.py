@@ -18,8 +18,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from .. import connection
 from ..errors import InterruptedRunError, MigrationError
+from ..server import connection
 from ..support import stop as stops
 from ..support.progress import Sink
 from ..support.stop import StopSignal

@@ -14,8 +14,8 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo import MongoClient
 
-from .. import connection
 from ..errors import Collector, ConnectionFailedError, MigrationError
+from ..server import connection
 from ..support import neutral
 from ..support.listing import SERVERS_OWN
 from ..values import ejson

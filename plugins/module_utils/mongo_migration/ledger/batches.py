@@ -18,10 +18,10 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from ..connection import Server
 from ..errors import MigrationError
 from ..pace.pacer import Pacer
 from ..pace.throttle import Limits, Pace
+from ..server.connection import Server
 from ..support import retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal

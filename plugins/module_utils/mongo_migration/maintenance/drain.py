@@ -18,9 +18,8 @@ from typing import Any, Literal
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from .. import connection
 from ..document import collections as naming
-from ..server import transactions
+from ..server import connection, transactions
 
 Document = dict[str, Any]
 Client = MongoClient[Document]

@@ -26,9 +26,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import ExecutionTimeout, OperationFailure
 
-from .. import connection
 from ..document import collections
-from ..server import members, obstacles
+from ..server import connection, members, obstacles
 from ..support import listing, majority
 from . import drain, mode, write_proof
 from .errors import MaintenanceError

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from .. import connection
+from ..server import connection
 
 Document = dict[str, Any]
 Client = MongoClient[Document]

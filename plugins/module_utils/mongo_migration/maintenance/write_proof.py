@@ -10,8 +10,8 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from .. import connection
 from ..document import collections
+from ..server import connection
 from ..support import commands
 from .errors import MaintenanceError
 from .write_block import BYPASS_ACTION

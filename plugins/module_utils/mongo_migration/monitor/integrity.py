@@ -8,8 +8,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from ..connection import UNAUTHORIZED
 from ..document.collections import is_ours
+from ..server.connection import UNAUTHORIZED
 from ..support import listing
 from .measure import Values
 from .snapshot import COMMENT

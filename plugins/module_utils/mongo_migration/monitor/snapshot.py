@@ -12,10 +12,10 @@ from typing import Any
 from pymongo import DESCENDING, MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from ..connection import UNAUTHORIZED
 from ..ledger import runs
 from ..ledger.state_format import StateError
 from ..server import transactions
+from ..server.connection import UNAUTHORIZED
 from ..server.majority_lag import MajorityLag
 
 Document = dict[str, Any]

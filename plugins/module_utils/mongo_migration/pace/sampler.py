@@ -16,7 +16,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from ..connection import UNAUTHORIZED
+from ..server.connection import UNAUTHORIZED
 from ..server.majority_lag import MajorityLag
 from .throttle import Sample
 

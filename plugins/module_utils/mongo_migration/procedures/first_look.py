@@ -9,9 +9,9 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from .. import connection
 from ..document.collections import is_ours
 from ..maintenance import write_block
+from ..server import connection
 from ..support import listing
 from . import login
 

@@ -9,7 +9,6 @@ from typing import Any
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
-from .. import connection
 from ..document.collections import Collections
 from ..document.definition import Definition
 from ..document.value_sources import Scope
@@ -23,6 +22,7 @@ from ..ledger.state_format import StateError
 from ..maintenance import mode
 from ..operations.base import Operation
 from ..operations.registry import foresee
+from ..server import connection
 from ..support import commands
 from ..support.progress import Meter, Sink
 from ..values import ejson

@@ -13,14 +13,13 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from .. import connection
 from ..document.definition import Definition
 from ..errors import MigrationError
 from ..ledger import runs
 from ..maintenance import write_block
 from ..monitor import measure, snapshot
 from ..monitor import thresholds as judge
-from ..server import members
+from ..server import connection, members
 from ..support import commands
 from ..values import ejson
 from . import login

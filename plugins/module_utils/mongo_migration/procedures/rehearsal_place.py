@@ -9,8 +9,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from .. import connection
-from ..server import throwaway
+from ..server import connection, throwaway
 
 Client = MongoClient[dict[str, Any]]
 

@@ -16,7 +16,6 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from .. import connection
 from ..backup import restore, scratch
 from ..backup.source import Source
 from ..document.collections import STATE
@@ -24,6 +23,7 @@ from ..document.definition import Definition
 from ..errors import InterruptedRunError, MigrationError
 from ..ledger import lease, runs
 from ..maintenance import mode
+from ..server import connection
 from ..support import commands
 from . import rehearsal_turns as turns
 from .work import Job

@@ -8,14 +8,13 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from .. import connection
 from ..document import lint
 from ..document.definition import Definition
 from ..errors import MigrationError
 from ..ledger import adopted, holdings, lease, own_collections, partial_restore, runs
 from ..maintenance import mode
 from ..maintenance.write_block import write_block_is_on
-from ..server import fsync_lock
+from ..server import connection, fsync_lock
 from ..support import commands, neutral
 from ..values import ejson
 from . import cutover, plan

@@ -13,7 +13,6 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from .. import connection
 from ..errors import InterruptedRunError, LeaseLostError, MigrationError
 from ..ledger import lease as leases
 from ..ledger import runs
@@ -24,7 +23,7 @@ from ..ledger.runs import Run
 from ..operations.reconcile import reconcile
 from ..operations.registry import open_journal
 from ..pace.pacer import Source, pacing
-from ..server import obstacles
+from ..server import connection, obstacles
 from ..support import commands, listing, retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal

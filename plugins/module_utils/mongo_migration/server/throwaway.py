@@ -25,9 +25,9 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from .. import connection
 from ..argument_specs import CONNECTION_OPTIONS
 from ..errors import ConnectionFailedError, MigrationError
+from . import connection
 
 Client = MongoClient[dict[str, Any]]
 

@@ -18,7 +18,7 @@ import pymongo
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from ..connection import APP_NAME
+from .connection import APP_NAME
 
 Document = dict[str, Any]
 

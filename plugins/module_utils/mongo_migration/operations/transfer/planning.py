@@ -9,7 +9,7 @@ from typing import Any
 import bson
 from xxhash import xxh3_128_digest
 
-from ... import connection
+from ...server import connection
 from ...values.compare import equal_token, hashable
 from ..base import Plan, problem
 from ..unique_indexes import MOST_INSERTED

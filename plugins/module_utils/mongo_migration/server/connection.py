@@ -12,9 +12,9 @@ from urllib.parse import unquote_plus
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-from .errors import Collector, ConnectionFailedError
-from .support import majority, mongodb_uri
-from .support import secrets as secrets_in_text
+from ..errors import Collector, ConnectionFailedError
+from ..support import majority, mongodb_uri
+from ..support import secrets as secrets_in_text
 
 OLDEST_SERVER = (4, 4)
 # By which the server's operations of ours are known.
