@@ -171,6 +171,12 @@ def test_a_rehearsal_after_a_repair_counts_once_the_repair_was_made_here(tmp_pat
     assert [one.name for one in found.repairs] == ["duplicate_periods"]
 
 
+def test_a_repair_that_is_live_first_makes_it_count_too(tmp_path: Path):
+    on_copy(tmp_path, 5, {"repairs": [REPAIR]})
+    repaired(tmp_path, "migrate", 3, alone=False)
+    assert newest(tmp_path)[0] is not None
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

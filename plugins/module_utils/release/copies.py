@@ -11,7 +11,7 @@ from typing import Any
 from mongo_migration.support import plain_files
 
 from .rehearsal import ACTIONS as _TURNS
-from .rehearsal import UP, WANTED, Verify, moment, passed, succeeded, unlike
+from .rehearsal import MODULES, UP, WANTED, Verify, moment, passed, succeeded, unlike
 
 ACTION = "rehearse"
 MODULE = "mongo_rehearse"
@@ -167,7 +167,7 @@ def _made(root: Path, repair: Repair, copy: Copy, verify: Verify) -> bool:
             databases=[copy.database],
             variables=repair.variables,
         )
-        and not verify(folder, ("mongo_migrate", "mongo_verify"))
+        and not verify(folder, MODULES[UP])
     )
 
 

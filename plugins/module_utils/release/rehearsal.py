@@ -21,7 +21,7 @@ WANTED = (UP, DOWN, UP)
 ACTIONS = {"migrate": UP, "rollback": DOWN, "emergency-rollback": DOWN}
 # What must have succeeded for a turn to be one. What is live first is verified by the process that
 # migrates; what was found stands in verification.json either way.
-_MODULES = {UP: ("mongo_migrate",), DOWN: ("mongo_rollback", "mongo_verify")}
+MODULES = {UP: ("mongo_migrate",), DOWN: ("mongo_rollback", "mongo_verify")}
 # Returns why a folder proves nothing, or doesn't prove that these modules succeeded.
 Verify = Callable[[Path, Sequence[str]], list[str]]
 # What run.json says of a command that ended well.
@@ -95,7 +95,7 @@ def find(
             continue
         wrong = unlike(
             turn.database, turn.variables, databases=databases, variables=variables
-        ) or verify(path.parent, _MODULES[turn.direction])
+        ) or verify(path.parent, MODULES[turn.direction])
         if wrong:
             problems.append(f"{path.parent.name} doesn't count: {'; '.join(wrong)}")
         else:
