@@ -115,6 +115,11 @@ def test_text_that_is_no_document_is_refused_where_it_goes_wrong(text: str, says
     [
         (HEAD.replace('"005"', "005") + STEP, "id", 'in quotes, such as "004"'),
         (HEAD, "top level", "'steps' is missing"),
+        (
+            HEAD.replace("summary:", "sumary:"),
+            "top level",
+            "'summary' is missing; is 'sumary' meant for it?",
+        ),
         (HEAD + "steps: []\n", "steps", "[] should be non-empty"),
         (HEAD + STEP + "stpes: []\n", "top level", "unknown key 'stpes'; did you mean 'steps'?"),
         (HEAD.replace("none", "maybe") + STEP, "downtime", "'maybe' is not one of ['none'"),

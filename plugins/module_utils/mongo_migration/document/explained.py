@@ -28,7 +28,7 @@ def _unfit(best: Any, where: str) -> str:
     if best.validator == "additionalProperties":
         return _unknown_key(best)
     if best.validator == "required":
-        return str(best.message).replace("is a required property", "is missing")
+        return _missing_key(best, where)
     if described and best.validator in ("not", "anyOf"):
         return f"must be {described}"
     if described and best.validator in ("pattern", "oneOf", "type", "minProperties"):
@@ -38,6 +38,18 @@ def _unfit(best: Any, where: str) -> str:
         if choices:
             return f"must have exactly one of {', '.join(choices)}"
     return str(best.message)
+
+
+def _missing_key(error: Any, where: str) -> str:
+    """Return which key is missing, and what stands there in its place."""
+    said = str(error.message).replace("is a required property", "is missing")
+    # Further down, the key that stands there is refused as unknown, which says it already.
+    if where == "top level":
+        unknown = [key for key in error.instance if key not in error.schema.get("properties", {})]
+        missing = next((key for key in error.schema["required"] if f"'{key}'" in said), "")
+        if near := difflib.get_close_matches(missing, unknown, n=1):
+            said += f"; is '{near[0]}' meant for it?"
+    return said
 
 
 def _unknown_key(error: Any) -> str:
