@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from embedded.mongod import ReplicaSet, Standalone
+from tests.conftest import CACHE_GB
 from tests.support.migrations import Deployment
 
 Client = MongoClient[dict[str, Any]]
@@ -21,6 +22,24 @@ Client = MongoClient[dict[str, Any]]
 def _migrator(replica_set: ReplicaSet) -> Iterator[Client]:
     with _engine_client(replica_set.uri("migrator")) as client:
         yield client
+
+
+@pytest.fixture
+def roomy(independent: Client) -> Iterator[None]:
+    """A cache that holds a document of 16 MB and its entry in the oplog.
+
+    Both are dirty until they are checkpointed. Of a small cache that is more than the share that
+    the server allows one write (transactionTooLargeForCacheThreshold): it refuses by code 388 what
+    a test writes before it comes to what it is about.
+    """
+
+    def resize(size: str) -> None:
+        configured = {"wiredTigerEngineRuntimeConfig": f"cache_size={size}"}
+        independent.admin.command({"setParameter": 1, **configured})
+
+    resize("1GB")
+    yield
+    resize(f"{int(CACHE_GB * 1024)}MB")
 
 
 @pytest.fixture

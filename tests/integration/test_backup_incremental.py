@@ -120,6 +120,7 @@ def test_a_number_may_become_another_type_of_the_same_id(
     assert {type(one["_id"]) for one in independent[database.name]["n"].find()} > {Decimal128}
 
 
+@pytest.mark.usefixtures("roomy")
 def test_ids_and_documents_of_the_largest_size(
     client: Client, database: Database[dict[str, Any]], independent: Client, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_ids_and_documents_of_the_largest_size(
     assert restored(client, archive, database) == now
 
 
+@pytest.mark.usefixtures("roomy")
 def test_an_id_too_large_for_a_change_stream_makes_it_whole(
     client: Client, database: Database[dict[str, Any]], independent: Client, tmp_path: Path
 ) -> None:

@@ -17,7 +17,6 @@ from mongo_migration.errors import InterruptedRunError, MigrationError
 from mongo_migration.values.compare import hashable
 
 from embedded.mongod import ReplicaSet
-from tests.conftest import CACHE_GB
 from tests.support import torture
 from tests.support.torture import ORGANIZATIONS, USERS, Db, home_of
 
@@ -268,23 +267,6 @@ def test_a_validator_that_rejects_stops_before_the_batch_and_can_be_mended(datab
     torture.assert_verified(database)
     torture.roll_back(database)
     torture.assert_same(before, torture.state(database))
-
-
-@pytest.fixture
-def roomy(client: Any) -> Iterator[None]:
-    """A cache that holds a document of 16 MB and its entry in the oplog.
-
-    Both are dirty until they are checkpointed. Of a small cache that is more than the share that
-    the server allows one write (transactionTooLargeForCacheThreshold): it refuses by code 388 what
-    this test does before the migration has its turn.
-    """
-
-    def resize(size: str) -> None:
-        client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={size}")
-
-    resize("1GB")
-    yield
-    resize(f"{int(CACHE_GB * 1024)}MB")
 
 
 @pytest.mark.usefixtures("roomy")

@@ -508,6 +508,7 @@ def test_a_validator_that_refuses_nothing_is_in_nobodys_way(
     assert site.migrate("004")["modified"] == 1
 
 
+@pytest.mark.usefixtures("roomy")
 def test_a_document_without_room_for_the_field_is_found_by_the_plan(
     site: Deployment, company: Tenants
 ):

@@ -92,6 +92,7 @@ def test_what_a_validator_refuses(deployment: Deployment, change: Document, leve
     assert refused(deployment, migration(update(change))) == []
 
 
+@pytest.mark.usefixtures("roomy")
 def test_a_document_that_has_no_room(deployment: Deployment):
     full = {"_id": 1, "x": Binary(b"x" * ((16 << 20) - 60)), "n": 1}
     deployment.data["items"].insert_many([full, {"_id": 2, "n": 1}])
