@@ -53,6 +53,10 @@ def becomes(expression: Any) -> dict[str, Any]:
     return update(set={"b": {"expression": expression}})
 
 
+def index(keys: dict[str, Any], kind: str = "create_index", **options: Any) -> dict[str, Any]:
+    return {kind: {"collections": ["rows"], "keys": keys, "options": options}}
+
+
 @pytest.mark.parametrize(
     ("step", "place", "says"),
     [
@@ -76,6 +80,37 @@ def becomes(expression: Any) -> dict[str, Any]:
             {"extract": {"from": "rows", "field": "lines", "into": "l", "document": {"n": "$$no"}}},
             "extract.document",
             "undefined variable: no",
+        ),
+        (
+            index({"a": 1}, unique=True, partialFilterExpression={"a": {"$ne": 1}}),
+            "create_index.options.partialFilterExpression",
+            "Expression not supported in partial index: $not a $eq 1",
+        ),
+        (
+            index({"a": 1}, "replace_index", partialFilterExpression={"a": {"$foo": 1}}),
+            "replace_index.options.partialFilterExpression",
+            "unknown operator: $foo",
+        ),
+        (
+            index({"a": 1}, collation={"locale": "xx"}),
+            "create_index.options.collation",
+            "Field 'locale' is invalid",
+        ),
+        (
+            index({"a": "text"}, default_language="klingon"),
+            "create_index.options.default_language",
+            "default_language is not valid",
+        ),
+        (index({"$**": 1, "b": 1}), "create_index.keys", "wildcard indexes do not allow"),
+        (
+            {
+                "create_collection": {
+                    "name": "made",
+                    "indexes": [{"keys": {"a": 1}}, {"keys": {"a": "2d", "b": "text"}}],
+                }
+            },
+            "create_collection.indexes[1].keys",
+            "more than one index plugin",
         ),
     ],
 )

@@ -192,6 +192,12 @@ class Operation(ABC):
         return False
 
     @staticmethod
+    def indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the indexes that a step builds: the place among *options*, the specification."""
+        del options
+        yield from ()
+
+    @staticmethod
     @abstractmethod
     def lines(rows: Sequence[Row]) -> list[str]:
         """Return rows of a plan, all of this kind, as aligned text for people."""

@@ -18,7 +18,7 @@ from ..support.tables import place
 from ..values import compare, ejson
 from . import ddl, index_specs
 from .base import Check, Plan, Row, Touched, amounts, problem
-from .create_index import default_name
+from .create_index import spec_of
 from .ddl import Reshape, ReshapeEntry
 from .drop_index import same
 from .entries import Remaining, Revert
@@ -39,10 +39,7 @@ class CreateCollection(Reshape):
         super().__init__(step, scope)
         options, names = step.options, scope.collections
         self._options = dict(options.get("options", {}))
-        self._indexes = [
-            {"key": one["keys"], "name": default_name(one), **one.get("options", {})}
-            for one in options.get("indexes", ())
-        ]
+        self._indexes = [spec for _place, spec in self.indexes(options)]
         name = options["name"]
         self._targets = [] if names.absent(name) else [(name, names.real_name(name))]
 
@@ -55,6 +52,12 @@ class CreateCollection(Reshape):
     def creates(options: Mapping[str, Any]) -> set[str]:
         """Return the collection."""
         return {options["name"]}
+
+    @staticmethod
+    def indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield those that it gets."""
+        for index, one in enumerate(options.get("indexes", ())):
+            yield f".indexes[{index}]", spec_of(one)
 
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:

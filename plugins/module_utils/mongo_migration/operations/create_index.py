@@ -64,6 +64,11 @@ class CreateIndex(Operation):
         ]
 
     @staticmethod
+    def indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the index."""
+        yield "", spec_of(options)
+
+    @staticmethod
     def runs_live(options: Mapping[str, Any]) -> bool:
         """Return whether no duplicate of a writer can make the build fail."""
         return not (options.get("options") or {}).get("unique", False)
@@ -199,7 +204,7 @@ class CreateIndex(Operation):
             )
 
     def _spec(self) -> dict[str, Any]:
-        return {"key": self._keys, "name": self._name, **self._extra}
+        return spec_of(self._step.options)
 
 
 class BuiltIndex(EntryKind):
@@ -283,6 +288,11 @@ def _name(index: Mapping[str, Any]) -> str:
 def default_name(options: Mapping[str, Any]) -> str:
     """Return the name of an index, as the server would choose it if none was given."""
     return options.get("name") or "_".join(f"{f}_{d}" for f, d in options["keys"].items())
+
+
+def spec_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the specification of an index from the document's *options* of it."""
+    return {"key": options["keys"], "name": default_name(options), **options.get("options", {})}
 
 
 def state_of(

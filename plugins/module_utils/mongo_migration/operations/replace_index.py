@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pymongo.database import Database
@@ -17,7 +17,7 @@ from ..support.tables import place
 from ..values import ejson
 from . import ddl, geometry, index_specs, unique_indexes
 from .base import Check, Plan, Row, Touched, amounts
-from .create_index import default_name
+from .create_index import default_name, spec_of
 from .ddl import ReshapeEntry
 from .drop_index import NamedIndexStep, find, rebuild, same
 from .entries import Remaining, Revert
@@ -36,11 +36,7 @@ class ReplaceIndex(NamedIndexStep):
             Step(index=step.index, kind=step.kind, name=step.name, when=step.when, options=named),
             scope,
         )
-        self._spec = {
-            "key": step.options["keys"],
-            "name": self._name,
-            **step.options.get("options", {}),
-        }
+        self._spec = spec_of(named)
 
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
@@ -50,6 +46,11 @@ class ReplaceIndex(NamedIndexStep):
             for name in step.options["collections"]
             if not names.absent(name)
         ]
+
+    @staticmethod
+    def indexes(options: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the new index."""
+        yield "", spec_of(options)
 
     @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:

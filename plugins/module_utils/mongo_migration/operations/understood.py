@@ -18,6 +18,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..support.retry import is_retryable
 from ..values.compare import bind_now
+from . import index_refusals
 from .base import Operation
 from .update.expressions import guarded
 
@@ -28,6 +29,9 @@ Item = tuple[str, str, Any, tuple[str, ...]]
 
 def refusals(step: Step, operation: type[Operation], scope: Scope) -> Iterator[str]:
     """Yield what the server refuses: the place in the document, and what it says."""
+    for place, spec in operation.indexes(step.options):
+        for said in index_refusals.refusals(scope.collections.database, spec):
+            yield f"steps[{step.index}].{step.kind}{place}{said}"
     if operation.VARIABLES is None:
         return
     for place, kind, body, variables in _items(step, operation.VARIABLES):
