@@ -161,6 +161,49 @@ def test_a_planted_run_is_resumed_by_the_document_on_the_controller(db: Db, tmp_
     assert db["items"].count_documents({"organizationId": {"$type": "objectId"}}) == 40
 
 
+NOTED = """
+id: "902"
+name: note
+summary: Each bill gets a note.
+downtime: none
+variables:
+  note: {type: string, default: ours, description: What the note says.}
+steps:
+  - set_field: {collections: [bills], field: note, type: string, value: {value: "{{ note }}"}}
+"""
+
+
+def test_a_run_that_began_with_other_values_than_the_inventorys_does_not_go_on(db: Db) -> None:
+    ours = definition.load(NOTED, "902-note.yml")
+    torture.migrate(db, definition=ours)
+    planted = {"phase": "interrupted", "position": {"step": 0}, "variables": {"note": "theirs"}}
+    db["_migrations"].update_one({"kind": "run"}, {"$set": planted})
+    db["bills"].update_many({}, {"$unset": {"note": ""}})
+
+    told = status.describe(client=db.client, database=db.name, definition=ours)
+    with pytest.raises(MigrationError, match="began with other values") as raised:
+        torture.migrate(db, definition=ours)
+
+    assert 'note: "theirs" (inventory: "ours")' in raised.value.message
+    assert raised.value.message in told["problems"]
+    assert db["bills"].count_documents({"note": {"$exists": True}}) == 0
+
+    theirs = definition.load(NOTED, "902-note.yml", variables={"note": "theirs"})
+    torture.migrate(db, definition=theirs)
+    assert db["bills"].count_documents({"note": "theirs"}) == db["bills"].count_documents({})
+
+
+def test_a_run_of_another_migration_that_we_did_not_write_stops_plan_and_migration(db: Db) -> None:
+    odd = {"_id": "odd", "kind": "run", "migration": "777", "phase": "verified", "number": 7}
+    db["_migrations"].insert_one(odd)
+    before = snapshot(db, own=True)
+    with pytest.raises(StateError, match="odd"):
+        status.describe(client=db.client, database=db.name, definition=torture.DEFINITION)
+    with pytest.raises(StateError, match="odd"):
+        torture.migrate(db)
+    assert snapshot(db, own=True) == before
+
+
 def test_a_run_of_another_document_is_not_rolled_back_by_this_one(applied: Db) -> None:
     before = snapshot(applied)
     other = definition.load(torture.DOCUMENT.replace("two indexes", "two"), "torture.yml")

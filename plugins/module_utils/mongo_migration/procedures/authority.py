@@ -20,6 +20,7 @@ from ..ledger.journal import Entry
 from ..ledger.state_format import StateError
 from ..operations.base import Touched
 from ..operations.registry import kind_of, names, reach
+from ..support import commands
 from ..values import ejson
 
 _COMMANDS = "command"
@@ -56,6 +57,32 @@ def bind(run: Mapping[str, Any], definition: Definition) -> Definition:
                 run=run["_id"],
             )
     return bound
+
+
+def take_up(run: Mapping[str, Any], definition: Definition) -> None:
+    """Require that *run* may go on by *definition*, with the values that the inventory has today.
+
+    The plan, the gate and the evidence have seen those. What is undone or verified goes by the
+    values of the run; what is still to be written doesn't, since others may have written them.
+
+    Raises:
+        MigrationError: as :func:`bind`; or it began with other values.
+    """
+    began, today = bind(run, definition).variables, definition.variables
+    differing = [
+        f"{name}: {ejson.short(began[name])} (inventory: {ejson.short(today[name])})"
+        for name in today
+        if began[name] != today[name]
+    ]
+    if differing:
+        raise MigrationError(
+            f"Run {run['_id']} began with other values than the inventory has now: "
+            f"{', '.join(differing)}. What is written goes by what the plan, the gate and the "
+            "evidence have seen, so it doesn't go on. If the run's values are right (the evidence "
+            "of the command that began it names them), give them again with migration_variables; "
+            f"or undo what it did: {commands.roll_back(definition.id)}",
+            run=run["_id"],
+        )
 
 
 def _another(run: Mapping[str, Any], definition: Definition) -> MigrationError:

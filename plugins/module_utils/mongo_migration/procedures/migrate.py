@@ -60,6 +60,7 @@ def migrate(
     """
     started, db = time.monotonic(), job.db
     partial_restore.refuse(db)
+    runs.changelog(db)  # a run that we didn't write is refused here as by the plan
     existing = job.newest(definition.id)
     if finished := _finished(db, definition, existing):
         return _result(finished, changed=False, started=started)
@@ -82,7 +83,7 @@ def migrate(
 def _carry_out(
     job: Job, run: Run, lease: Lease, definition: Definition, *, started: float, until: str
 ) -> dict[str, Any]:
-    # The values that were agreed on at the start of the run count, also when it is resumed.
+    # The values that the run began with: those of the inventory, or it wasn't taken up.
     bound = authority.bind(run.document, definition)
     allowed = authority.Authority(job.db, run.document, bound)
     stint = Stint(
@@ -262,7 +263,7 @@ def _open(
     db, server = job.db, connection.inspect(job.client)
     existing = runs.latest(db, definition.id)
     if existing is not None and existing["phase"] in (*runs.UNFINISHED, "planned"):
-        authority.bind(existing, definition)  # refused while it is still as it was
+        authority.take_up(existing, definition)  # refused while it is still as it was
         run = Run.adopt(db, existing, lease.token)
         if backup and run.document.get("backup") != backup:
             run.keep(backup=backup)  # the one that it names can't be relied on

@@ -17,7 +17,7 @@ from ..maintenance.write_block import write_block_is_on
 from ..server import connection, fsync_lock
 from ..support import commands, neutral
 from ..values import ejson
-from . import cutover, plan
+from . import authority, cutover, plan
 
 # A run in one of these phases goes on by the same command.
 _UNFINISHED = (*runs.UNFINISHED, "applied")
@@ -173,6 +173,11 @@ def _add_migration(
             f"{definition.source} has changed since run {run['_id']} ({state}) began: restore the "
             f"document, or roll back first: {commands.roll_back(definition.id)}"
         )
+    try:
+        if run and state in ("planned", *runs.UNFINISHED) and run["digest"] == definition.digest:
+            authority.take_up(run, definition)
+    except MigrationError as error:
+        found["problems"].append(error.message)
     try:
         made = plan.make(client, database, definition)
     except MigrationError as error:
