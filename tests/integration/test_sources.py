@@ -421,3 +421,29 @@ def test_an_id_may_be_set_as_a_value(site: Deployment):
     chosen = ObjectId()
     one = add(site)
     comes_back(site, set_field({"value": {"$oid": str(chosen)}}, type="objectId"), {one: chosen})
+
+
+def test_a_document_of_which_nobody_can_tell_whether_it_goes_is_told_and_counted(site: Deployment):
+    site.data["shops"].insert_many([{"_id": 1, "state": "closed"}, {"_id": 2, "state": "open"}])
+    site.data["items"].insert_many([{"_id": 1, "shop": 1}, {"_id": 2, "shop": 2}])
+    look_up = {"from": "shops", "match": {"_id": "$shop"}, "take": "state"}
+    text = document(
+        {
+            "delete": {
+                "collections": ["items"],
+                "where": {},
+                "let": {"state": {"reference": look_up}},
+                "only_if": {"$eq": ["$$state", "closed"]},
+            }
+        }
+    )
+    site.migrate(text)
+    assert [row["_id"] for row in site.data["items"].find()] == [2]
+    site.data["items"].insert_one({"_id": 3, "shop": 7})
+    done = site.verify(text)
+    assert failed(done) == []
+    (left,) = done["left_alone"]
+    assert (left["collection"], left["count"], left["ids"]) == ("items", 1, [3])
+    assert left["what"].startswith(
+        "came after the plan, and nobody can tell whether it goes: state:"
+    )

@@ -37,6 +37,7 @@ def test_the_way_back_is_ended_by_whoever_names_the_run(place: Site):
     assert asked.code != 0
     assert run["_id"] in asked.output
     assert f"-e prune_confirm={run['_id']}" in asked.output
+    assert "The data are as they were. Nothing was removed." in asked.last_words()
     assert place.database["_migrations_journal"].count_documents({}) == entries > 0
 
     done = place.run(*arguments, "-e", f"prune_confirm={run['_id']}", "-e", "prune_export=true")

@@ -15,10 +15,11 @@ from ..ledger.batches import Writer
 from ..support.chunks import chunks
 from ..support.tables import aligned, number, place
 from ..values import edits, ejson
+from ..values.compare import hashable
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts
 from .transfer import planning
 from .transfer.contract import Transfer
-from .transfer.items import Item, Load, Repointed, id_of, key_of, pairs_of
+from .transfer.items import Item, Load, id_of, key_of, pairs_of
 from .transfer.reading import changes_of, reader_of
 from .transfer.references import Reference, Renaming, build, declared
 from .transfer.walk import Walk
@@ -114,16 +115,23 @@ class ChangeId(Operation):
         row = self._row(transfer.name, transfer.target.name, "_id", found.carried, found)
         plan.rows.append({**row, "settles": settles})
         for reference in transfer.references:
-            self._plan_reference(plan, reference, found)
+            within = reference.collection.name == transfer.target.name
+            self._plan_reference(plan, reference, found, within=within)
         return plan
 
-    def _plan_reference(self, plan: Plan, reference: Reference, found: planning.Survey) -> None:
+    def _plan_reference(
+        self, plan: Plan, reference: Reference, found: planning.Survey, *, within: bool
+    ) -> None:
         count, most = 0, 0
         samples: list[dict[str, Any]] = []
+        # Of the documents that get another _id themselves, that is what is counted.
+        carried = {hashable(id_of(old)) for old, _new in found.pairs} if within else set()
         for pairs in chunks(found.pairs, _AT_ONCE):
             renaming = Renaming(pairs)
             here = reference.count(renaming)
-            count, most = count + here, max(most, here)
+            both = reference.ids(renaming) if carried and here else []
+            count += here - sum(hashable(one) in carried for one in both)
+            most = max(most, here)
             if here and not samples:
                 rows = reference.rows(renaming, limit=2)
                 samples = [planning.changed(row) for row in rows]
@@ -264,10 +272,8 @@ class _ChangeId(Transfer):
         return Load(
             items=items,
             references=[
-                Repointed(
-                    collection=one.collection.name,
-                    path=one.path,
-                    rows=one.rows(renaming, without=ids if one in mine else (), session=session),
+                self.repointed(
+                    one, one.rows(renaming, without=ids if one in mine else (), session=session)
                 )
                 for one in self.references
             ],

@@ -20,7 +20,7 @@ from ..support import commands
 from ..support.tables import aligned, number, place
 from ..values import compare, ejson
 from ..values.compare import hashable
-from . import whole_documents
+from . import left_alone, whole_documents
 from .base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from .futures import Rewrite
 from .transfer.reading import reader_of
@@ -28,6 +28,7 @@ from .update.reader import Reader
 from .update.reader import Row as Document
 
 KIND = "delete"
+_CLEAR = "what goes must be clear"
 _SAMPLES = 5
 _PAGE = 1000
 # What a filter can't say.
@@ -158,6 +159,7 @@ class Delete(Operation):
         """Look for what should be gone."""
         for name, collection in self._targets:
             left, samples = self._left(collection)
+            unclear = self._unfit(collection) if self._chosen else {}
             yield Check(
                 name=f"{name}: nothing is left of what was to be deleted",
                 passed=not left,
@@ -165,6 +167,17 @@ class Delete(Operation):
                 observed=left,
                 examined=collection.estimated_document_count(comment=self._scope.comment),
                 samples=samples,
+                # The plan refuses them: these came, or changed, after it.
+                left_alone=[
+                    left_alone.item(
+                        name,
+                        f"came after the plan, and nobody can tell whether it goes: {what}",
+                        policy=_CLEAR,
+                        count=len(ids),
+                        ids=ids,
+                    )
+                    for what, ids in unclear.items()
+                ],
             )
 
     def _left(self, collection: Collection[dict[str, Any]]) -> tuple[int, list[Any]]:
@@ -191,7 +204,7 @@ class Delete(Operation):
             what=what,
             count=len(ids),
             samples=ids[:_SAMPLES],
-            policy="what goes must be clear",
+            policy=_CLEAR,
             fix="say `otherwise` in the source, or leave these documents out with `where`",
         )
 

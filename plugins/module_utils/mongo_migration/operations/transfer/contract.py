@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pymongo.client_session import ClientSession
@@ -12,7 +13,7 @@ from pymongo.collection import Collection
 from ...support.chunks import chunks
 from ...values.compare import equal_token, hashable
 from ..update.reader import Reader, Row
-from .items import Item, Load
+from .items import Item, Load, Repointed
 from .references import Reference
 
 
@@ -29,6 +30,8 @@ class Transfer(ABC):
     references: Sequence[Reference] = ()
     #: Whether a document that was carried isn't carried again.
     settles: bool = True
+    #: The new ``_id``s of what was carried so far, where it stays in its collection.
+    done: AbstractSet[bytes] = frozenset()
 
     @abstractmethod
     def wanted(self, row: Row) -> bool:
@@ -53,6 +56,21 @@ class Transfer(ABC):
             items=[item for item, _owner in made],
             owners=[owner for _item, owner in made if owner is not None],
             fields=list(self.reader.compiled.fields),
+        )
+
+    def repointed(self, reference: Reference, rows: Sequence[Row]) -> Repointed:
+        """Return *rows*, which follow along *reference*, as a batch keeps them."""
+        counted = 0
+        if reference.collection.name == self.target.name:
+            ids = [row.identity for row in rows]
+            going = {
+                hashable(row.identity)
+                for row in self.reader.of(ids)
+                if carried(row) and self.wanted(row)
+            }
+            counted = sum(hashable(one) in going or hashable(one) in self.done for one in ids)
+        return Repointed(
+            collection=reference.collection.name, path=reference.path, rows=rows, counted=counted
         )
 
     def taken(self, rows: Sequence[Row], session: ClientSession | None = None) -> set[bytes]:

@@ -47,11 +47,19 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repointed:
-    """Documents of one collection whose references follow."""
+    """Documents of one collection whose references follow.
+
+    Args:
+        collection: their collection.
+        path: where they refer to what is carried.
+        rows: the documents.
+        counted: how many of them the step counts already, as they are carried themselves.
+    """
 
     collection: str
     path: str
     rows: Sequence[Row]
+    counted: int = 0
 
     @property
     def field(self) -> str:
@@ -87,7 +95,7 @@ class Load:
     @property
     def followers(self) -> int:
         """How many other documents are changed with the items."""
-        return len(self.owners) + sum(len(one.rows) for one in self.references)
+        return len(self.owners) + sum(len(one.rows) - one.counted for one in self.references)
 
     def counts(self, *, removes: bool, within: bool) -> dict[str, int]:
         """Return what it adds to the counts of a run.
@@ -111,7 +119,12 @@ def facts_of(load: Load) -> dict[str, Any]:
         "items": pack(load.items),
         "owners": _owners(load) if load.owners else None,
         "references": [
-            {"collection": one.collection, "path": one.path, **_images([one.field], one.rows)}
+            {
+                "collection": one.collection,
+                "path": one.path,
+                **({"counted": one.counted} if one.counted else {}),
+                **_images([one.field], one.rows),
+            }
             for one in load.references
             if one.rows
         ],

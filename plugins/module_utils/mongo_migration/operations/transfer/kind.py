@@ -28,7 +28,14 @@ from .items import (
 from .state import Now
 
 _COMMENT = "migration-playbooks verify"
-_are_images = shapes.each({"collection": str, "path": str, **packing.SHAPE})
+_are_images = shapes.each(
+    {
+        "collection": str,
+        "path": str,
+        "counted": shapes.optional(shapes.count),
+        **packing.SHAPE,
+    }
+)
 
 
 def _are_owners(value: Any) -> bool:
@@ -62,6 +69,8 @@ class Transferred(EntryKind):
     def mistake(self, entry: Entry) -> str:
         """Return in what its parts contradict one another."""
         told = [*entry["references"], *([entry["owners"]] if entry["owners"] else [])]
+        if any(one.get("counted", 0) > one["count"] for one in entry["references"]):
+            return "it counts more of what follows than there is"
         return next(filter(None, map(packing.mistake, told)), "")
 
     def touched(self, entry: Entry) -> Touched:
@@ -105,7 +114,7 @@ class Transferred(EntryKind):
         if entry["owners"]:
             found[name] += int(entry["owners"]["count"])
         for told in entry["references"]:
-            found[told["collection"]] += int(told["count"])
+            found[told["collection"]] += int(told["count"]) - int(told.get("counted", 0))
         return dict(found)
 
     def preview(self, entry: Entry) -> dict[str, Any]:

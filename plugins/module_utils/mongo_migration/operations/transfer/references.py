@@ -74,6 +74,13 @@ class Reference:
             {self.path: {"$in": renaming.old}}, comment=self.comment
         )
 
+    def ids(self, renaming: Renaming) -> list[Any]:
+        """Return the ``_id``s of the documents that refer to the old ids."""
+        found = self.collection.find(
+            {self.path: {"$in": renaming.old}}, {"_id": 1}, comment=self.comment
+        )
+        return [row["_id"] for row in found]
+
     def rows(
         self,
         renaming: Renaming,

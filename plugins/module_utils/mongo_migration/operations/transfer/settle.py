@@ -164,4 +164,9 @@ class _Settling:
         for row in reference.repoint(self._writer, renaming, None):
             earlier = rows.get(hashable(row.identity), row)
             rows[hashable(row.identity)] = replace(row, before=earlier.before)
-        return Repointed(collection=collection.name, path=told["path"], rows=list(rows.values()))
+        return Repointed(
+            collection=collection.name,
+            path=told["path"],
+            rows=list(rows.values()),
+            counted=min(int(told.get("counted", 0)), len(rows)),
+        )

@@ -20,7 +20,7 @@ from ...values.compare import hashable
 from ..update.reader import Row
 from .batch import Batch
 from .contract import Transfer, carried
-from .items import Item, Load, Repointed, are_pairs, items_of, pairs_of, raw_items, token_of
+from .items import Item, Load, are_pairs, items_of, pairs_of, raw_items, token_of
 from .references import Renaming
 
 _MOST_STALE = 50
@@ -54,6 +54,7 @@ class Walk:
     def run(self, position: dict[str, Any]) -> None:
         """Go from *position* to the end, and again while writers bring in more."""
         self._done = self._journalled()
+        self._transfer.done = self._done if self._same else frozenset()
         if not are_pairs(position.get("pairs", b"")):
             raise StateError(
                 f"Run {self._writer.run.id} stands at ids that no release of ours wrote. Someone "
@@ -197,7 +198,7 @@ class Walk:
         while self._followers([row]) > _MOST_FOLLOWERS:
             for one in self._transfer.references:
                 rows = one.rows(renaming, limit=_MOST_FOLLOWERS)
-                told = Repointed(collection=one.collection.name, path=one.path, rows=rows)
+                told = self._transfer.repointed(one, rows)
                 if rows:
                     load = Load(items=[], references=[told], pairs=[pair])
                     Batch(self._transfer, self._writer, [], load=load).commit(here, created=False)
