@@ -284,6 +284,44 @@ def test_organizations_with_two_open_periods_of_today_can_be_left(
     undo(site, before)
 
 
+@pytest.mark.parametrize("years", ["default_period", "per_fiscal_year"])
+@pytest.mark.parametrize("held", ["nothing", "another's"])
+def test_an_entry_goes_to_the_one_period_that_contains_its_date_and_else_is_left(
+    site: Deployment, at: At, years: str, held: str
+):
+    at(AUTUMN)
+    tenant, other = organization(site), organization(site)
+    foreign = period(site, other, 2026)
+    first = period(site, tenant, 2026, endDate=midnight(2026, 11, "Asia/Kolkata"))
+    second = period(site, tenant, 2026, startDate=midnight(2026, 10, "Asia/Kolkata"))
+    last_year = period(site, tenant, 2025, status="closed")
+    fields = {} if held == "nothing" else {"financialPeriod": foreign}
+    before = fields.get("financialPeriod")
+    closed = last_year if years == "per_fiscal_year" else before
+    wanted = {
+        entry(site, tenant, datetime(2026, 5, 9, tzinfo=UTC), **fields): first,
+        entry(site, tenant, datetime(2027, 2, 1, tzinfo=UTC), **fields): second,
+        # Both open ones contain it.
+        entry(site, tenant, **fields): before,
+        # Books that were closed receive entries only where those go by their dates.
+        entry(site, tenant, datetime(2025, 9, 1, tzinfo=UTC), **fields): closed,
+        # One of its own organization was somebody's choice.
+        entry(site, tenant, AUTUMN, financialPeriod=first): first,
+    }
+    content = site.content()
+    round_trip(site, wrong_data="correct", fiscal_years=years)
+    assert {identifier: period_of(site, identifier) for identifier in wanted} == wanted
+    left = {
+        identifier
+        for one in site.verify("003")["left_alone"]
+        if one["collection"] == "journalEntries"
+        for identifier in one["ids"]
+    }
+    own = (first, second, last_year)
+    assert left == {identifier for identifier in wanted if period_of(site, identifier) not in own}
+    undo(site, content)
+
+
 def test_after_the_repair_that_the_plan_names_the_migration_runs(site: Deployment, at: At):
     at(AUTUMN)
     tenant = organization(site)

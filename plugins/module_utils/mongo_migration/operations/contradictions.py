@@ -52,7 +52,14 @@ def find(
 
 def values(rules: Rules, target: Target, referents: Referents, *, comment: str | None) -> list[Any]:
     """Return the values that are to be replaced in some of the documents that hold them."""
-    if rules.when_contradicted != "replace" or referents.name is None:
+    if rules.when_contradicted != "replace":
+        return []
+    return held(rules, target, referents, comment=comment)
+
+
+def held(rules: Rules, target: Target, referents: Referents, *, comment: str | None) -> list[Any]:
+    """Return the values that belong to another one than some of the documents that hold them."""
+    if referents.name is None:
         return []
     found = find(rules, target, referents, comment=comment)
     return list({compare.hashable(value): value for _, value, *_ in found}.values())

@@ -98,6 +98,14 @@ class Rules:
         """Return the name of the policy for documents that get no value."""
         return "unclear" if answer.unclear else "unresolved"
 
+    def contradicts(self, source: str) -> str:
+        """Return the words for a value that exists, but isn't what *source* gives."""
+        return f"{self.field} exists, but isn't what {source} gives"
+
+    def contradicts_as_text(self, source: str) -> str:
+        """Return the words for the id of another one than *source* gives, held as text."""
+        return f"{self.field} is, as text, the id of another one than {source} gives"
+
     def objection(
         self, before: Any, answer: Resolution, referents: Referents, *, contradicts: bool = False
     ) -> tuple[str, str] | None:

@@ -372,8 +372,7 @@ class SetField(Operation):
                 values[compare.hashable(value)] = value
             tally.category("contradicting", count)
             if policy != "replace":
-                what = f"{self._rules.field} exists, but isn't what {source} gives"
-                tally.problem("contradicted", what, count, sample)
+                tally.problem("contradicted", self._rules.contradicts(source), count, sample)
                 continue
             answer = self._rules.answer(target.source, key, referents)
             if isinstance(answer, Found):
@@ -469,9 +468,7 @@ class SetField(Operation):
         elif self._rules.when_contradicted != "replace" and referents.names_another(
             row["_id"].get("held"), answer.value
         ):
-            what = (
-                f"{self._rules.field} is, as text, the id of another one than {answer.source} gives"
-            )
+            what = self._rules.contradicts_as_text(answer.source)
             tally.problem("contradicted", what, count, sample)
         else:
             tally.found(answer, row["_id"].get("key", []), count, sample, why=why)

@@ -12,6 +12,7 @@ from typing import Any
 from ..document import variables as template
 from ..document.value_sources import Scope
 from ..errors import DefinitionError
+from ..operations import left_alone
 from ..operations.base import Check
 from ..values import ejson
 from ..values.compare import bind_now
@@ -57,6 +58,8 @@ def evaluate(
         except DefinitionError as error:
             check = missing(spec, error)
         check.severity = spec.get("severity", "error")
+        if kind == "unique" and check.samples and check.severity == "warning":
+            check.left_alone = _twins(spec["name"], body, scope)
         if check.passed and not check.examined and before.get(name, 0):
             check.passed = False
             check.detail = f"{name} is empty, but had {before[name]:,} documents before"
@@ -149,6 +152,17 @@ def _count(name: str, body: dict[str, Any], scope: Scope) -> Check:
 
 def _unique(name: str, body: dict[str, Any], scope: Scope) -> Check:
     return _rows(name, body["in"], pipeline_of("unique", body, scope), scope)
+
+
+def _twins(name: str, body: dict[str, Any], scope: Scope) -> list[dict[str, Any]]:
+    """Return what stands in the evidence of documents that aren't unique and needn't be."""
+    rows = scope.collections.get(body["in"]).aggregate(
+        [*pipeline_of("unique", body, scope), {"$sort": {"_id": 1}}],
+        allowDiskUse=True,
+        comment=scope.comment,
+    )
+    ids = [row["_id"] for row in rows]
+    return [left_alone.item(body["in"], name, policy="severity: warning", count=len(ids), ids=ids)]
 
 
 def _no_rows(name: str, body: dict[str, Any], scope: Scope) -> Check:
