@@ -8,17 +8,22 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evidence import report
 from mongo_migration.document import definition
 from mongo_migration.errors import InterruptedRunError, MigrationError, PlanBlockedError
+from mongo_migration.procedures import journal_summary, rollback, work
 from mongo_migration.procedures import migrate as runner
-from mongo_migration.procedures import rollback, work
 from mongo_migration.support.stop import StopSignal
+from mongo_migration.values import ejson
 
+from embedded.mongod import Deployment as Servers
 from embedded.mongod import ReplicaSet
+from tests.support import databases
 from tests.support.driver import Job
 from tests.support.migrations import ANNA, Deployment, failed, named
 from tests.support.playbooks import ROOT
@@ -41,7 +46,7 @@ if what == "fail":
     sys.exit("schema_migrations is locked")
 from pymongo import MongoClient
 database = MongoClient(uri)[name]
-if what == "up":
+if what in ("up", "hang-first"):
     database.items.update_many({}, {"$set": {"price": 1}})
 elif what == "down":
     database.items.update_many({}, {"$unset": {"price": ""}})
@@ -262,11 +267,8 @@ def test_a_stop_ends_the_command_with_all_that_it_started(tool: Tool):
     assert not processes_of(tool)
 
 
-@pytest.mark.parametrize("rerun", [False, True])
-def test_a_killed_process_leaves_a_command_that_is_repeated_only_where_that_is_said(
-    tool: Tool, rerun: bool
-):
-    document = tool.document("hang-first", rerun=rerun)
+def kill_in_the_command(tool: Tool, document: tuple[str, str]) -> None:
+    """Migrate in a process that is killed while its command runs, and the command with it."""
     job = Job(
         uri=tool.uri,
         database=tool.site.data.name,
@@ -291,6 +293,49 @@ def test_a_killed_process_leaves_a_command_that_is_repeated_only_where_that_is_s
     process.wait()
     for identifier in processes_of(tool):
         os.kill(identifier, 9)
+
+
+@pytest.fixture(params=["replica_set", "standalone"])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Tool]:
+    servers: Servers = request.getfixturevalue(request.param)
+    with servers.client() as admin, databases.fresh(admin, roles=False) as data:
+        yield Tool(tmp_path, Deployment(client=data.client, data=data), servers.uri())
+
+
+def test_a_command_is_taken_through_its_whole_life(either: Tool):
+    """Plan, kill, resume, verify, evidence, rollback, verify, as the corpus does with the rest."""
+    tool, document = either, either.document("hang-first", rerun=True)
+    before = tool.site.content()
+    planned = tool.site.plan(document)
+    assert planned["problems"] == []
+    assert tool.runs() == []
+    kill_in_the_command(tool, document)
+    assert differences(before[0], tool.site.content()[0]) == []
+
+    tool.migrate(document)
+    assert tool.runs() == ["hang-first"] * 2
+    assert [row["price"] for row in tool.site.data["items"].find()] == [1, 1, 1]
+    assert failed(tool.site.verify(document)) == []
+    journal = journal_summary.describe(
+        client=tool.site.client, database=tool.site.data.name, migration="701"
+    )
+    assert [row["kind"] for row in journal["batches"]] == ["command"]
+    (row,) = report.of_collections(ejson.to_plain(planned), ejson.to_plain(journal))
+    # What it wrote isn't journalled, and the evidence claims nothing of it.
+    assert (row["name"], row["planned"], row["written"], row["after"]) == ("items", 0, 0, 3)
+
+    tool.roll_back()
+    assert tool.runs()[2:] == ["down"]
+    assert failed(tool.site.verify(document, "rolled_back")) == []
+    assert tool.site.content() == before
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+def test_a_killed_process_leaves_a_command_that_is_repeated_only_where_that_is_said(
+    tool: Tool, rerun: bool
+):
+    document = tool.document("hang-first", rerun=rerun)
+    kill_in_the_command(tool, document)
     if rerun:
         assert tool.migrate(document)["commands"][0]["exit_code"] == 0
     else:
