@@ -211,6 +211,28 @@ class Operation(ABC):
     def plan(self) -> Plan:
         """Say what would be done; read only."""
 
+    def row(
+        self, name: str, real: str, *, documents: int, candidates: int = 0, **more: Any
+    ) -> dict[str, Any]:
+        """Return a row of the plan; see :class:`Plan`.
+
+        Args:
+            name: the document's name of the collection.
+            real: its real name.
+            documents: how many it holds.
+            candidates: how many of them the step looks at.
+            more: ``amounts``, and what the kind itself adds.
+        """
+        return {
+            "step": self._step.index,
+            "kind": self.KIND,
+            "collection": name,
+            "real_name": real,
+            "documents": documents,
+            "candidates": candidates,
+            **more,
+        }
+
     def needs(self) -> Iterator[Need]:
         """Yield what the plan rests on, where an earlier step may write it."""
         yield from ()

@@ -101,18 +101,15 @@ class CreateCollection(Reshape):
                     )
                 )
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": real,
-                    "documents": database[real].estimated_document_count() if there else 0,
-                    "candidates": 0,
-                    "there": there is not None,
-                    "options": self._options,
-                    "keys": self._indexes,
-                    "amounts": amounts(builds=int(there is None)),
-                }
+                self.row(
+                    name,
+                    real,
+                    documents=database[real].estimated_document_count() if there else 0,
+                    there=there is not None,
+                    options=self._options,
+                    keys=self._indexes,
+                    amounts=amounts(builds=int(there is None)),
+                )
             )
         return plan
 

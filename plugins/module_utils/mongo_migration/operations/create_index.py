@@ -119,16 +119,13 @@ class CreateIndex(Operation):
                 }
                 geometry.tell(plan, self._scope, self._spec(), **told)
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": collection.name,
-                    "documents": collection.estimated_document_count(comment=self._scope.comment),
-                    "candidates": 0,
-                    "amounts": amounts(builds=int(state == MISSING)),
-                    "indexes": [{"name": self._name, "keys": self._keys, "state": state}],
-                }
+                self.row(
+                    name,
+                    collection.name,
+                    documents=collection.estimated_document_count(comment=self._scope.comment),
+                    amounts=amounts(builds=int(state == MISSING)),
+                    indexes=[{"name": self._name, "keys": self._keys, "state": state}],
+                )
             )
         return plan
 

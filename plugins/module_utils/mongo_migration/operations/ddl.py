@@ -17,6 +17,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, WriteConcernError
 
+from ..document.collections import Collections
+from ..document.definition import Step
+from ..document.value_sources import Scope
 from ..errors import MigrationError
 from ..ledger import by_uuid
 from ..ledger.batches import Writer
@@ -24,7 +27,7 @@ from ..ledger.journal import Entry
 from ..ledger.state_format import StateError
 from ..support import listing, majority, retry
 from . import building
-from .base import Operation
+from .base import Operation, Touched
 from .entries import EntryKind
 from .locks import TRY_SECONDS, tried_shortly
 
@@ -87,6 +90,38 @@ class Reshape(Operation):
             f"{self.KIND} of {real!r}, and the journal says otherwise. Nothing was done by it. "
             "Someone else has written there: look who may (docs/privileges.md), then roll back."
         )
+
+
+class EachNamed(Reshape):
+    """A step about each of the collections that it names, as a whole."""
+
+    def __init__(self, step: Step, scope: Scope) -> None:
+        super().__init__(step, scope)
+        names = scope.collections
+        self._targets = [
+            (name, self.real(names, name))
+            for name in step.options["collections"]
+            if not names.absent(name)
+        ]
+
+    @staticmethod
+    def real(names: Collections, name: str) -> str:
+        """Return the real name of a collection, which must be there."""
+        return names.get(name).name
+
+    @staticmethod
+    def names(options: Mapping[str, Any]) -> set[str]:
+        """Return the collections."""
+        return set(options["collections"])
+
+    @staticmethod
+    def reach(step: Step, names: Collections) -> list[Touched]:
+        """Return the collections."""
+        return [
+            Touched(collection=names.real_name(name), whole=True)
+            for name in step.options["collections"]
+            if not names.absent(name)
+        ]
 
 
 class ReshapeEntry(EntryKind):

@@ -127,18 +127,16 @@ class Delete(Operation):
                 self._scope.leave(collection.name, self._where)
                 known.append(Rewrite.going(self._where))
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": collection.name,
-                    "documents": collection.count_documents({}, comment=self._scope.comment),
-                    "candidates": count,
-                    "to_remove": count,
-                    "bytes": size,
-                    "samples": samples,
-                    "amounts": amounts(removes=count),
-                }
+                self.row(
+                    name,
+                    collection.name,
+                    documents=collection.count_documents({}, comment=self._scope.comment),
+                    candidates=count,
+                    to_remove=count,
+                    bytes=size,
+                    samples=samples,
+                    amounts=amounts(removes=count),
+                )
             )
         return plan
 

@@ -21,7 +21,7 @@ from ..support import commands
 from ..support.tables import number, place
 from . import ddl
 from .base import Check, Plan, Row, Touched, amounts, problem
-from .ddl import Reshape, ReshapeEntry
+from .ddl import EachNamed, ReshapeEntry
 from .entries import Effect, Remaining, Revert
 
 KIND = "drop_collection"
@@ -33,39 +33,24 @@ _SAMPLES = 5
 _SINCE = "since"
 
 
-class DropCollection(Reshape):
+class DropCollection(EachNamed):
     """See the module. Options are those of the schema's ``drop_collection``."""
 
     KIND = KIND
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
-        names = scope.collections
         self._only_empty: bool = step.options.get("only_if_empty", False)
-        self._targets = [
-            (name, names.real_name(name))
-            for name in step.options["collections"]
-            if not names.absent(name)
-        ]
 
     @staticmethod
-    def names(options: Mapping[str, Any]) -> set[str]:
-        """Return the collections that go."""
-        return set(options["collections"])
+    def real(names: Collections, name: str) -> str:
+        """Return the real name of a collection, also of one that is gone already."""
+        return names.real_name(name)
 
     @staticmethod
     def consumes(options: Mapping[str, Any]) -> set[str]:
         """Return the collections that go."""
         return set(options["collections"])
-
-    @staticmethod
-    def reach(step: Step, names: Collections) -> list[Touched]:
-        """Return the collections that go."""
-        return [
-            Touched(collection=names.real_name(name), whole=True)
-            for name in step.options["collections"]
-            if not names.absent(name)
-        ]
 
     @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
@@ -97,16 +82,13 @@ class DropCollection(Reshape):
             stats = size(database, real)
             plan.change(real, {})
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": real,
-                    "documents": stats[0],
-                    "bytes": stats[1],
-                    "candidates": 0,
-                    "amounts": amounts(drops=1),
-                }
+                self.row(
+                    name,
+                    real,
+                    documents=stats[0],
+                    bytes=stats[1],
+                    amounts=amounts(drops=1),
+                )
             )
         return plan
 

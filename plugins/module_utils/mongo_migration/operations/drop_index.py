@@ -19,29 +19,18 @@ from ..support.tables import place
 from ..values import ejson
 from . import ddl, index_specs
 from .base import Check, Plan, Row, Touched, amounts, problem
-from .ddl import Reshape, ReshapeEntry
+from .ddl import EachNamed, ReshapeEntry
 from .entries import Remaining, Revert
 
 KIND = "drop_index"
 
 
-class NamedIndexStep(Reshape):
+class NamedIndexStep(EachNamed):
     """A step about one index, by its name, of several collections."""
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
-        names = scope.collections
         self._name: str = step.options["name"]
-        self._targets = [
-            (name, names.get(name).name)
-            for name in step.options["collections"]
-            if not names.absent(name)
-        ]
-
-    @staticmethod
-    def names(options: Mapping[str, Any]) -> set[str]:
-        """Return the collections that have the index."""
-        return set(options["collections"])
 
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
@@ -69,19 +58,11 @@ class NamedIndexStep(Reshape):
             fix="correct the name; the samples are the indexes that exist",
         )
 
-    def row(self, name: str, real: str, **more: Any) -> dict[str, Any]:
+    def row_of(self, name: str, real: str, **more: Any) -> dict[str, Any]:
         """Return a row of the plan."""
         collection = self._scope.collections.database[real]
-        return {
-            "step": self._step.index,
-            "kind": self.KIND,
-            "collection": name,
-            "real_name": real,
-            "documents": collection.estimated_document_count(comment=self._scope.comment),
-            "candidates": 0,
-            "index": self._name,
-            **more,
-        }
+        count = collection.estimated_document_count(comment=self._scope.comment)
+        return self.row(name, real, documents=count, index=self._name, **more)
 
 
 class DropIndex(NamedIndexStep):
@@ -111,7 +92,7 @@ class DropIndex(NamedIndexStep):
             if there is None:
                 plan.problems.append(self.missing(name, real))
             plan.rows.append(
-                self.row(
+                self.row_of(
                     name,
                     real,
                     there=there is not None,

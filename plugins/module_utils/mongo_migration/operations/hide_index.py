@@ -55,7 +55,7 @@ class HideIndex(NamedIndexStep):
                 plan.problems.append(self.missing(name, real))
             was = bool((there or {}).get("hidden"))
             plan.rows.append(
-                self.row(
+                self.row_of(
                     name,
                     real,
                     was=was,

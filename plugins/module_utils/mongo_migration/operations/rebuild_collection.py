@@ -101,22 +101,19 @@ class RebuildCollection(Reshape):
                 self._plan_room(plan, name, options, documents=documents, bytes_=bytes_)
                 self._note_views(plan, name, real, was, options)
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": real,
-                    "documents": documents,
-                    "bytes": bytes_,
-                    "candidates": 0,
-                    "was": was,
-                    "options": options,
-                    "keys": carried(was, options, ddl.indexes(database, real)),
-                    "wait_seconds": max(1, round(documents / _DOCUMENTS_PER_SECOND)),
-                    "amounts": amounts(
+                self.row(
+                    name,
+                    real,
+                    documents=documents,
+                    bytes=bytes_,
+                    was=was,
+                    options=options,
+                    keys=carried(was, options, ddl.indexes(database, real)),
+                    wait_seconds=max(1, round(documents / _DOCUMENTS_PER_SECOND)),
+                    amounts=amounts(
                         builds=int(due), drops=int(due), copies=documents if due else 0
                     ),
-                }
+                )
             )
         return plan
 

@@ -100,16 +100,13 @@ class RenameCollection(Reshape):
                 )
             plan.change(real, {})
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": real,
-                    "to": self._to,
-                    "documents": size(database, real)[0],
-                    "candidates": 0,
-                    "amounts": amounts(builds=1),
-                }
+                self.row(
+                    name,
+                    real,
+                    to=self._to,
+                    documents=size(database, real)[0],
+                    amounts=amounts(builds=1),
+                )
             )
         return plan
 

@@ -78,7 +78,7 @@ class ReplaceIndex(NamedIndexStep):
         for name, real in self._targets:
             there, collection = self.there(real), self._scope.collections.database[real]
             done = there is not None and same(there, self._whole(real))
-            row = self.row(name, real, was=there, becomes=self._spec)
+            row = self.row_of(name, real, was=there, becomes=self._spec)
             if there is None:
                 plan.problems.append(self.missing(name, real))
             elif not done:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from ..document.collections import Collections
 from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
@@ -19,46 +18,27 @@ from ..support.tables import number, place
 from ..values import compare, ejson
 from . import ddl
 from .base import Check, Plan, Row, Touched, amounts, problem
-from .ddl import Reshape, ReshapeEntry
+from .ddl import EachNamed, ReshapeEntry
 from .entries import Remaining, Revert
 from .validators import Refusal, violating
 
 KIND = "validate"
 
 
-class Validate(Reshape):
+class Validate(EachNamed):
     """See the module. Options are those of the schema's ``validate``."""
 
     KIND = KIND
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
-        options, names = step.options, scope.collections
+        options = step.options
         asked = {
             "validator": options["validator"],
             "validationLevel": options.get("level", "strict"),
             "validationAction": options.get("action", "error"),
         }
         self._rule = ddl.rule_in(asked)
-        self._targets = [
-            (name, names.get(name).name)
-            for name in options["collections"]
-            if not names.absent(name)
-        ]
-
-    @staticmethod
-    def names(options: Mapping[str, Any]) -> set[str]:
-        """Return the collections that get the rule."""
-        return set(options["collections"])
-
-    @staticmethod
-    def reach(step: Step, names: Collections) -> list[Touched]:
-        """Return the collections' options."""
-        return [
-            Touched(collection=names.real_name(name), whole=True)
-            for name in step.options["collections"]
-            if not names.absent(name)
-        ]
 
     @staticmethod
     def lines(rows: Sequence[Row]) -> list[str]:
@@ -106,19 +86,16 @@ class Validate(Reshape):
             elif refusal.count:
                 plan.warnings.append(self._said(name, refusal.count))
             plan.rows.append(
-                {
-                    "step": self._step.index,
-                    "kind": KIND,
-                    "collection": name,
-                    "real_name": real,
-                    "documents": collection.estimated_document_count(comment=self._scope.comment),
-                    "candidates": 0,
-                    "was": was,
-                    "becomes": self._rule,
-                    "refuses": refusal.count,
-                    "samples": refusal.samples,
-                    "amounts": amounts(builds=int(not compare.same(was, self._rule))),
-                }
+                self.row(
+                    name,
+                    real,
+                    documents=collection.estimated_document_count(comment=self._scope.comment),
+                    was=was,
+                    becomes=self._rule,
+                    refuses=refusal.count,
+                    samples=refusal.samples,
+                    amounts=amounts(builds=int(not compare.same(was, self._rule))),
+                )
             )
             self._scope.rules[real] = self._rule
         return plan
