@@ -12,7 +12,7 @@ from typing import Any
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import ExecutionTimeout, PyMongoError, WTimeoutError
+from pymongo.errors import ExecutionTimeout, PyMongoError, WriteConcernError, WTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -24,6 +24,8 @@ AS_DOCUMENT = WRITE_CONCERN.document
 
 # WriteConcernFailed, UnsatisfiableWriteConcern
 _CODES = {64, 100}
+# MaxTimeMSExpired: of a command that is done, it ended the wait for the others.
+_OUT_OF_TIME = 50
 
 
 def is_set(client: MongoClient[Any]) -> bool:
@@ -71,7 +73,8 @@ def is_missing(error: PyMongoError) -> bool:
     if isinstance(error, WTimeoutError):
         return True
     details = getattr(error, "details", None) or {}
-    concern = details.get("writeConcernError") or {}
-    codes = {getattr(error, "code", None), concern.get("code")}
-    codes |= {item.get("code") for item in details.get("writeConcernErrors", ())}
-    return bool(codes & _CODES)
+    concerns = [details.get("writeConcernError") or {}, *details.get("writeConcernErrors", ())]
+    waits = {item.get("code") for item in concerns}
+    if isinstance(error, WriteConcernError):
+        waits.add(error.code)
+    return bool(waits & {*_CODES, _OUT_OF_TIME} or getattr(error, "code", None) in _CODES)

@@ -1,7 +1,7 @@
 """One application host goes into maintenance mode or out of it: flag, restart, health, a write.
 
-Nothing is raised: what went wrong is a finding, because one ill host must not keep the others from
-their restart, and whoever switches judges all of them together.
+Nothing is raised: what went wrong is a finding, because one unhealthy host must not keep the
+others from their restart, and whoever switches judges all of them together.
 """
 
 from __future__ import annotations
