@@ -9,15 +9,16 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from mongo_migration.errors import PlanBlockedError
 from mongo_migration.ledger import runs
 
 from embedded import dirty
 from embedded.company import OWNER_FIELDS
 from embedded.seed import Company, seed
-from tests.support.migrations import Deployment, failed
+from tests.support.migrations import PLAYBOOKS, Deployment, failed
 
-SIZE = 400
+SIZE, SMALL = 400, 20
 REPAIRS = {"wrong_types": "R04", "duplicate_periods": "R01"}
 
 
@@ -296,3 +297,49 @@ def test_all_that_is_dirty_at_once_is_settled_by_what_the_plan_itself_suggests(
         site.roll_back(migration)
         assert failed(site.verify(migration, "rolled_back")) == []
     assert site.content() == before
+
+
+# Each with why no plan has to name it.
+UNNAMED = {
+    "unassigned_entries": "003 itself assigns them, whatever its plan finds",
+    "not_updated": "004 itself gives them an organization, whatever its plan finds",
+}
+
+
+def test_each_repair_is_named_by_a_plan_that_it_helps_with_how_many_it_settles(
+    site: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    wrong = {name for name in BOOKS if name.endswith(("organization", "twice"))}
+    made = seed(site.data, SMALL, dirty=wrong)
+    set_clock(monkeypatch, made.today)
+    tenant = made.organizations[0]
+    half = site.data["financialperiods"].find_one({"organization": {"$ne": tenant}})
+    assert half is not None
+    whose = {
+        "organization": str(made.organizations[1]),
+        "startDate": made.today,
+        "endDate": made.today,
+    }
+    site.data["financialperiods"].insert_one({**half, **whose, "_id": ObjectId()})
+    nobody = {"organization": None, "createdBy": ObjectId(), "date": made.today}
+    owned = {"organization": "", "createdBy": made.users[tenant][0], "date": made.today}
+    site.data["journalentries"].insert_many([nobody, owned])
+
+    plans = [site.plan(migration) for migration in ("003", "004")]
+    named = {name: count for plan in plans for name, count in plan["repairs"].items()}
+    names = [path.stem for path in (PLAYBOOKS / "repairs").glob("R*.yml")]
+    known = {name.partition("-")[2].replace("-", "_") for name in names}
+    assert known
+    assert set(named) == known - set(UNNAMED)
+    assert set(UNNAMED) <= known
+    (empty,) = [
+        row
+        for row in site.plan("R05")["steps"]
+        if (row["collection"], row["field"]) == ("journalEntries", "organization")
+    ]
+    assert named["null_fields"] == empty["to_change"] > 0
+    assert named["adopt_half_done"] == 1
+    (problem,) = [one for plan in plans for one in plan["problems"] if "settles" in one]
+    assert problem["what"] == "organization is empty"
+    assert problem["count"] == empty["candidates"] > problem["settles"]
+    assert "repair=null_fields" in problem["fix"]

@@ -330,6 +330,9 @@ def test_null_and_empty_fields_get_what_can_be_known(deployment: Deployment):
     missing = made.add("customers", made.users[two])
     lost = made.add("items", None, None)
     booked = entry(deployment, None, ObjectId(), createdBy=made.users[one])
+    bare = entry(deployment, one, createdBy=made.users[two])
+    deployment.data["journalentries"].update_one({"_id": bare}, {"$unset": {"organization": 1}})
+    gone = entry(deployment, other := ObjectId(), createdBy=made.users[two])
     dated = entry(deployment, one, None)
     data, _verified = repair_and_undo(deployment, "R05")
     assert data["items"][null]["organizationId"] == one
@@ -337,6 +340,8 @@ def test_null_and_empty_fields_get_what_can_be_known(deployment: Deployment):
     assert "organizationId" not in data["customers"][missing]
     assert data["items"][lost]["organizationId"] is None
     assert data["journalentries"][booked]["organization"] == one
+    assert data["journalentries"][bare]["organization"] == two
+    assert data["journalentries"][gone]["organization"] == other, "a value is no empty field"
     assert data["journalentries"][dated]["financialPeriod"] == right
 
 

@@ -87,6 +87,17 @@ _SET_FIELD: dict[str, Any] = {
         "when_unresolved": {"enum": ["fail", "skip"]},
         "when_unclear": {"enum": ["fail", "skip"]},
         "repair_text": _REPAIR,
+        "repair_empty": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["repair", "field", "value", "references"],
+            "properties": {
+                "repair": _REPAIR,
+                "field": _NAME,
+                "value": {"$ref": "#/$defs/source"},
+                "references": _NAME,
+            },
+        },
     },
 }
 

@@ -95,6 +95,16 @@ class Tally:
         if len(entry["samples"]) < _SAMPLES:
             entry["samples"].append(sample)
 
+    def settles(self, what: str, repair: str, count: int) -> None:
+        """Note that *repair* would settle so many of the documents with the problem *what*."""
+        for (_policy, said), entry in self._problems.items():
+            if said == what and count:
+                entry |= {"repair": repair, "settles": count}
+
+    def has_problem(self, what: str) -> bool:
+        """Return whether some candidates have the problem *what*."""
+        return any(said == what for _policy, said in self._problems)
+
     def left(self, policies: Mapping[str, str]) -> list[Any]:
         """Return some of the documents that *policies* leave alone."""
         return [
@@ -164,6 +174,8 @@ class Tally:
                         fix=_FIXES[item["policy"]].format(field=self._field),
                         repair=item.get("repair"),
                     )
+                    # Not all of them, where a number is given.
+                    | ({"settles": item["settles"]} if "settles" in item else {})
                 )
             else:
                 skipped += item["count"]

@@ -303,6 +303,7 @@ class SetField(Operation):
                 self._judge(tally, row, target.source, referents)
         wrong = self._plan_contradicted(tally, target, referents)
         mine = self._rules.candidates(referents, wrong)
+        self._plan_settled(tally, target, mine)
         if tally.example is not ABSENT:
             self._foresee_refusals(tally, target, mine)
         self._foresee_twins(plan, tally, target, mine)
@@ -385,6 +386,33 @@ class SetField(Operation):
     def _unresolved(self, tally: Tally, answer: Unresolved, count: int, sample: Any) -> None:
         repair = self._step.options.get("repair_text") if answer.is_text else None
         tally.problem(self._rules.policy(answer), answer.reason, count, sample, repair=repair)
+
+    def _plan_settled(self, tally: Tally, target: Target, candidates: dict[str, Any]) -> None:
+        """Count the candidates whose key a repair would fill, and that have no value without it."""
+        rule = self._step.options.get("repair_empty")
+        if rule is None or not tally.has_problem(f"{rule['field']} is empty"):
+            return
+        asked = {*reads.collections([rule["value"]]), rule["references"]}
+        if not all(map(self._scope.collections.exists, asked)):
+            return
+        source = value_sources.build(rule["value"], self._scope, owner=None)
+        right, settled = Referents(rule["references"], self._scope), 0
+        empty = {rule["field"]: {"$in": [None, ""], "$not": {"$type": "array"}}}
+        groups = target.collection.aggregate(
+            [
+                {"$match": {"$and": [candidates, empty]}},
+                {"$group": {"_id": {"key": source.inputs}, "count": {"$sum": 1}}},
+            ],
+            allowDiskUse=True,
+            comment=self._scope.comment,
+        )
+        for some in chunks(groups, 1000):
+            source.prepare([row["_id"]["key"] for row in some])
+            for row in some:
+                answer = source.resolve(row["_id"]["key"])
+                if isinstance(answer, Found) and right.has(answer.value):
+                    settled += row["count"]
+        tally.settles(f"{rule['field']} is empty", rule["repair"], settled)
 
     def _warn_of_expressions(self, plan: Plan, target: Target, tally: Tally) -> None:
         """Say that what is fine by its type isn't computed anew."""

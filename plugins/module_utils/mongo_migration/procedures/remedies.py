@@ -63,7 +63,8 @@ def repairs(problems: Iterable[Problem]) -> dict[str, int]:
     found: dict[str, int] = {}
     for problem in problems:
         if "repair" in problem:
-            found[problem["repair"]] = found.get(problem["repair"], 0) + problem["count"]
+            settled = problem.get("settles", problem["count"])
+            found[problem["repair"]] = found.get(problem["repair"], 0) + settled
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

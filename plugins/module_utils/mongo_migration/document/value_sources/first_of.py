@@ -44,7 +44,7 @@ class FirstOf:
             reasons.append(answer.reason)
             unclear = unclear or answer.unclear
             is_text = is_text or answer.is_text
-        return Unresolved("; and ".join(reasons), unclear, is_text)
+        return Unresolved("; and ".join(dict.fromkeys(reasons)), unclear, is_text)
 
     def judge(self, pairs: Sequence[tuple[Key, Any]]) -> list[Agreement | None]:
         """A value that one of the sources agrees with is right; else the first to know counts."""

@@ -68,6 +68,9 @@ class Reference:
         name, take, equal = self._spec["from"], self._spec["take"], self._equal(key)
         if not matches and (typed := self._typed(key)) is not None:
             return typed
+        for expression, value in zip(self._expressions, equal, strict=True):
+            if not matches and value == "":
+                return Unresolved(f"{label(expression)} is empty")
         if not matches:
             return Unresolved(
                 f"no document in {name} with {self._by()}{self._conditions()}",
