@@ -139,7 +139,7 @@ def test_a_connection_that_is_lost_in_mid_run_is_a_failure_that_is_rolled_back(
     assert not lost.writes_blocked
     assert differences(before, lost.data) == []
     assert lost.indexes == indexes_before
-    assert lost.read("run.json")["outcome"] == "failed"
+    assert lost.read("run.json")["outcome"] == "rolled_back"
     assert _holding_the_password(place, remote) == []
 
 

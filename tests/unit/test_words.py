@@ -106,10 +106,18 @@ def options_of_roles() -> set[str]:
     return found
 
 
+def of_application_hosts() -> set[str]:
+    """What action plugins read of each host, as the example of an inventory names it."""
+    example = (ROOT / "inventories/staging/group_vars/app/main.yml").read_text()
+    reader = (ROOT / "plugins/module_utils/release/application/inventory.py").read_text()
+    named = set(re.findall(r"^#? ?(app_[a-z_]+):", example, flags=re.MULTILINE))
+    return named.union(re.findall(r'"(app_[a-z_]+)"', reader))
+
+
 @cache
 def given_from_outside() -> set[str]:
     own: set[str] = set(options_of_roles())
-    read: set[str] = set()
+    read: set[str] = of_application_hosts()
     for path in files():
         whole = content(path)
         own |= set(made(whole)) | (set(whole) if isinstance(whole, dict) else set())

@@ -36,7 +36,9 @@ OF_COMMANDS = _names(
 # Of the inventory, beside the arguments of the roles: a command may be given another value.
 SETTINGS = _names(
     """
-    app_flag app_group app_health_url app_monitor_url backup_dir
+    app_become app_command_chdir app_flag app_flag_mode app_flag_path app_group app_health_status
+    app_health_url app_maintenance_health_status app_monitor_url app_reload_command
+    app_restart_command app_smoke_tests app_write_probe backup_dir
     backup_standing_change backup_while_writing canary_then contacts
     failures_allowed inventory_may_be_default lanes
     maintenance_mode migrate_frozen migration_secrets migration_variables
