@@ -17,7 +17,7 @@ from typing import Any
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
 
-from ..server import connection
+from ..server import connection, operation_time
 from . import changes, create
 from .changes import NoIncrementError
 from .increment import On
@@ -109,19 +109,13 @@ def plan(
         return {"why_not": f"{kind} doesn't tell what was written since", "lately": None}
     why_not = None
     # The time that a server gives with every reply, less what the backup will have taken.
-    past = _present(client).time - max(_LEAST_SECONDS, int(seconds * _SPARE))
+    past = operation_time.present(client).time - max(_LEAST_SECONDS, int(seconds * _SPARE))
     try:
         changes.require_readable(client[database], Timestamp(past, 0))
     except NoIncrementError as error:
         why_not = error.message
     lately = None if why_not else _lately(settings.folder, database, server, now or utc_now())
     return {"why_not": why_not, "lately": lately}
-
-
-def _present(client: MongoClient[dict[str, Any]]) -> Timestamp:
-    reply = client.admin.command("hello")
-    present: Timestamp = reply["operationTime"]
-    return present
 
 
 def _lately(folder: Path, database: str, server: connection.Server, now: datetime) -> str | None:

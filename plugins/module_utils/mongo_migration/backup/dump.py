@@ -17,6 +17,7 @@ from pymongo.errors import ExecutionTimeout, OperationFailure, WTimeoutError
 
 from ..document.collections import STATE
 from ..errors import ArchiveError
+from ..server import operation_time
 from ..server.connection import Server
 from ..support import majority
 from ..support.progress import Sink
@@ -65,7 +66,7 @@ def snapshot(database: Database[Any], server: Server, *, attempts: int = 5) -> S
     if server.topology == "standalone":
         return Snapshot(found=found)
     for _ in range(attempts):
-        time = database.client.admin.command("ping")["operationTime"]
+        time = operation_time.present(database.client)
         again = catalog.read(database)
         if again == found:
             _await(database, found, time)
