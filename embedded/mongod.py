@@ -390,6 +390,12 @@ class ReplicaSet(Deployment):
                 return number
         return None
 
+    def revive(self) -> None:
+        """Start the members again that were killed."""
+        for number, member in enumerate(self.members):
+            if not member.alive:
+                self.restart(number)
+
     def wait_for_primary(self, seconds: float = 60.0) -> int:
         """Return the number of the primary as soon as there is one."""
         if not wait_until(lambda: self.primary is not None, seconds, 0.1):

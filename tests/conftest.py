@@ -55,8 +55,7 @@ def three_members(_three_members: ReplicaSet) -> Iterator[ReplicaSet]:
     for number, member in enumerate(_three_members.members):
         if member.alive:
             _three_members.resume(number)
-        else:
-            _three_members.restart(number)
+    _three_members.revive()
     _three_members.wait_for_primary()
     _three_members.wait_for_secondaries()
 

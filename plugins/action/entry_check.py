@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -129,23 +130,17 @@ class ActionModule(ActionBase):
         of_command = {*given["words"], *given["aliases"]}
         options = {
             name
-            for role in Path(given["roles_folder"]).iterdir()
-            if (role / "meta" / "argument_specs.yml").exists()
-            for name, _option in _options(role)
+            for specs in Path(given["roles_folder"]).glob("*/meta/argument_specs.yml")
+            for name, _option in _options(specs.parents[1])
         }
         typed = set(load_extra_vars(self._loader)) - set(given["own_variables"])
         found = words.unknown(sorted(typed), words=of_command, options=options)
         if set(found) - words.OF_COMMANDS:
             # Rarely: only then is the whole inventory looked at.
-            read = words.read_by([*map(self._raw_vars(task_vars), task_vars["groups"]["all"])])
+            hosts = task_vars["hostvars"]
+            read = words.read_by([hosts.raw_get(name) for name in task_vars["groups"]["all"]])
             found = [name for name in found if name in words.OF_COMMANDS or name not in read]
         return [words.problem(name, words=of_command, options=options) for name in found]
-
-    @staticmethod
-    def _raw_vars(task_vars: Mapping[str, Any]) -> Callable[[str], Any]:
-        """Return what gives the inventory's variables of a host, templates as they were written."""
-        raw_get: Callable[[str], Any] = task_vars["hostvars"].raw_get
-        return raw_get
 
     def _of_roles(self, given: dict[str, Any], task_vars: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the arguments of the roles, each source of a value once."""
@@ -182,10 +177,12 @@ def _source(name: str, raw: Any, task_vars: Mapping[str, Any]) -> str:
     return name
 
 
-def _options(role: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+@cache
+def _options(role: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return the arguments of *role*, once for each of its tasks; read once in a command."""
     text = (role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    for entry in yaml.load(text, Loader=_LOADER)["argument_specs"].values():
-        yield from (entry.get("options") or {}).items()
+    entries = yaml.load(text, Loader=_LOADER)["argument_specs"].values()
+    return [item for entry in entries for item in (entry.get("options") or {}).items()]
 
 
 def _wrong(name: str, option: Mapping[str, Any], value: Any) -> str | None:

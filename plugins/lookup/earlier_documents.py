@@ -59,13 +59,8 @@ class LookupModule(LookupBase):
                     id_ = waiting.pop()
                     if id_ in found or id_ not in files:
                         continue
-                    text = definition.read_text(term.parent / files[id_])
-                    found[id_] = {
-                        "definition": text,
-                        "definition_name": files[id_],
-                        "variables": inputs.get(id_) or {},
-                    }
-                    waiting += _after(text)
+                    found[id_] = definition.as_option(term.parent / files[id_], inputs.get(id_))
+                    waiting += _after(found[id_]["definition"])
         except (OSError, DefinitionError) as error:
             raise AnsibleLookupError(str(getattr(error, "message", error))) from error
         return [found[id_] for id_ in sorted(found)]

@@ -60,11 +60,7 @@ class LookupModule(LookupBase):
         names = [name for term in terms for name in catalogue.several(term)]
         try:
             return [
-                {
-                    "definition": definition.read_text(folder / known.files[ids[name]]),
-                    "definition_name": known.files[ids[name]],
-                    "variables": inputs.get(ids[name]) or {},
-                }
+                definition.as_option(folder / known.files[ids[name]], inputs.get(ids[name]))
                 for name in names
                 if name in ids
             ]

@@ -62,9 +62,7 @@ def _with_arbiter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithArbi
 @pytest.fixture
 def servers(_with_arbiter: WithArbiter) -> Iterator[WithArbiter]:
     yield _with_arbiter
-    for number, member in enumerate(_with_arbiter.members):
-        if not member.alive:
-            _with_arbiter.restart(number)
+    _with_arbiter.revive()
     _with_arbiter.wait_for_primary()
     _with_arbiter.wait_for_secondaries()
 
@@ -74,9 +72,7 @@ def data(servers: WithArbiter) -> Iterator[Db]:
     with servers.client() as admin, databases.fresh(admin, roles=True) as fresh:
         fresh["items"].insert_many([{"_id": number} for number in range(3)])
         yield fresh
-        for number, member in enumerate(servers.members):
-            if not member.alive:  # or its dropping would wait for it
-                servers.restart(number)
+        servers.revive()  # or its dropping would wait for it
         servers.wait_for_secondaries()
 
 

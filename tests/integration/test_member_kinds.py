@@ -52,9 +52,7 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EachKind]:
 @pytest.fixture
 def servers(_servers: EachKind) -> Iterator[EachKind]:
     yield _servers
-    for number, member in enumerate(_servers.members):
-        if not member.alive:
-            _servers.restart(number)
+    _servers.revive()
     _servers.give_vote(0)
     _servers.wait_for_primary()
     _servers.wait_for_secondaries()
@@ -66,9 +64,7 @@ def db(_servers: EachKind, servers: EachKind) -> Iterator[Db]:
         torture.fill(fresh)
         yield fresh
         servers.give_vote(0)
-        for number, member in enumerate(servers.members):
-            if not member.alive:  # or the dropping would wait for it
-                servers.restart(number)
+        servers.revive()  # or the dropping would wait for it
 
 
 def seen(db: Db) -> members.ReplicaSet:

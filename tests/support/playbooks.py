@@ -7,10 +7,28 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads what carries tags of Ansible's own, as nothing."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+@cache
+def content(path: Path) -> Any:
+    """Return what a YAML file of a playbook or role holds; nobody may change it."""
+    return yaml.load(path.read_text(), _Loader)
+
 
 # What a user's shell has, and nothing that a test runner adds.
 _KEPT = ("HOME", "USER", "LOGNAME", "TMPDIR", "TZ")

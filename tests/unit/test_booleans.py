@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.support.playbooks import ROOT
+from tests.support.playbooks import ROOT, content
 
 SPECS = sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
 
@@ -18,7 +17,7 @@ SPECS = sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
 def booleans() -> set[str]:
     found = set()
     for path in SPECS:
-        for entry in yaml.load(path.read_text(), yaml.CSafeLoader)["argument_specs"].values():
+        for entry in content(path)["argument_specs"].values():
             options = entry.get("options", {})
             found |= {name for name, option in options.items() if option.get("type") == "bool"}
     return found

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.support.playbooks import ROOT
+from tests.support.playbooks import ROOT, content
 
 PLAYBOOKS = ROOT / "playbooks"
 _INCLUDED = re.compile(r"(?:include|import)_role:\n\s+name: (\w+)(?:\n\s+tasks_from: (\w+))?")
@@ -48,17 +47,14 @@ def roles_of(playbook: Path) -> set[str]:
     return found - _CHECKS_FIRST
 
 
-@cache
 def specs_of(role: str) -> dict[str, Any]:
-    path = ROOT / "roles" / role / "meta" / "argument_specs.yml"
-    return yaml.load(path.read_text(), yaml.CSafeLoader)  # type: ignore[no-any-return]
+    found: dict[str, Any] = content(ROOT / "roles" / role / "meta" / "argument_specs.yml")
+    return found
 
 
 @cache
 def plays() -> dict[str, list[dict[str, Any]]]:
-    found = {
-        path.name: yaml.load(path.read_text(), yaml.CSafeLoader) for path in PLAYBOOKS.glob("*.yml")
-    }
+    found = {path.name: content(path) for path in PLAYBOOKS.glob("*.yml")}
     return {
         name: plays
         for name, plays in found.items()

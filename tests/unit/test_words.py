@@ -10,11 +10,11 @@ from typing import Any
 
 import jinja2
 import pytest
-import yaml
 from invocation import words
 from jinja2 import meta, nodes
+from release.application import inventory, smoke
 
-from tests.support.playbooks import ROOT
+from tests.support.playbooks import ROOT, content
 
 # Whose values are expressions without braces.
 _BARE = {"when", "that", "until", "failed_when", "changed_when"}
@@ -23,13 +23,6 @@ _OF_HOST = re.compile(r"hostvars\[[^\]]+\]\.([a-z_]+)")
 # Not variables that anybody sets: Ansible's own, and functions of Jinja.
 _NOT_OURS = {"groups", "hostvars", "inventory_hostname", "lookup", "now", "omit", "playbook_dir"}
 _NOT_OURS |= {"query", "role_path", "undef"}
-
-
-class _Loader(yaml.CSafeLoader):
-    """Reads what carries tags of Ansible's own."""
-
-
-_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)  # type: ignore[no-untyped-call]
 
 
 def files() -> list[Path]:
@@ -79,11 +72,6 @@ class _Any(dict):  # type: ignore[type-arg]
 
 
 @cache
-def content(path: Path) -> Any:
-    return yaml.load(path.read_text(), _Loader)
-
-
-@cache
 def read_in(path: Path) -> set[str]:
     environment = jinja2.Environment()
     environment.filters, environment.tests = _Any(), _Any()
@@ -109,9 +97,8 @@ def options_of_roles() -> set[str]:
 def of_application_hosts() -> set[str]:
     """What action plugins read of each host, as the example of an inventory names it."""
     example = (ROOT / "inventories/staging/group_vars/app/main.yml").read_text()
-    reader = (ROOT / "plugins/module_utils/release/application/inventory.py").read_text()
     named = set(re.findall(r"^#? ?(app_[a-z_]+):", example, flags=re.MULTILINE))
-    return named.union(re.findall(r'"(app_[a-z_]+)"', reader))
+    return named.union(inventory.NAMES, smoke.NAMES)
 
 
 @cache

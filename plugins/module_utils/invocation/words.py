@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from release.application import inventory, smoke
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -36,22 +38,18 @@ OF_COMMANDS = _names(
 # Of the inventory, beside the arguments of the roles: a command may be given another value.
 SETTINGS = _names(
     """
-    app_become app_command_chdir app_flag app_flag_mode app_flag_path app_group app_health_status
-    app_health_url app_maintenance_health_status app_monitor_url app_reload_command
-    app_restart_command app_smoke_tests app_write_probe backup_dir
-    backup_standing_change backup_while_writing canary_then contacts
-    failures_allowed inventory_may_be_default lanes
-    maintenance_mode migrate_frozen migration_secrets migration_variables
-    migrations_assumed_applied migrations_dir mongo_auth_mechanism mongo_collections
-    mongo_connection_timeout mongo_database mongo_databases mongo_login_database
-    mongo_login_host mongo_login_password mongo_login_port mongo_login_user mongo_replica_set
-    mongo_ssl mongo_ssl_ca_certs mongo_ssl_cert_reqs mongo_ssl_certfile mongo_ssl_crlfile
-    mongo_ssl_pem_passphrase mongo_uri monitor_app_log own_variables recover_on_ill_release
-    rehearsal_backup rehearsal_database rehearsal_dir rehearsal_mongod rehearsal_server
-    rehearsal_uri repairs_dir smoke_on_failure vault_backup_identity vault_backup_passphrase
-    vault_evidence_signing_key
+    app_group app_monitor_url backup_dir backup_standing_change backup_while_writing canary_then
+    contacts failures_allowed inventory_may_be_default lanes maintenance_mode migrate_frozen
+    migration_secrets migration_variables migrations_assumed_applied migrations_dir
+    mongo_auth_mechanism mongo_collections mongo_connection_timeout mongo_database
+    mongo_databases mongo_login_database mongo_login_host mongo_login_password mongo_login_port
+    mongo_login_user mongo_replica_set mongo_ssl mongo_ssl_ca_certs mongo_ssl_cert_reqs
+    mongo_ssl_certfile mongo_ssl_crlfile mongo_ssl_pem_passphrase mongo_uri monitor_app_log
+    own_variables recover_on_ill_release rehearsal_backup rehearsal_database rehearsal_dir
+    rehearsal_mongod rehearsal_server rehearsal_uri repairs_dir smoke_on_failure
+    vault_backup_identity vault_backup_passphrase vault_evidence_signing_key
     """
-)
+).union(inventory.NAMES, smoke.NAMES)
 
 # Ansible's own, and what automation platforms set for every job.
 _OF_PLATFORMS = ("ansible_", "awx_", "tower_")
@@ -67,7 +65,7 @@ def unknown(typed: Iterable[str], *, words: Collection[str], options: Collection
         words: what this command takes beside ``COMMON``.
         options: the arguments of all roles.
     """
-    known = {*COMMON, *words, *(SETTINGS - OF_COMMANDS), *options}
+    known = {*COMMON, *words, *SETTINGS, *options}
     return [
         name
         for name in typed

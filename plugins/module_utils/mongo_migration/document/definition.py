@@ -157,6 +157,27 @@ def read_text(path: Path) -> str:
     return f"{text.rstrip()}\n---\n{behind}\n"
 
 
+def as_option(path: Path, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the document at *path* as the modules take one among others.
+
+    Args:
+        path: of the document.
+        values: for its variables; None for those of the document.
+
+    Returns:
+        ``definition``, ``definition_name`` and ``variables``.
+
+    Raises:
+        DefinitionError: as :func:`read_text`.
+        OSError: as :func:`read_text`.
+    """
+    return {
+        "definition": read_text(path),
+        "definition_name": path.name,
+        "variables": values or {},
+    }
+
+
 def document_of(text: str) -> dict[str, Any]:
     """Return the document in *text*, which was loaded before, without the files behind it."""
     return dict(next(iter(yaml.safe_load_all(text))))

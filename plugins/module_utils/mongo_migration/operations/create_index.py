@@ -109,15 +109,8 @@ class CreateIndex(Operation):
             state, there = state_of(collection, self._spec())
             if state == DIFFERENT:
                 plan.problems.append(self._in_the_way(name, there or {}))
-            if state == MISSING and self._extra.get("unique"):
-                self._plan_unique(plan, name, collection)
-            if state == MISSING:
-                told: dict[str, Any] = {
-                    "step": self._step.index,
-                    "name": name,
-                    "collection": collection,
-                }
-                geometry.tell(plan, self._scope, self._spec(), **told)
+            elif state == MISSING:
+                self._foresee(plan, name, collection)
             plan.rows.append(
                 self.row(
                     name,
@@ -149,13 +142,15 @@ class CreateIndex(Operation):
             fix=fix,
         )
 
-    def _plan_unique(self, plan: Plan, name: str, collection: Collection[dict[str, Any]]) -> None:
+    def _foresee(self, plan: Plan, name: str, collection: Collection[dict[str, Any]]) -> None:
+        """Add to *plan* the documents that the build would refuse."""
         spec = self._spec()
-        if "collation" not in spec and (inherited := _collation(collection)):
-            spec["collation"] = inherited
-        unique_indexes.tell(
-            plan, self._scope, spec, step=self._step.index, name=name, collection=collection
-        )
+        told: dict[str, Any] = {"step": self._step.index, "name": name, "collection": collection}
+        if spec.get("unique"):
+            inherited = None if "collation" in spec else _collation(collection)
+            whole = {**spec, "collation": inherited} if inherited else spec
+            unique_indexes.tell(plan, self._scope, whole, **told)
+        geometry.tell(plan, self._scope, spec, **told)
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Build each index and wait until its build has finished."""
