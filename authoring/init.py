@@ -87,8 +87,8 @@ def _init(options: argparse.Namespace, root: Path) -> int:
 def _new_name(name: str, root: Path) -> str:
     if not _NAME.fullmatch(name):
         raise RefusedError(
-            f"'{name}' is no name for an inventory: use small letters, digits and single hyphens, "
-            "such as staging."
+            f"'{name}' isn't a name for an inventory: use small letters, digits and single "
+            "hyphens, such as staging."
         )
     if (root / "inventories" / name).exists():
         raise RefusedError(
@@ -115,8 +115,8 @@ def _uri() -> str:
     )
     if not mongodb_uri.is_well_formed(uri):
         raise RefusedError(
-            "That is no connection string. It looks like mongodb://user:password@host:27017/, with "
-            "each of : / ? # [ ] @ % in user and password escaped."
+            "That isn't a connection string. It looks like mongodb://user:password@host:27017/, "
+            "with each of : / ? # [ ] @ % in user and password escaped."
         )
     if mongodb_uri.user(uri) and not mongodb_uri.has_password(uri) and sys.stdin.isatty():
         uri = mongodb_uri.with_password(uri, getpass.getpass("Password (it isn't shown): "))

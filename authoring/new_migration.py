@@ -63,7 +63,7 @@ def create(
     folder = folder or folder_of(root)
     if not _NAME.fullmatch(name):
         raise RefusedError(
-            f"'{name}' is no name for a migration: use small letters, digits and single hyphens, "
+            f"'{name}' isn't a name for a migration: use small letters, digits and single hyphens, "
             "such as add-currency."
         )
     if not folder.is_dir():

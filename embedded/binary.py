@@ -25,7 +25,7 @@ def find() -> Path:
     if named:
         path = Path(named)
         if not (path.is_file() and os.access(path, os.X_OK)):
-            raise MongodMissingError(f"{VARIABLE}={named} is no executable file.")
+            raise MongodMissingError(f"{VARIABLE}={named} is not a executable file.")
         return path
     # A look at the package's folders instead of an import: nobody's package code runs for this.
     spec = importlib.util.find_spec("fiftyone")

@@ -201,7 +201,7 @@ def null_owner(site: Site) -> Case:
 
 
 def unknown_owner(site: Site) -> Case:
-    """Its owner is no user any more."""
+    """Its owner is not a user any more."""
     return Case("suppliers", [site.model("suppliers", owner=site.new_id())])
 
 
@@ -267,7 +267,7 @@ def month_word(site: Site) -> Case:
 
 
 def month_fraction(site: Site) -> Case:
-    """The month is no whole number."""
+    """The month is not a whole number."""
     return Case("organizations", [site.organization({"fiscalYearStart": 4.5})])
 
 

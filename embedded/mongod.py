@@ -374,7 +374,7 @@ class Deployment:
 
 
 class Standalone(Deployment):
-    """A single server that is no replica set: no transactions, no write block, no snapshots."""
+    """A single server that is not a replica set: no transactions, no write block, no snapshots."""
 
 
 class ReplicaSet(Deployment):

@@ -11,7 +11,7 @@ description:
   - Runs on the host of an application, once for a whole switch. Sets the flag, restarts the
     application where it reads the flag only then, waits until it is healthy, and sends a write that
     it has to refuse.
-  - What goes wrong is no failure of the module but one of RV(problems), since one unhealthy host
+  - What goes wrong is not a failure of the module but one of RV(problems), since one unhealthy host
     must not keep the others from being told. The action C(app_maintenance_everywhere) runs it on
     all hosts at once and judges them together.
 options:

@@ -12,7 +12,7 @@ description:
     against what they were before.
   - A long watch is made of several calls, each of which is given RV(tally) of the one before as
     O(earlier), so that a person sees how it goes and an unhealthy application is noticed early.
-  - An unhealthy application is no failure of the module; look at RV(wrong).
+  - An unhealthy application is not a failure of the module; look at RV(wrong).
 options:
   requests:
     description:

@@ -158,7 +158,7 @@ def read_since(module: AnsibleModule) -> Any:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise MigrationError(
-            f"since: '{text}' is no time such as 2026-11-23T02:05:33Z ({error})."
+            f"since: '{text}' is not a time such as 2026-11-23T02:05:33Z ({error})."
         ) from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

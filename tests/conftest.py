@@ -36,7 +36,7 @@ def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet
 
 @pytest.fixture(scope="session")
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    """A server that is no replica set and asks for no passwords."""
+    """A server that is not a replica set and asks for no passwords."""
     folder = tmp_path_factory.mktemp("standalone")
     with Standalone(folder, auth=False, cache_gb=CACHE_GB) as server:
         yield server

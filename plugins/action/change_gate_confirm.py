@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Compare the names; nothing typed is no answer."""
+        """Compare the names; nothing typed is not an answer."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validated, given = self.validate_argument_spec(
             {

@@ -1,7 +1,7 @@
 """Action plugin: write the files of an evidence folder, on the controller, in one task.
 
 Each file through ansible.builtin.copy would run two modules; ten files for each command make that
-the longest part of a quick one. Evidence is no change of the managed system, so `changed` is
+the longest part of a quick one. Evidence is not a change of the managed system, so `changed` is
 always false, and check mode writes it too.
 """
 

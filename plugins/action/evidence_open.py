@@ -1,7 +1,7 @@
 """Action plugin: make the folder of evidence for a run, and look for folders that nobody finished.
 
 The callback plugin ``migration_log`` learns from the result of this action where to write. Evidence
-is no change of the managed system: `changed` is always false, and check mode opens a folder, too.
+isn't a change of the managed system: `changed` is always false, and check mode opens a folder, too.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
 
 
 def _left(root: Path, about: Mapping[str, str], opened: opening.Opened) -> list[Path]:
-    """Return what other commands left; that it can't be seen is no reason to stop."""
+    """Return what other commands left; that it can't be seen is not a reason to stop."""
     if opened.folder is None or opened.folder.parent != root:
         return []
     try:

@@ -1,7 +1,7 @@
 """Action plugin: add one line of figures to a file of JSON lines, on the controller.
 
 The evidence plots the file. Several write to it at the same time, so a line is appended by one
-write. Evidence is no change of the managed system: `changed` is always false.
+write. Evidence is not a change of the managed system: `changed` is always false.
 """
 
 from __future__ import annotations

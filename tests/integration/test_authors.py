@@ -139,7 +139,7 @@ def test_what_mongodb_does_not_understand_is_told_with_its_place(
         ({"create_collection": {"name": "n", "options": {"capped": True}}}, "'size'"),
         ({"create_collection": {"name": "n", "options": {"viewOn": "rows"}}}, "by a `command`"),
         (update(unset=["a"], when_unfit={"z": "keep"}), "the step doesn't change 'z'"),
-        ({"update": {"collections": {"matching": "("}, "unset": ["a"]}}, "no regular expression"),
+        ({"update": {"collections": {"matching": "("}, "unset": ["a"]}}, "not a regular expression"),
         (update(set={"a.b": {"value": 1}, "a": {"value": 2}}), "two lines"),
         (update(set={"b": {"unique_text": {"of": {"expression": "$b"}}}}), "which the same step"),
         (
@@ -154,7 +154,7 @@ def test_what_no_document_can_say_is_refused_with_what_can(db: Db, step: dict[st
     with pytest.raises(DefinitionError) as refused:
         planned(db, step, files={"f.py": "def f(title):\n    return title\n"})
     assert says in str(refused.value)
-    assert "steps[0]" in str(refused.value) or "no regular expression" in says
+    assert "steps[0]" in str(refused.value) or "not a regular expression" in says
 
 
 def test_geometry_that_an_index_refuses_is_a_problem_as_the_steps_before_leave_it(db: Db):

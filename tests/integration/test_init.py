@@ -115,7 +115,7 @@ def address(replica_set: ReplicaSet, monkeypatch: pytest.MonkeyPatch) -> str:
     ("given", "said"),
     [
         ("mongodb://newcomer:wrong@{}/?authSource=admin", "refused the login of 'newcomer'"),
-        ("mongodb://newcomer:a/b@{}/", "is no connection string"),
+        ("mongodb://newcomer:a/b@{}/", "isn't a connection string"),
         ("mongodb://localhost:1/", "No usable MongoDB at localhost:1"),
     ],
 )

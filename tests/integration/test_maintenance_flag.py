@@ -60,7 +60,7 @@ def test_reading_and_check_mode_write_nothing(database: Data) -> None:
     ("wrong", "words"),
     [
         ({"collection": "_migrations"}, "an application keeps nothing in '_migrations'"),
-        ({"field": "a..b"}, "'a..b' is no path of a field"),
+        ({"field": "a..b"}, "'a..b' is not a path of a field"),
         ({"filter_": {"_id": {"$oid": "short"}}}, "must be extended JSON"),
         ({"filter_": {"$or": [{"a": 1}]}}, "none can be made from an operator"),
         ({"filter_": {}}, "several documents fit"),

@@ -84,7 +84,7 @@ def test_a_mistyped_inventory_is_an_error():
         "no migration",
         "an unknown migration",
         "another migration than the file's",
-        "an id that is no text",
+        "an id that is not text",
         "a choice that there isn't",
         "a number that is none",
         "what the run would refuse, in preflight",

@@ -49,7 +49,7 @@ def test_an_emergency_rollback_stops_the_running_migration_and_undoes_it_exactly
         assert " of 408 documents, " in second.last_words()
         assert "Maintenance mode is ON, by " in second.last_words()
         assert "Announce the end" not in second.output
-        # What isn't applied is no reason to stop anybody.
+        # What isn't applied is not a reason to stop anybody.
         assert again.code == 0
         assert "There is nothing to roll back: migration 004 is not applied" in again.last_words()
         assert "maintenance mode" not in again.output

@@ -257,7 +257,7 @@ def test_nobody_vouches_for_what_lies_elsewhere(tmp_path: Path, make: Any):
     write(left, line("ok"))
     secret.write_text("mine")
     make(secret, left / "extra.json")
-    with pytest.raises(OSError, match=r"extra\.json is no plain file"):
+    with pytest.raises(OSError, match=r"extra\.json is not a plain file"):
         bundle.close(left, finished_by="x")
     assert not seal.is_sealed(left)
 

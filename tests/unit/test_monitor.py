@@ -134,7 +134,7 @@ def test_a_log_that_cant_be_read_is_a_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("log", "message"),
     [
-        ({"path": "/x", "pattern": "("}, r"monitor_app_log of app1: pattern '\(' is no regular"),
+        ({"path": "/x", "pattern": "("}, r"monitor_app_log of app1: pattern '\(' is not a regular"),
         ({"path": "/x"}, "monitor_app_log of app1 must be"),
         ({"path": "/x", "pattern": "x", "patern": "y"}, "monitor_app_log of app1 must be"),
     ],

@@ -134,8 +134,8 @@ EXPECTED = {"path": "ok", "value": True}
         (b"[" * 100_000 + b"]" * 100_000, "nested deeper than 100 levels"),
         (b'{"a":' * 150 + b"1" + b"}" * 150, "nested deeper than 100 levels"),
         (b'"' + b"x" * bounded_json.LONGEST + b'"', "longer than 5,000,000 bytes"),
-        (b"<html>", "no JSON"),
-        (b"\xff\xfe{", "no JSON"),
+        (b"<html>", "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
     ],
     ids=["endless", "deep", "long", "html", "no text"],
 )

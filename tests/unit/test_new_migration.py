@@ -57,7 +57,7 @@ def test_what_exists_is_not_overwritten(project: Path):
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]):
     assert new_migration.main(["Bad Name"]) == 2
-    assert "'Bad Name' is no name for a migration" in capsys.readouterr().err
+    assert "'Bad Name' isn't a name for a migration" in capsys.readouterr().err
 
 
 def test_the_projects_own_folder_is_taken_where_there_is_one(project: Path):

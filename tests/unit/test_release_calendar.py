@@ -107,8 +107,8 @@ def test_a_single_window_can_be_given_with_an_offset():
         ({"form": "22:00", "to": "04:00"}, r"change_gate_windows\[0\]: unknown key 'form'"),
         ({"from": "22:00"}, "'to' is missing"),
         ({"days": ["someday"], "from": "22:00", "to": "23:00"}, "unknown day"),
-        ({"from": "22:00", "to": "25:00"}, "no time of day"),
-        ({"from": "tomorrow", "to": "later"}, r"from: 'tomorrow' is no moment"),
+        ({"from": "22:00", "to": "25:00"}, "not a time of day"),
+        ({"from": "tomorrow", "to": "later"}, r"from: 'tomorrow' is not a moment"),
         ({"from": "2026-12-02 10:00", "to": "2026-12-01 10:00"}, "before it begins"),
         ({"days": ["sat"], "from": "2026-12-02", "to": "2026-12-03"}, "goes with times of day"),
         ({"from": "22:00", "to": "23:00", "timezone": "Mars/Base"}, "no timezone 'Mars/Base'"),
@@ -120,7 +120,7 @@ def test_a_mistake_in_a_window_is_named(window: dict[str, Any], message: str):
 
 
 def test_a_mistake_in_a_freeze_is_named():
-    with pytest.raises(SettingError, match=r"change_gate_freezes\[0\].*'13-45' is no day"):
+    with pytest.raises(SettingError, match=r"change_gate_freezes\[0\].*'13-45' is not a day"):
         calendar(freezes=[{"from": "13-45", "to": "01-01"}])
 
 

@@ -106,7 +106,7 @@ def test_an_override_lets_pass_what_cannot_wait_and_nothing_else(project: Path):
 
 @pytest.mark.parametrize("reason", ["", "true", "yes", "because"])
 def test_an_override_needs_a_reason_in_words(project: Path, reason: str):
-    with pytest.raises(SettingError, match="is no reason"):
+    with pytest.raises(SettingError, match="is not a reason"):
         check(project, override=reason)
 
 
@@ -258,7 +258,7 @@ def test_code_that_is_not_committed_or_not_tagged_is_named(project: Path):
 
 def test_a_folder_without_git_is_refused(tmp_path: Path):
     (sentence,) = check(tmp_path, clean_revision_required=True).as_dict()["missing"]
-    assert "is no git checkout" in sentence
+    assert "is not a git checkout" in sentence
 
 
 def test_an_approved_ticket_passes(system: TicketSystem, project: Path):
@@ -287,7 +287,7 @@ def test_a_ticket_that_is_not_approved_is_refused_with_its_state(
     [
         ({"headers": {"Authorization": "wrong"}}, "answered 401"),
         ({"url": "http://127.0.0.1:1/{ticket}"}, "doesn't answer"),
-        ({"url": "BASE/broken"}, "no JSON"),
+        ({"url": "BASE/broken"}, "not JSON"),
         ({"url": "BASE/login"}, "answered 302"),
     ],
     ids=["refused", "dead", "no JSON", "a login page"],
@@ -310,9 +310,9 @@ def test_a_ticket_number_cannot_change_the_question(system: TicketSystem):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expect": []}, "an answer alone is no approval"),
+        ({"expect": []}, "an answer alone is not an approval"),
         ({"expect": [{"path": "x"}]}, r"expect\[0\] must have the keys"),
-        ({"url": "example.com"}, "no http"),
+        ({"url": "example.com"}, "not an http"),
         ({"uri": "x"}, "unknown key 'uri'"),
     ],
 )

@@ -478,7 +478,7 @@ def test_one_on_a_copy_of_these_very_data_counts(tmp_path: Path):
     assert found is not None
     assert found.folder == newer != older
     assert (found.documents, found.seconds) == (20, {"migrate": 1.5})
-    # It is no turn of a rehearsal elsewhere.
+    # It is not a turn of a rehearsal elsewhere.
     assert find(tmp_path).turns == ()
 
 

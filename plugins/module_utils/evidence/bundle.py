@@ -149,7 +149,7 @@ def _refuse_links(folder: Path) -> None:
     """Refuse to seal, and so to vouch for, what lies elsewhere."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise OSError(f"{path} is no plain file: look at who put it there, and remove it")
+            raise OSError(f"{path} is not a plain file: look at who put it there, and remove it")
 
 
 def unfinished(root: Path, *, deployment: str, database: str, but: Path) -> list[Path]:

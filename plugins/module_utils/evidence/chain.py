@@ -54,7 +54,7 @@ def check(path: Path) -> Chain:
     """Read *path*, and name each line that isn't as it was written, and each gap.
 
     Raises:
-        OSError: it can't be read, or is no plain file.
+        OSError: it can't be read, or is not a plain file.
     """
     expected, number = BEGINNING, 0
     problems: list[str] = []
@@ -77,7 +77,7 @@ def head(path: Path) -> str:
     """Return the hash that the next line of *path* follows; of a file that isn't there, too."""
     line = None
     if path.exists():
-        # A line that a kill cut short is no line: the next one follows the last whole one.
+        # A line that a kill cut short is not a line: the next one follows the last whole one.
         for raw in plain_files.lines(path):
             line = _parse(raw) or line
     return BEGINNING if line is None else str(line["hash"])

@@ -72,7 +72,7 @@ def opened(root: Path) -> Iterator[Index]:
     try:
         # On a file system without locks or owners, the chain still tells what was lost.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{root / INDEX} is no plain file")
+            raise OSError(f"{root / INDEX} is not a plain file")
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _share(root, descriptor)

@@ -14,7 +14,7 @@ from typing import Any
 from . import record
 
 FOLDER = "databases"
-# As the engine lets databases be called; anything else is no name of a file.
+# As the engine lets databases be called; anything else is not a name of a file.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 _READ_BYTES = 1 << 16
 
@@ -59,7 +59,7 @@ def read(text: str) -> Iterator[tuple[str, Any]]:
             for line in lines:
                 name, page = json.loads(line)
                 if not _NAME.fullmatch(name):
-                    raise ValueError(f"{name!r} is no name of a database")
+                    raise ValueError(f"{name!r} is not a name of a database")
                 yield name, page
     except (zlib.error, binascii.Error, TypeError) as error:
         raise ValueError(f"the pages of the databases can't be read: {error}") from error

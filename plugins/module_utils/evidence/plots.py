@@ -21,7 +21,7 @@ _METRICS = (
     ("Answers of the application", "ms", "app", re.compile(r"response.*_ms$|^response_ms$")),
     ("Errors of the application", "of all answers", "app", re.compile(r"error_ratio$")),
 )
-# Between two batches, so many times the usual time and at least so many seconds is no slow batch:
+# Between two batches, so many times the usual time and at least so many seconds isn't a slow batch:
 # the run stood still, by a pause or because it was stopped and resumed.
 _STANDSTILL_TIMES, _STANDSTILL_SECONDS = 10, 5.0
 

@@ -99,7 +99,7 @@ def _times(folder: Path, run: Mapping[str, Any], now: datetime) -> list[str]:
     }
     unknown = [name for name, moment in named.items() if moment is None]
     if unknown:
-        return [f"'{unknown[0]}' is no time"]
+        return [f"'{unknown[0]}' is not a time"]
     order = [moment for moment in named.values() if moment is not None]
     found = [f"{name} lies ahead" for name, at in named.items() if at and at > now + _TOLERANCE]
     if order != sorted(order):

@@ -33,7 +33,7 @@ def begin(folder: Path, **known: Any) -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return what is known of the run of *folder*; empty for a folder that is no evidence."""
+    """Return what is known of the run of *folder*; empty for a folder that is not evidence."""
     return read_json(folder / RUN)
 
 
@@ -79,7 +79,7 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a plain file.
 
     Raises:
-        OSError: it can't be read, or is no plain file.
+        OSError: it can't be read, or is not a plain file.
     """
     with plain_files.open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -164,7 +164,7 @@ def amount(value: Any) -> str:
 
 
 def short(value: Any, limit: int = 2000) -> str:
-    """Return *value* as text: JSON where it is no text, cut where it is long."""
+    """Return *value* as text: JSON where it is not text, cut where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else f"{text[:limit]}…"
 

@@ -81,7 +81,7 @@ def _read(folder: Path) -> dict[str, Any]:
     sealed = plain_files.read_json(folder / SEAL)
     parts = ("files", dict), ("log", dict | None), ("previous", dict | None)
     if not isinstance(sealed, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     for name, kind in parts:
         if not isinstance(sealed.get(name, ""), kind):
             raise ValueError(f"it has no '{name}'")

@@ -25,7 +25,7 @@ def sign(folder: Path, private_key: str) -> None:
     """Sign the seal of *folder*.
 
     Raises:
-        ValueError: *private_key* is no private key of Ed25519 in PEM without a passphrase.
+        ValueError: *private_key* is not a private key of Ed25519 in PEM without a passphrase.
     """
     text = _sign((folder / SEAL).read_bytes(), private_key)
     record.write_text(folder / SIGNATURE, text)
@@ -35,7 +35,7 @@ def of_text(text: str, private_key: str) -> str:
     """Return the signature of *text*, in base64.
 
     Raises:
-        ValueError: *private_key* is no private key of Ed25519 in PEM without a passphrase.
+        ValueError: *private_key* is not a private key of Ed25519 in PEM without a passphrase.
     """
     return _sign(text.encode(), private_key)
 
@@ -44,7 +44,7 @@ def is_of_text(signature: str, text: str, public_key: str) -> bool:
     """Return whether *signature* was made of *text* with the private half of *public_key*.
 
     Raises:
-        ValueError: *public_key* is no public key of Ed25519 in PEM.
+        ValueError: *public_key* is not a public key of Ed25519 in PEM.
     """
     key = _public(public_key)
     try:
@@ -58,7 +58,7 @@ def verify(folder: Path, public_key: str) -> list[str]:
     """Return what is wrong with the signature of *folder*; empty when it is good.
 
     Raises:
-        ValueError: *public_key* is no public key of Ed25519 in PEM.
+        ValueError: *public_key* is not a public key of Ed25519 in PEM.
     """
     key = _public(public_key)
     try:
@@ -92,10 +92,10 @@ def _public(public_key: str) -> Ed25519PublicKey:
 
 
 _WRONG_PRIVATE = (
-    "vault_evidence_signing_key is no private key of Ed25519 in PEM without a passphrase; make one "
-    "with: openssl genpkey -algorithm ed25519"
+    "vault_evidence_signing_key isn't a private key of Ed25519 in PEM without a passphrase; make "
+    "one with: openssl genpkey -algorithm ed25519"
 )
 _WRONG_PUBLIC = (
-    "evidence_public_key is no public key of Ed25519 in PEM; it is what "
+    "evidence_public_key is not a public key of Ed25519 in PEM; it is what "
     "'openssl pkey -pubout' makes of the private one."
 )

@@ -46,7 +46,7 @@ def make(*, at: Any, until: Any, minutes: float, calendar: Calendar, now: dateti
     """Return the appointment that begins at *at* and ends at *until*, or after *minutes*.
 
     Raises:
-        SettingError: one of them is no moment, or they are in the wrong order.
+        SettingError: one of them is not a moment, or they are in the wrong order.
     """
     start = parse_moment(at, calendar.timezone, "at")
     end = (

@@ -66,7 +66,7 @@ def parse_moment(value: Any, timezone: ZoneInfo, where: str, *, end: bool = Fals
         moment = datetime.fromisoformat(str(value).strip())
     except ValueError as error:
         raise SettingError(
-            f"{where}: '{value}' is no moment; write it like \"2026-11-28 22:00\""
+            f"{where}: '{value}' is not a moment; write it like \"2026-11-28 22:00\""
         ) from error
     if end and _DATE.fullmatch(str(value).strip()):
         moment += timedelta(days=1)
@@ -246,7 +246,7 @@ class _Rule:
         match = _CLOCK.fullmatch(text)
         if not match or timedelta(hours=int(match[1]), minutes=int(match[2])) > timedelta(days=1):
             raise SettingError(
-                f"{self._where}: '{text}' is no time of day; write it like \"22:00\""
+                f"{self._where}: '{text}' is not a time of day; write it like \"22:00\""
             )
         return timedelta(hours=int(match[1]), minutes=int(match[2]))
 
@@ -258,7 +258,7 @@ class _Rule:
             return date(year, 2, 28) if in_year == (2, 29) and year % 4 else date(year, *in_year)
         except ValueError as error:
             raise SettingError(
-                f"{self._where}: '{text}' is no day of the year; write it like \"12-20\""
+                f"{self._where}: '{text}' is not a day of the year; write it like \"12-20\""
             ) from error
 
     def _read_days(self, raw: Any) -> frozenset[int]:

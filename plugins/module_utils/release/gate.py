@@ -183,7 +183,7 @@ class Gate:
         reason = " ".join(str(given).split())
         if len(reason.split()) < 2 or len(reason) < 10:
             raise SettingError(
-                f"override is '{reason}', which is no reason: say in a few words why this can't "
+                f"override is '{reason}', which is not a reason: say in a few words why this can't "
                 "wait (they are announced, and kept in the evidence), quoted twice because of "
                 "their spaces: -e \"override='WORDS'\""
             )
@@ -260,7 +260,7 @@ class Gate:
         if not (s["clean_revision_required"] or s["tag_required"]):
             return []
         if not code.commit:
-            text = f"{s['project']} is no git checkout ({code.problem})"
+            text = f"{s['project']} is not a git checkout ({code.problem})"
             fix = "This inventory runs committed code only: clone the project"
             return [Finding(check="revision", state=MISSING, text=text, fix=fix)]
         found = []

@@ -39,7 +39,7 @@ def ask(system: Mapping[str, Any], ticket: str) -> list[str]:
     except (OSError, HTTPException) as error:
         return [f"the ticket system ({host}) doesn't answer: {getattr(error, 'reason', error)}"]
     except ValueError as error:
-        return [f"the ticket system ({host}) answered something that is no JSON: {error}"]
+        return [f"the ticket system ({host}) answered something that is not JSON: {error}"]
     return [
         problem
         for expected in system["expect"]
@@ -95,11 +95,11 @@ def _validate(system: Mapping[str, Any]) -> None:
         raise SettingError(f"{where}: unknown key '{unknown[0]}', known: {', '.join(_SYSTEM_KEYS)}")
     url = str(system.get("url") or "")
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise SettingError(f"{where}.url is no http(s) address")
+        raise SettingError(f"{where}.url is not an http(s) address")
     expect = system.get("expect")
     if not isinstance(expect, Sequence) or isinstance(expect, str) or not expect:
         raise SettingError(
-            f"{where}.expect is missing: an answer alone is no approval; write a list such as "
+            f"{where}.expect is missing: an answer alone is not an approval; write a list such as "
             "[{path: result[0].approval, value: approved}]"
         )
     for number, each in enumerate(expect):

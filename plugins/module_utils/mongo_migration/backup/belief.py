@@ -39,7 +39,7 @@ def require(
         client: connected to the deployment.
         database: the database that the run migrates.
         archive: the backup that the run is said to rely on.
-        run: the run's id; None where the backup is no run's.
+        run: the run's id; None where the backup is not a run's.
         progress: told of each block that was read.
 
     Raises:

@@ -101,7 +101,7 @@ def read_one(database: Database[Any], name: str) -> Found | None:
 
 
 def uuid_of(database: Database[Any], name: str) -> Binary | None:
-    """Return the UUID of the collection *name*; None if there is none, or it is no collection."""
+    """Return the UUID of the collection *name*; None if there is none, or it isn't a collection."""
     listed = next(iter(_listed(database, {"name": name})), None)
     uuid = listed["info"].get("uuid") if listed else None
     return uuid if isinstance(uuid, Binary) else None

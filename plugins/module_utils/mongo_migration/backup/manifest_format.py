@@ -38,7 +38,7 @@ def is_moment(value: Any) -> bool:
     """Return whether *value* is a time that an archive of ours can be of.
 
     Raises:
-        ValueError: it is no time at all.
+        ValueError: it is not a time at all.
     """
     if not isinstance(value, str):
         return False

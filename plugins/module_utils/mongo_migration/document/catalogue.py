@@ -217,7 +217,7 @@ def check_assumed(given: Any) -> list[str]:
     return [
         _not_text(place, item)
         if not isinstance(item, str)
-        else f"{place}: '{item}' is no id: write its three digits, such as \"003\""
+        else f"{place}: '{item}' is not an id: write its three digits, such as \"003\""
         for item in given
         if not (isinstance(item, str) and _ID[MIGRATION].fullmatch(item))
     ]

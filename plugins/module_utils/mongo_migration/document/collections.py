@@ -195,4 +195,6 @@ def fitting(pattern: str, place: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise DefinitionError(f"{place}: {pattern!r} is no regular expression: {error}") from error
+        raise DefinitionError(
+            f"{place}: {pattern!r} is not a regular expression: {error}"
+        ) from error

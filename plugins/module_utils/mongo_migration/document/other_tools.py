@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Document = Mapping[str, Any]
-# Longer is no name of a file or a person; what is taken over is kept, and shown.
+# Longer is not a name of a file or a person; what is taken over is kept, and shown.
 _LONGEST = 1000
 
 

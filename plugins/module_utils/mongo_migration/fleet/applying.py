@@ -45,7 +45,7 @@ class Wanted:
         definition: the migration.
         until: ``applied`` or ``caught_up``.
         backups: the archive of each database that got one.
-        backup: what all of them rely on, where it is no archive of one of them.
+        backup: what all of them rely on, where it is not an archive of one of them.
         job: makes what a procedure works with.
         home: keeps the record of maintenance mode.
     """

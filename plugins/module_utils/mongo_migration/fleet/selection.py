@@ -125,15 +125,15 @@ def restrict(names: Sequence[str], only: Iterable[str]) -> list[str]:
 def _pattern(text: str) -> re.Pattern[str]:
     if not text.startswith("^") or text in ("^", "^.*", "^.*$"):
         raise SelectionError(
-            f"mongo_databases: {neutral.line(text)[:80]!r} is no pattern that says which databases "
-            "are meant: begin it with ^ and what their names have in common, such as ^tenant_, or "
-            "give a list of names."
+            f"mongo_databases: {neutral.line(text)[:80]!r} isn't a pattern that says which "
+            "databases are meant: begin it with ^ and what their names have in common, "
+            "such as ^tenant_, or give a list of names."
         )
     try:
         return re.compile(text)
     except re.error as error:
         raise SelectionError(
-            f"mongo_databases: {neutral.line(text)[:80]!r} is no regular expression: {error}."
+            f"mongo_databases: {neutral.line(text)[:80]!r} is not a regular expression: {error}."
         ) from error
 
 
@@ -172,7 +172,7 @@ def _asked(client: Client, query: Query) -> list[str]:
         if not isinstance(value, str) or not _SHAPE.fullmatch(value):
             raise SelectionError(
                 f"{place}: the document {ejson.short(document.get('_id'))} holds in {query.take} "
-                f"{neutral.line(ejson.short(value))[:80]}, which is no name of a database that "
+                f"{neutral.line(ejson.short(value))[:80]}, which is not a name of a database that "
                 f"this project works with: {_SHAPE_WORDS}. Correct it, or leave it out with where."
             )
         names.add(value)

@@ -42,7 +42,7 @@ def keeps(value: Any, rule: Rule) -> bool:
 def wrong(found: Any, rules: Shape) -> str:
     """Return the first thing in which *found* isn't of a shape, or nothing."""
     if not isinstance(found, Mapping):
-        return "it is no document"
+        return "it is not a document"
     for key, rule in rules.items():
         if not keeps(found.get(key), rule):
             return f"its {key} is {ejson.short(found[key])}" if key in found else f"it has no {key}"

@@ -46,7 +46,7 @@ def set_field(
     if collections.is_ours(collection) or collection.startswith("system."):
         raise FlagError(f"For {place}: an application keeps nothing in '{collection}'.")
     if not field or field.startswith("$") or not all(field.split(".")):
-        raise FlagError(f"For {place}: '{field}' is no path of a field.")
+        raise FlagError(f"For {place}: '{field}' is not a path of a field.")
     try:
         query = ejson.from_plain(dict(filter_))
         wanted = ejson.from_plain(value)

@@ -48,7 +48,7 @@ class App:
         clock: seconds that only grow.
 
     Raises:
-        AppError: a pattern is no regular expression, or the log lacks its path.
+        AppError: a pattern is not a regular expression, or the log lacks its path.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ def _compiled(name: str, key: str, text: Any) -> re.Pattern[str]:
         return re.compile(str(text))
     except re.error as error:
         raise AppError(
-            f"monitor_app_log of {name}: {key} {text!r} is no regular expression: {error}"
+            f"monitor_app_log of {name}: {key} {text!r} is not a regular expression: {error}"
         ) from error
 
 

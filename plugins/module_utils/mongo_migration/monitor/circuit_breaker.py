@@ -49,7 +49,7 @@ class Trip:
         critical = [
             finding
             for finding in findings
-            # An application that refuses in maintenance mode is no reason to stop the migration.
+            # An application that refuses in maintenance mode is not a reason to stop the migration.
             if finding.level == CRITICAL and METRICS[finding.metric].section == DATABASE
         ]
         self._bad = self._bad + 1 if critical else 0

@@ -27,7 +27,7 @@ _MOMENT_SECONDS = 0.6
 _LOOK_SECONDS = 0.2
 _UNKNOWN_COMMAND = 59
 _NO_REPLICATION = 76
-# Answers that mean "this deployment has no such thing", which is no gap.
+# Answers that mean "this deployment has no such thing", which is not a gap.
 _NOT_HERE = frozenset({_UNKNOWN_COMMAND, _NO_REPLICATION})
 _MONITOR = "the role clusterMonitor on admin"
 _STATUS = {

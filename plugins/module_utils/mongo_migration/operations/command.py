@@ -214,7 +214,7 @@ def run(
         except PyMongoError as error:
             if not retry.is_retryable(error):
                 raise
-            # A failover is no reason to end somebody else's program; the lease alone is.
+            # A failover is not a reason to end somebody else's program; the lease alone is.
 
     ended: Exception | None = None
     try:

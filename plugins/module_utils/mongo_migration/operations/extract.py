@@ -302,7 +302,7 @@ def _faults(options: Mapping[str, Any], made: Any) -> Iterator[Fault]:
     yield Fault(path=path, policy=policy, why={"$cond": [fits, None, why]})
     types = {"$map": {"input": made, "as": "one", "in": {"$type": "$$one"}}}
     odd = {"$ne": [{"$setDifference": [types, ["object"]]}, []]}
-    no_document = "what `document` makes of an element is no document"
+    no_document = "what `document` makes of an element is not a document"
     yield Fault(path=path, policy=policy, why={"$cond": [odd, no_document, None]})
     leave = options.get("leave", path)
     if leave != path:

@@ -1,4 +1,4 @@
-"""Which documents a ``2dsphere`` index would refuse: those whose field is no geometry on earth."""
+"""Which documents a ``2dsphere`` index would refuse: where the field is no geometry on earth."""
 
 from __future__ import annotations
 

@@ -455,7 +455,7 @@ class InsertForEach(Operation):
             count = len(found.gaps)
             plan.warnings.append(f"{self._into_name}: {count:,} left alone by policy: {what}")
             return
-        # As if it were settled: what it leads to is no problem of its own.
+        # As if it were settled: what it leads to is not a problem of its own.
         plan.settle(self._into_name, [piece for *_, pieces in found.gaps for piece in pieces])
         plan.problems.append(
             problem(

@@ -170,7 +170,7 @@ class Inputs:
                 if rule["type"] == "timezone" and is_zone(row["_id"]):
                     plan.problems.append(self._unknown_zone(row))
                     continue
-                what = f"{name} is {ejson.short(row['_id'])}, which is no valid {_words(rule)}"
+                what = f"{name} is {ejson.short(row['_id'])}, which is not a valid {_words(rule)}"
                 if self._when_invalid == "default":
                     plan.warnings.append(
                         f"{self._source}: {row['count']:,} with the default "

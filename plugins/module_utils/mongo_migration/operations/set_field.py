@@ -172,7 +172,7 @@ class SetField(Operation):
             self._plan_one(plan, target, referents)
             row = plan.rows[0]
             empty, wrong = sum(row["empty"].values()), sum(row["invalid"].values())
-            # What a policy leaves alone is no failure, but it is said.
+            # What a policy leaves alone is not a failure, but it is said.
             excused = row["skipped"]
             settled = row["to_change"] == 0 and not plan.problems
             facts = {
@@ -210,7 +210,7 @@ class SetField(Operation):
             observed=found,
             examined=row["documents"],
             detail=f"{allowed} left alone by policy" if allowed else "",
-            # The plan refused what there was; what users decide since is no fault of the run.
+            # The plan refused what there was; what users decide since is not a fault of the run.
             severity="warning",
         )
 

@@ -148,7 +148,7 @@ def _walk(writer: Writer, operations: Iterable[Operation]) -> None:
         here = position if index == position["step"] else {"step": index}
         if not isinstance(here.get("target", operation.TARGET()), operation.TARGET):
             raise StateError(
-                f"Run {writer.run.id} stands at {ejson.short(here)}, which is no position of its "
+                f"Run {writer.run.id} stands at {ejson.short(here)}, which isn't a position of its "
                 f"step {index} ({operation.KIND}). Someone else has written there: look who may "
                 "(docs/privileges.md), then roll back."
             )

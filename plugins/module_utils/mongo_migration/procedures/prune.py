@@ -198,7 +198,7 @@ def _prune(
     """Prune one run; return the file that its journal was written to, if it was."""
     if not _AN_ID.fullmatch(item["run"]):
         raise MigrationError(
-            f"{item['run']!r} is no name of a run that we gave: look who wrote it."
+            f"{item['run']!r} is not a name of a run that we gave: look who wrote it."
         )
     db, file = job.db, None
     document = runs.latest(db, item["migration"], item["run"])

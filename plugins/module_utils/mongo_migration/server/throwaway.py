@@ -79,7 +79,7 @@ def version(program: Path) -> str:
     """Return the version that *program* says it is, such as ``6.0.5``.
 
     Raises:
-        MigrationError: it can't be run, or is no mongod.
+        MigrationError: it can't be run, or is not a mongod.
     """
     try:
         done = subprocess.run(

@@ -41,7 +41,7 @@ def confirmed(
     """Return what *read* finds in *collection*, once a majority agrees that it is the newest.
 
     A member that was the primary, and doesn't know yet that it no longer is, would otherwise say
-    what was. A server that is no member answers by itself.
+    what was. A server that is not a member answers by itself.
 
     Args:
         collection: to read from.

@@ -28,7 +28,7 @@ def open_plain(path: Path) -> io.BufferedReader:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{path} is no plain file")
+        raise OSError(f"{path} is not a plain file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -36,7 +36,7 @@ def read(path: Path, *, most: int = MOST_BYTES) -> bytes:
     """Return what a plain file holds.
 
     Raises:
-        OSError: it can't be read, is no plain file, or longer than *most* bytes.
+        OSError: it can't be read, is not a plain file, or longer than *most* bytes.
     """
     with open_plain(path) as file:
         data = file.read(most + 1)
@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: as in :func:`read`.
-        ValueError: it is no JSON, or nested without end.
+        ValueError: it is not JSON, or nested without end.
     """
     return parse_json(read(path))
 
@@ -59,7 +59,7 @@ def parse_json(data: bytes) -> Any:
     """Return the value in *data*.
 
     Raises:
-        ValueError: it is no JSON, or nested without end.
+        ValueError: it is not JSON, or nested without end.
     """
     try:
         value = json.loads(data)

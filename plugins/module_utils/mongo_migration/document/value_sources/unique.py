@@ -14,7 +14,7 @@ _SAMPLES = 5
 
 
 class Unique:
-    """The one document that matches. None, or several, is no answer."""
+    """The one document that matches. None, or several, is not an answer."""
 
     def __init__(self, spec: dict[str, Any], scope: Scope) -> None:
         self.judges = False

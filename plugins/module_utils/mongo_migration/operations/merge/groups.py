@@ -101,7 +101,7 @@ class Groups:
         if self._spans:
             told |= {self._spans.first, self._spans.last, *self._otherwise}
         stages: list[dict[str, Any]] = [
-            # What lacks a part of the key is no duplicate of anything.
+            # What lacks a part of the key is not a duplicate of anything.
             {"$match": {"$and": [{field: {"$ne": None}} for field in self._fields] or [{}]}},
             {"$match": self._where},
             {"$sort": self._order()},

@@ -261,7 +261,7 @@ class _Level:
                 "$cond": [
                     _is_array(root + parent),
                     _array_text(shown, path, number),
-                    f"{shown}{parent} is no document",
+                    f"{shown}{parent} is not a document",
                 ]
             }
             why = {"$cond": [found, what, None]}
