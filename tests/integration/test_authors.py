@@ -139,7 +139,10 @@ def test_what_mongodb_does_not_understand_is_told_with_its_place(
         ({"create_collection": {"name": "n", "options": {"capped": True}}}, "'size'"),
         ({"create_collection": {"name": "n", "options": {"viewOn": "rows"}}}, "by a `command`"),
         (update(unset=["a"], when_unfit={"z": "keep"}), "the step doesn't change 'z'"),
-        ({"update": {"collections": {"matching": "("}, "unset": ["a"]}}, "not a regular expression"),
+        (
+            {"update": {"collections": {"matching": "("}, "unset": ["a"]}},
+            "not a regular expression",
+        ),
         (update(set={"a.b": {"value": 1}, "a": {"value": 2}}), "two lines"),
         (update(set={"b": {"unique_text": {"of": {"expression": "$b"}}}}), "which the same step"),
         (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.operations.grouping import Grouping
+from mongo_migration.operations.fields.grouping import Grouping
 
 from tests.support.migrations import Deployment, failed
 from tests.support.tenants import ABSENT, Tenants, tenants

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mongo_migration.errors import DefinitionError, MigrationError
-from mongo_migration.operations import drop_collection
+from mongo_migration.operations.whole_collections import drop_collection
 
 from tests.support.migrations import Deployment, failed
 from tests.support.snapshot import differences

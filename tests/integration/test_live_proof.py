@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mongo_migration.errors import MigrationError
 from mongo_migration.operations import statements
-from mongo_migration.operations.field_walk import Walk
+from mongo_migration.operations.fields.field_walk import Walk
 from mongo_migration.operations.read_ahead import Ahead
 
 from tests.support.backups import EVERY_TYPE

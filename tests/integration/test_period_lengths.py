@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.operations import row_inputs
+from mongo_migration.operations.documents import row_inputs
 
 from embedded.company import OWNER_FIELDS
 from tests.integration.test_migration_003 import (

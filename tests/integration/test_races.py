@@ -9,7 +9,7 @@ from bson import ObjectId
 from mongo_migration.errors import LeaseLostError, MigrationError
 from mongo_migration.ledger import lease, runs
 from mongo_migration.ledger.runs import Run
-from mongo_migration.operations.field_groups import FieldGroups
+from mongo_migration.operations.fields.field_groups import FieldGroups
 from mongo_migration.procedures import verify
 from mongo_migration.support import retry
 from pymongo.database import Database

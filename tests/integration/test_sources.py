@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bson import Int64, ObjectId
 from mongo_migration.errors import DefinitionError, MigrationError, PlanBlockedError
-from mongo_migration.operations import field_walk, grouping
+from mongo_migration.operations.fields import field_walk, grouping
 from mongo_migration.procedures import plan
 from mongo_migration.values import compare
 

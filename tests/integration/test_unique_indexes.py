@@ -8,7 +8,7 @@ import pytest
 import yaml
 from bson import Decimal128, Int64
 from mongo_migration.errors import PlanBlockedError
-from mongo_migration.operations import index_specs
+from mongo_migration.operations.indexes import index_specs
 from pymongo.errors import DuplicateKeyError
 
 from tests.support.migrations import Deployment

@@ -7,8 +7,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from mongo_migration.operations.span_names import Names
-from mongo_migration.operations.spans import Spans
+from mongo_migration.operations.documents.span_names import Names
+from mongo_migration.operations.documents.spans import Spans
 
 SPANS = Spans(first="from", last="to")
 ZONE = "Asia/Kolkata"

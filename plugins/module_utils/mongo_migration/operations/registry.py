@@ -14,31 +14,31 @@ from ..ledger import state_format
 from ..ledger.fence import Fence
 from ..ledger.journal import Entry, Journal
 from .base import Operation, Touched
-from .change_id import ChangeId
 from .command import Command, RanCommand
-from .create_collection import CreateCollection, MadeCollection
-from .create_index import BuiltIndex, CreateIndex
-from .delete import Delete
-from .drop_collection import DropCollection, SetAside
-from .drop_index import DropIndex, DroppedIndex
+from .documents.delete import Delete
+from .documents.insert import Insert
+from .documents.insert_for_each import InsertForEach
+from .documents.inserted_documents import InsertedDocuments
+from .documents.removed_documents import RemovedDocuments
 from .entries import EntryKind, Void
-from .extract import Extract
-from .field_groups import FieldGroups
-from .hide_index import HiddenIndex, HideIndex
-from .insert import Insert
-from .insert_for_each import InsertForEach
-from .inserted_documents import InsertedDocuments
+from .fields.field_groups import FieldGroups
+from .fields.set_field import SetField
+from .indexes.create_index import BuiltIndex, CreateIndex
+from .indexes.drop_index import DropIndex, DroppedIndex
+from .indexes.hide_index import HiddenIndex, HideIndex
+from .indexes.replace_index import ReplacedIndex, ReplaceIndex
 from .merge import FIELDS_KIND, REPOINT_KIND, MergeDuplicates
-from .move import Move
-from .rebuild_collection import RebuildCollection
-from .rebuilt import Rebuilt
-from .removed_documents import RemovedDocuments
-from .rename_collection import RenameCollection, Renamed
-from .replace_index import ReplacedIndex, ReplaceIndex
-from .set_field import SetField
+from .transfer.change_id import ChangeId
+from .transfer.extract import Extract
 from .transfer.kind import Transferred
+from .transfer.move import Move
 from .update import Images, Update, WholeImages
-from .validate import ChangedRule, Validate
+from .whole_collections.create_collection import CreateCollection, MadeCollection
+from .whole_collections.drop_collection import DropCollection, SetAside
+from .whole_collections.rebuild_collection import RebuildCollection
+from .whole_collections.rebuilt import Rebuilt
+from .whole_collections.rename_collection import RenameCollection, Renamed
+from .whole_collections.validate import ChangedRule, Validate
 
 # In the order in which a plan shows them.
 OPERATIONS: dict[str, type[Operation]] = {

@@ -18,8 +18,8 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..support.retry import is_retryable
 from ..values.compare import bind_now
-from . import index_refusals
 from .base import Operation
+from .refusals import index_refusals
 from .update.expressions import guarded
 
 _UNAUTHORIZED = 13

@@ -14,7 +14,7 @@ from ...support import retry
 from ...support.chunks import chunks
 from ...values import compare
 from ...values.compare import ABSENT, equal_token, hashable
-from ..spans import Spans
+from ..documents.spans import Spans
 from .references import References
 
 _TOGETHER = 500

@@ -19,8 +19,8 @@ from ...values import ejson
 from ...values.compare import equal_token, hashable
 from ...values.raw import raw_documents
 from .. import statements
-from ..batch_proof import BatchProof
-from ..current_values import holding
+from ..fields.batch_proof import BatchProof
+from ..fields.current_values import holding
 
 # Undone like a set_field: that is what such a batch is.
 REPOINT_KIND = "merge_duplicates_references"

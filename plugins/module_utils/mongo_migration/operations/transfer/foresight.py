@@ -6,10 +6,10 @@ from typing import Any
 
 from ...document.definition import Step
 from ...document.value_sources import Scope
-from .. import unique_indexes
 from ..base import Plan, amounts, problem
 from ..futures import Rewrite
-from ..validators import Validator
+from ..refusals import unique_indexes
+from ..refusals.validators import Validator
 
 # A filter of no document: something comes, and none of those that are there changes.
 _NOTHING: dict[str, Any] = {"_id": {"$in": []}}

@@ -12,7 +12,7 @@ from xxhash import xxh3_128_digest
 from ...server import connection
 from ...values.compare import equal_token, hashable
 from ..base import Plan, problem
-from ..unique_indexes import MOST_INSERTED
+from ..refusals.unique_indexes import MOST_INSERTED
 from ..update.reader import Row
 from .contract import Transfer, carried
 from .items import OPTIONS, key_of

@@ -14,10 +14,11 @@ from ...support.retry import is_about_a_document
 from ...values import edits
 from ...values.compare import hashable
 from ...values.raw import raw_documents
-from .. import futures, unique_indexes
+from .. import futures
 from ..base import Plan, problem
 from ..futures import Rewrite
-from ..validators import MOST_BYTES, Refusal, Validator
+from ..refusals import unique_indexes
+from ..refusals.validators import MOST_BYTES, Refusal, Validator
 from .reader import Reader, Row
 from .whole import WholeReader
 

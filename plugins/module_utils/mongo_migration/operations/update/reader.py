@@ -18,7 +18,7 @@ from ...support.chunks import chunks
 from ...support.retry import is_about_a_document
 from ...values.compare import hashable
 from ...values.raw import embedded, raw_documents
-from ..candidates import along_id
+from ..fields.candidates import along_id
 from .expressions import Compiled
 
 

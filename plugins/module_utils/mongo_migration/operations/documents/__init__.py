@@ -1,0 +1,1 @@
+"""Steps by which whole documents come and go, and what their journal entries hold of them."""

@@ -1,0 +1,1 @@
+"""What the server would refuse, foreseen: validators, unique indexes, keys that it can't index."""

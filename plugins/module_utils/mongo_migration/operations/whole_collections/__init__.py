@@ -1,0 +1,1 @@
+"""Steps about whole collections: created, dropped (set aside), renamed, rebuilt, validated."""
