@@ -58,6 +58,54 @@ def test_arrows_point_down(path: Path) -> None:
     assert up == set(), f"{room} imports from {', '.join(sorted(up))}, which isn't below it"
 
 
+FAMILIES = [
+    {"whole_collections"},
+    {"indexes", "merge"},
+    {"documents"},
+    {"transfer"},
+    {"update"},
+    {"fields"},
+    {"refusals"},
+]
+
+
+def families_of(path: Path) -> set[str]:
+    """The families of operations that a file of another one imports from."""
+    here = path.relative_to(ENGINE / "operations").parts[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == len(here) + 1:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {name.split(".")[0] for name in names if name}
+    return found & set().union(*FAMILIES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path
+        for path in (ENGINE / "operations").rglob("*.py")
+        if path.parent.name in set().union(*FAMILIES)
+    ),
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_families_of_operations_import_downward(path: Path) -> None:
+    def floor(family: str) -> int:
+        return next(number for number, floor in enumerate(FAMILIES) if family in floor)
+
+    up = {other for other in families_of(path) if floor(other) <= floor(path.parent.name)}
+    assert up == set(), f"{path} imports from {', '.join(sorted(up))}, which isn't below it"
+
+
+def test_every_folder_of_operations_is_a_family() -> None:
+    folders = {
+        path.name
+        for path in (ENGINE / "operations").iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
+    assert folders == set().union(*FAMILIES)
+
+
 def test_every_room_has_a_floor() -> None:
     rooms = {
         path.stem
