@@ -13,6 +13,7 @@ from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
 from mongo_migration.ledger import control
 from mongo_migration.ledger.state_format import StateError
+from mongo_migration.monitor.circuit_breaker import Trip
 from mongo_migration.procedures import rollback, status, verify
 from pymongo.database import Database
 
@@ -318,6 +319,21 @@ def test_a_lease_that_would_last_for_ever_keeps_nobody_out(db: Db) -> None:
         }
     )
     assert torture.migrate(db)["phase"] == "applied"
+
+
+@pytest.mark.parametrize(
+    "planted", ["pause", ["pause"], {"action": "pause"}, {"action": "pause", "by": {"a": 1}}, 7]
+)
+def test_a_pause_that_we_did_not_write_is_nobodys(planted: Any, applied: Db) -> None:
+    run = run_of(applied)["_id"]
+    applied["_migrations"].update_one({"_id": run}, {"$set": {"control": planted}})
+    with pytest.raises(StateError, match=run):
+        control.read(applied, run)
+    watching = Trip(applied.client, applied.name, action="pause")
+    watching._paused = run
+    for _look in range(3):
+        watching.see([])
+    assert watching.taken == []
 
 
 # -- a journal of which a part is gone -------------------------------------------------------

@@ -62,9 +62,11 @@ def _run(
     module: Module, work: Callable[..., dict[str, Any]], before: Callable[[Module], Any] | None
 ) -> NoReturn:
     try:
+        from bson.errors import BSONError
         from pymongo.errors import PyMongoError
 
         from .errors import MigrationError
+        from .procedures import undecodable
         from .server import connection
         from .support import secrets
         from .values import ejson
@@ -80,6 +82,8 @@ def _run(
             module.warn(warning)
         try:
             result = work(client, module, *prepared)
+        except BSONError as error:
+            raise undecodable.named(client[module.params["database"]], error) from error
         finally:
             client.close()
     except ImportError as error:

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from multiprocessing import connection as pipes
 from typing import Any
 
+from bson.errors import BSONError
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from ..errors import InterruptedRunError, MigrationError
+from ..procedures import undecodable
 from ..server import connection
 from ..support import stop as stops
 from ..support.progress import Sink
@@ -239,6 +241,9 @@ def _guarded(work: Work, lane: Lane, name: str) -> Outcome:
         return outcomes.of_error(name, outcomes.FAILED, error)
     except PyMongoError as error:
         said = MigrationError(connection.explain(error))
+        return outcomes.of_error(name, outcomes.FAILED, said)
+    except BSONError as error:
+        said = undecodable.named(lane.client[name], error)
         return outcomes.of_error(name, outcomes.FAILED, said)
     except Exception as error:
         said = MigrationError(f"Unexpected error: {type(error).__name__}: {error}")

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo import MongoClient, ReturnDocument
+from pymongo.database import Database
 
 from ..document.collections import STATE
 from ..errors import InterruptedRunError, MigrationError
 from ..pace.throttle import Limits
 from ..support import commands, neutral
-from . import lease, runs
+from . import lease, run_shape, runs, state_format
 
 PAUSE, RESUME, ABORT, LIMITS = ACTIONS = ("pause", "resume", "abort", "limits")
 _AT_WORK = ("planned", "running", runs.ROLLING_BACK)
@@ -54,6 +55,18 @@ def asked(document: Mapping[str, Any]) -> Asked | None:
     if not found:
         return None
     return Asked(action=found["action"], by=neutral.line(found["by"]), at=found.get("at"))
+
+
+def read(database: Database[dict[str, Any]], run: str) -> Asked | None:
+    """Return what *run* is asked for in the database, if anything.
+
+    Raises:
+        StateError: what stands there isn't what we write.
+    """
+    found = database[STATE].find_one({"_id": run}, {"control": 1, "limits": 1})
+    place = f"{database.name}.{STATE}"
+    checked = state_format.checked(found, run_shape.STEERED, place=place, what="a run")
+    return asked(checked) if checked else None
 
 
 def give(

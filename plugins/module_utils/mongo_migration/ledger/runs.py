@@ -309,6 +309,11 @@ class Run:
         return str(self.document["_id"])
 
     @property
+    def database(self) -> Database[dict[str, Any]]:
+        """The migrated database."""
+        return self._collection.database
+
+    @property
     def phase(self) -> str:
         """The phase that the run is in."""
         return str(self.document["phase"])

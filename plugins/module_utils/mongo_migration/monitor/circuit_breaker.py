@@ -7,12 +7,11 @@ run stops at a batch boundary, and status.yml shows who asked.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pymongo import MongoClient
 
-from ..document.collections import STATE
 from ..errors import MigrationError
 from ..ledger import control
 from .catalog import DATABASE, METRICS
@@ -66,11 +65,11 @@ class Trip:
 
     def _give(self, action: str, why: str) -> bool:
         """Give a command; return whether there was a run to take it."""
-        if action == control.RESUME and not self._ours():
-            self._paused = None  # a person has taken over meanwhile
-            return False
         operator = {"user": _USER, "host": socket.gethostname()}
         try:
+            if action == control.RESUME and not self._ours():
+                self._paused = None  # a person has taken over meanwhile
+                return False
             given = control.give(
                 client=self._client,
                 database=self._database,
@@ -79,7 +78,7 @@ class Trip:
                 operator=operator,
             )
         except MigrationError:
-            return False  # nothing is at work that could be steered
+            return False  # nothing is at work that could be steered, or be believed
         if given["changed"]:
             self._paused = given["run"] if action == PAUSE else None
             self.taken.append(f"{action}d run {given['run']}: {why}")
@@ -87,8 +86,5 @@ class Trip:
 
     def _ours(self) -> bool:
         """Return whether the pause that stands is the one from here."""
-        found: Mapping[str, Any] = (
-            self._client[self._database][STATE].find_one({"_id": self._paused}) or {}
-        )
-        asked = control.asked(found)
+        asked = control.read(self._client[self._database], self._paused) if self._paused else None
         return asked is not None and asked.by.startswith(f"{_USER}@")

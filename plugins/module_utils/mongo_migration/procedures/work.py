@@ -27,6 +27,7 @@ from ..server import connection, obstacles
 from ..support import commands, listing, retry
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
+from . import undecodable
 from .authority import Authority
 
 T = TypeVar("T")
@@ -194,7 +195,10 @@ def recording_failure(run: Run) -> Iterator[None]:
     except PyMongoError as error:
         said = MigrationError(f"MongoDB: {str(error).split(', full error:')[0]}")
         raise _recorded(run, "failed", said) from error
-    except (BSONError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except BSONError as error:
+        said = undecodable.named(run.database, error)
+        raise _recorded(run, "failed", said) from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         # Of a document that no code of ours foresaw: the run has to say so, like any other end.
         said = MigrationError(
             f"Unexpected error while handling a document: {type(error).__name__}: {error}"
