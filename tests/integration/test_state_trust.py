@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from bson import ObjectId
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
-from mongo_migration.ledger import control
+from mongo_migration.ledger import control, runs
 from mongo_migration.ledger.state_format import StateError
 from mongo_migration.monitor.circuit_breaker import Trip
-from mongo_migration.procedures import rollback, status, verify
+from mongo_migration.procedures import prune, rollback, status, verify
+from mongo_migration.values import ejson
 from pymongo.database import Database
 
 from tests.support import torture
@@ -388,3 +390,79 @@ def test_nobody_elses_text_makes_a_line_of_its_own_in_a_message(db: Db) -> None:
     for text in (refused.value.message, said):
         assert "\n" not in text
         assert "\x1b" not in text
+
+
+# -- more than we ever write -----------------------------------------------------------------
+
+
+def _readers(db: Db) -> list[Callable[[], Any]]:
+    place: dict[str, Any] = {"client": db.client, "database": db.name}
+    return [
+        lambda: status.describe(definition=None, **place),
+        lambda: rollback.plan(db, "901", torture.DEFINITION),
+        lambda: prune.plan(db.client, db.name, migration=None, after_days=0),
+        lambda: torture.migrate(db),
+    ]
+
+
+def test_a_flood_of_runs_is_refused_by_name(applied: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_MOST_RUNS", 200)
+    run = {**run_of(applied), "migration": "777", "phase": "verified"}
+    applied["_migrations"].insert_many(
+        [{**run, "_id": f"777-{n}", "number": 10_000 + n} for n in range(200)]
+    )
+    for attempt in _readers(applied):
+        with pytest.raises(StateError, match="holds more runs than any database needs"):
+            attempt()
+
+
+def test_runs_that_would_fill_the_memory_are_refused_by_name(
+    applied: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_MOST_BYTES", 1 << 20)
+    run = {**run_of(applied), "migration": "777", "phase": "verified"}
+    for number in range(4):
+        more = {"_id": f"777-{number}", "number": 10_000 + number, "error": "x" * (1 << 18)}
+        applied["_migrations"].insert_one({**run, **more})
+    with pytest.raises(StateError, match="or far larger ones"):
+        status.describe(client=applied.client, database=applied.name, definition=None)
+
+
+def test_many_runs_are_no_reason_to_ask_the_server_for_each(applied: Db) -> None:
+    run = {**run_of(applied), "migration": "777", "phase": "verified"}
+    few = _commands(applied)
+    applied["_migrations"].insert_many(
+        [{**run, "_id": f"777-{n}", "number": 10_000 + n} for n in range(300)]
+    )
+    assert _commands(applied) - few < 100
+
+
+def _commands(db: Db) -> int:
+    """Return how many commands the server was sent for a status."""
+
+    def sent() -> int:
+        counted = db.client.admin.command("serverStatus")["opcounters"]
+        return int(counted["command"] + counted["query"] + counted["getmore"])
+
+    before = sent()
+    status.describe(client=db.client, database=db.name, definition=None)
+    return sent() - before
+
+
+def test_a_text_without_end_is_shown_by_its_beginning(applied: Db) -> None:
+    long = "x" * 3_000_000
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    who = {"user": long, "host": long, "pid": 1}
+    lease = {"token": 1, "holder": who, "purpose": long, "expires": soon, "seconds": 1}
+    applied["_migrations"].update_one({"_id": "lease"}, {"$set": lease}, upsert=True)
+    applied["_migrations"].insert_one({"_id": "maintenance", "on": True, "reason": long})
+    texts = {"error": long, "operator": {"user": long}, "backup": long}
+    applied["_migrations"].update_one({"kind": "run"}, {"$set": texts})
+
+    told = status.describe(client=applied.client, database=applied.name, definition=None)
+    with pytest.raises(MigrationError, match="holds the lease") as refused:
+        torture.roll_back(applied, lease_seconds=1)
+
+    assert len(json.dumps(ejson.to_plain(told))) < 50_000
+    assert len(status.at_work(told)) < 2_000
+    assert len(refused.value.message) < 2_000

@@ -8,6 +8,7 @@ from typing import Any
 from ..ledger import lease, partial_restore, runs
 from ..procedures import status
 from ..support import commands, neutral
+from ..values.abridged import abridge
 from . import outcomes
 from .fleet import Client, Fleet, result
 from .lanes import Lane
@@ -36,9 +37,7 @@ def describe(client: Client, fleet: Fleet) -> dict[str, Any]:
 def _look(lane: Lane, name: str) -> Outcome:
     db = lane.client[name]
     partial_restore.refuse(db)
-    newest: dict[str, dict[str, Any]] = {}
-    for run in runs.changelog(db):
-        newest.setdefault(run["migration"], run)
+    newest = {run["migration"]: run for run in runs.newest_of_each(db)}
     numbers = {f"{each} {run['phase']}": 1 for each, run in newest.items()}
     facts = {"migrations": [status.entry(run) for run in newest.values()]}
     if held := lease.read(db):
@@ -47,7 +46,9 @@ def _look(lane: Lane, name: str) -> Outcome:
         return outcomes.of(name, outcomes.HELD, facts, reason=reason, numbers=numbers)
     for each, run in newest.items():
         if run["phase"] in _HALF_WAY:
-            reason = f"{each} is {run['phase'].replace('_', ' ')}: {run.get('error') or ''}"
+            reason = (
+                f"{each} is {run['phase'].replace('_', ' ')}: {abridge(run.get('error') or '')}"
+            )
             return outcomes.of(
                 name, outcomes.INTERRUPTED, facts, reason=reason.rstrip(": "), numbers=numbers
             )

@@ -15,6 +15,8 @@ from .shapes import Shape, optional
 from .state_format import FORMAT
 
 KIND = "adopted"
+# Of all tools together; of one, `adopt.yml` takes over 20,000.
+_MOST = 100_000
 _SHAPE: Shape = {
     "_id": str,
     "migration": str,
@@ -30,14 +32,18 @@ def read(database: Db) -> list[dict[str, Any]]:
     """Return those that were taken over, by their names.
 
     Raises:
-        StateError: one of them isn't what we write.
+        StateError: one of them isn't what we write, or they are more than we ever write.
     """
     place = f"{database.name}.{STATE}"
-    rows = database[STATE].find({"kind": KIND}, sort=[("migration", 1)])
-    read_ = [
-        state_format.checked(row, _SHAPE, place=place, what="an adopted migration") for row in rows
-    ]
-    return [row for row in read_ if row is not None]
+    found: list[dict[str, Any]] = []
+    # Of what else there may be, such as who took it over and why, nothing is read.
+    read_ = dict.fromkeys((*_SHAPE, "by"), 1)
+    for row in database[STATE].find({"kind": KIND}, read_, sort=[("migration", 1)]):
+        checked = state_format.checked(row, _SHAPE, place=place, what="an adopted migration")
+        if checked is None or len(found) == _MOST:
+            raise state_format.too_many("adopted migrations", place, '{kind: "adopted"}')
+        found.append(checked)
+    return found
 
 
 def is_adopted(database: Db, migration: str) -> bool:

@@ -19,9 +19,11 @@ from ..document.collections import STATE
 from ..errors import InterruptedRunError, MigrationError
 from ..pace.throttle import Limits
 from ..support import commands, neutral
+from ..values.abridged import abridge
 from . import lease, run_shape, runs, state_format
 
 PAUSE, RESUME, ABORT, LIMITS = ACTIONS = ("pause", "resume", "abort", "limits")
+_LONGEST_NAME = 200
 _AT_WORK = ("planned", "running", runs.ROLLING_BACK)
 
 
@@ -54,7 +56,8 @@ def asked(document: Mapping[str, Any]) -> Asked | None:
     found = document.get("control")
     if not found:
         return None
-    return Asked(action=found["action"], by=neutral.line(found["by"]), at=found.get("at"))
+    by = neutral.line(abridge(found["by"], _LONGEST_NAME))
+    return Asked(action=found["action"], by=by, at=found.get("at"))
 
 
 def read(database: Database[dict[str, Any]], run: str) -> Asked | None:

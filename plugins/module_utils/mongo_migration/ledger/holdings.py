@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pymongo.database import Database
@@ -23,32 +24,50 @@ def set_aside(database: Db, run: str) -> list[dict[str, Any]]:
     return [{"name": name, **_size(database, name)} for name in sorted(names)]
 
 
-def of(database: Db, run: str, *, exact: bool) -> dict[str, Any]:
+def of(database: Db, run: str) -> dict[str, Any]:
     """Return what *run* holds: ``entries``, ``journal_bytes``, ``aside`` and ``bytes`` in all.
+
+    Every entry is read for its size.
 
     Args:
         database: the migrated database.
         run: the run's id.
-        exact: read every entry for its size; otherwise, it is told by the average of all runs.
     """
-    journal = database[JOURNAL]
-    if exact:
-        stages: list[dict[str, Any]] = [
-            {"$match": {"run": run}},
-            {"$group": {"_id": None, "n": {"$sum": 1}, "b": {"$sum": {"$bsonSize": "$$ROOT"}}}},
-        ]
-        found = next(iter(journal.aggregate(stages)), {"n": 0, "b": 0})
-        entries, size = int(found["n"]), int(found["b"])
-    else:
-        entries = journal.count_documents({"run": run})
-        size = round(entries * _average(database)) if entries else 0
+    stages: list[dict[str, Any]] = [
+        {"$match": {"run": run}},
+        {"$group": {"_id": None, "n": {"$sum": 1}, "b": {"$sum": {"$bsonSize": "$$ROOT"}}}},
+    ]
+    found = next(iter(database[JOURNAL].aggregate(stages)), {"n": 0, "b": 0})
     aside = set_aside(database, run)
     return {
-        "entries": entries,
-        "journal_bytes": size,
+        "entries": int(found["n"]),
+        "journal_bytes": int(found["b"]),
         "aside": aside,
-        "bytes": size + sum(item["bytes"] for item in aside),
+        "bytes": int(found["b"]) + sum(item["bytes"] for item in aside),
     }
+
+
+def about(database: Db, runs: Sequence[str]) -> dict[str, int]:
+    """Return about how many bytes each of *runs* holds: their entries by the average of all.
+
+    Asked once for all of them, as there may be many.
+    """
+    stages: list[dict[str, Any]] = [
+        {"$match": {"run": {"$in": list(runs)}}},
+        {"$group": {"_id": "$run", "n": {"$sum": 1}}},
+    ]
+    held = dict.fromkeys(runs, 0)
+    rows = list(database[JOURNAL].aggregate(stages))
+    average = _average(database) if rows else 0.0
+    for row in rows:
+        # Of one that belongs to several runs, nobody of ours has written it.
+        if isinstance(row["_id"], str) and row["_id"] in held:
+            held[row["_id"]] += round(row["n"] * average)
+    for item in listing.collections(database, {"type": "collection"}):
+        run = item["name"].removeprefix(ASIDE).partition(".")[0]
+        if item["name"].startswith(ASIDE) and run in held:
+            held[run] += _size(database, item["name"])["bytes"]
+    return held
 
 
 def _average(database: Db) -> float:

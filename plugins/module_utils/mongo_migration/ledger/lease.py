@@ -30,12 +30,14 @@ from ..document.collections import STATE
 from ..errors import LeaseHeldError, LeaseLostError
 from ..server import members, obstacles
 from ..support import commands, majority, neutral, retry
+from ..values.abridged import abridge
 from . import runs, shapes, state_format
 
 LEASE_ID = "lease"
 # The classic ratio: two renewals may fail before the lease is lost.
 _RENEWALS_PER_LIFE = 3
 _LONGEST = 24 * 3600  # seconds
+_LONGEST_TEXT = 200  # of a holder or purpose, where it is shown
 _HOLDER: shapes.Shape = {
     "user": shapes.optional(str),
     "host": shapes.optional(str),
@@ -90,10 +92,14 @@ def _checked(
     known = {key: value for key, value in held.items() if value is not None}
     # For people alone, and on the lines of our messages: nobody else's text makes one of its own.
     holder = dict(known.get("holder", {}))
-    holder |= {key: neutral.line(holder[key]) for key in ("user", "host") if holder.get(key)}
-    purpose = neutral.line(known.get("purpose", "something unnamed"))
+    holder |= {key: _shown(holder[key]) for key in ("user", "host") if holder.get(key)}
+    purpose = _shown(known.get("purpose", "something unnamed"))
     more = {"holder": holder, "purpose": purpose, "expires": held.get("expires")}
     return {"since": None, **known, **more}
+
+
+def _shown(text: str) -> str:
+    return neutral.line(abridge(text, _LONGEST_TEXT))
 
 
 class Lease:

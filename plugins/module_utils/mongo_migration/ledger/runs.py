@@ -50,6 +50,11 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     ROLLED_BACK: (),
 }
 
+# Whoever plants more keeps nobody waiting, and fills nobody's memory.
+_MOST_RUNS = 20_000
+_MOST_BYTES = 256 << 20
+_SIZE = "size of it"
+
 MAJORITY = majority.WRITE_CONCERN
 # An index is there, under another name or with other options.
 _INDEX_CONFLICT = (85, 86)
@@ -134,11 +139,31 @@ def changelog(database: Database[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return all runs, the newest first, without their plans and texts.
 
     Raises:
-        StateError: one of them isn't a run that we wrote.
+        StateError: one of them isn't a run that we wrote, or they are more than we ever write.
     """
-    hidden = dict.fromkeys(_LONG, 0)
-    rows = database[STATE].find({"kind": "run"}, hidden, sort=[("number", DESCENDING)])
-    return [state_format.read_run(row, place=_place(database), short=True) for row in rows]
+    stages: list[dict[str, Any]] = [
+        {"$match": {"kind": "run"}},
+        {"$sort": {"number": DESCENDING}},
+        {"$limit": _MOST_RUNS + 1},
+        {"$project": dict.fromkeys(_LONG, 0)},
+        {"$set": {_SIZE: {"$bsonSize": "$$ROOT"}}},
+    ]
+    found: list[dict[str, Any]] = []
+    size = 0
+    for row in database[STATE].aggregate(stages):
+        size += row.pop(_SIZE)
+        found.append(state_format.read_run(row, place=_place(database), short=True))
+        if len(found) > _MOST_RUNS or size > _MOST_BYTES:
+            raise state_format.too_many("runs", _place(database), '{kind: "run"}')
+    return found
+
+
+def newest_of_each(database: Database[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest run of each migration, as :func:`changelog` does."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in changelog(database):
+        found.setdefault(run["migration"], run)
+    return list(found.values())
 
 
 def newest_number(database: Database[dict[str, Any]], session: ClientSession | None = None) -> int:

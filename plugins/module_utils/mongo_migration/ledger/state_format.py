@@ -116,6 +116,15 @@ def _odd(found: Mapping[str, Any], place: str, what: str, why: str) -> StateErro
     )
 
 
+def too_many(what: str, place: str, selector: str) -> StateError:
+    """Return the error of a place that holds more documents of a kind than we ever write."""
+    return StateError(
+        f"{place} holds more {what} than any database needs, or far larger ones: no such number is "
+        "read, and nothing was done by them. Someone else has written there: look who may "
+        f"(docs/privileges.md), find theirs ({selector}), keep a copy, and remove them."
+    )
+
+
 def checked(
     found: Mapping[str, Any] | None, rules: Shape, *, place: str, what: str
 ) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pymongo.database import Database
 from ..document import collections
 from ..ledger import shapes, state_format
 from ..support import commands
+from ..values.abridged import abridge
 from .errors import MaintenanceError
 from .write_block import write_block_is_on
 
@@ -22,6 +23,7 @@ Document = dict[str, Any]
 Client = MongoClient[Document]
 
 ID = "maintenance"
+_LONGEST = 20_000  # bytes, roughly
 _BY: shapes.Shape = {"user": shapes.optional(str), "host": shapes.optional(str)}
 _RECORD: shapes.Shape = {
     "on": shapes.optional(bool),
@@ -74,7 +76,8 @@ def state(client: Client, database: str) -> Document | None:
         place=f"{database}.{collections.STATE}",
         what="a record of maintenance mode",
     )
-    return found and {key: value for key, value in found.items() if key != "_id"}
+    # Shown by everybody who asks; whoever wrote it may have had much to say.
+    return found and abridge({key: found[key] for key in found if key != "_id"}, _LONGEST)
 
 
 def is_on(database: Database[Document]) -> bool:

@@ -195,9 +195,8 @@ def _refuse_held(db: Db, one: Tool, lock_collection: str | None, now: datetime.d
 
 def _refuse_if_built_upon(db: Db, gone: list[dict[str, Any]]) -> None:
     names = {row["migration"] for row in gone}
-    for run in runs.changelog(db):
-        newest = runs.latest(db, run["migration"])
-        if newest is None or newest["phase"] in ("planned", runs.ROLLED_BACK):
+    for newest in runs.newest_of_each(db):
+        if newest["phase"] in ("planned", runs.ROLLED_BACK):
             continue
         if built := sorted(names & set(newest.get("after") or ())):
             raise MigrationError(

@@ -67,7 +67,7 @@ def plan(
         if why:
             kept.append({"run": run["_id"], "migration": run["migration"], "why": why})
             continue
-        held = holdings.of(db, run["_id"], exact=True)
+        held = holdings.of(db, run["_id"])
         if held["entries"] or held["aside"] or run["phase"] == runs.PRUNING:
             found.append(
                 {

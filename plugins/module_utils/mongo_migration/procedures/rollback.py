@@ -316,13 +316,10 @@ def _refuse_pruned(document: Mapping[str, Any]) -> None:
 
 
 def _refuse_if_built_upon(db: Database[dict[str, Any]], document: Mapping[str, Any]) -> None:
-    for other in runs.changelog(db):
-        latest = runs.latest(db, other["migration"])
-        if (
-            latest is not None
-            and latest["_id"] == other["_id"]
-            and document["migration"] in other.get("after", ())
-            and other["phase"] not in ("planned", runs.ROLLED_BACK)
+    for other in runs.newest_of_each(db):
+        if document["migration"] in other.get("after", ()) and other["phase"] not in (
+            "planned",
+            runs.ROLLED_BACK,
         ):
             raise MigrationError(
                 f"Migration {other['migration']} builds on {document['migration']} and is "

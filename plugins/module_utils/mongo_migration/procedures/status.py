@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pymongo import MongoClient
+from pymongo.database import Database
 
 from ..document import lint
 from ..document.definition import Definition
@@ -17,8 +18,10 @@ from ..maintenance.write_block import write_block_is_on
 from ..server import connection, fsync_lock
 from ..support import commands, neutral
 from ..values import ejson
+from ..values.abridged import abridge
 from . import authority, cutover, plan
 
+_ADOPTED = ("migration", "tool", "applied", "by", "adopted_at")
 # A run in one of these phases goes on by the same command.
 _UNFINISHED = (*runs.UNFINISHED, "applied")
 
@@ -39,15 +42,8 @@ def describe(
     found: dict[str, Any] = {
         "database": database,
         "server": {**server.as_dict(), "write_block": write_block_is_on(client)},
-        "changelog": [
-            # About; exactly, prune.yml --check says it.
-            {**entry(run), "held_bytes": holdings.of(db, run["_id"], exact=False)["bytes"]}
-            for run in runs.changelog(db)
-        ],
-        "adopted": [
-            {key: row.get(key) for key in ("migration", "tool", "applied", "by", "adopted_at")}
-            for row in adopted.read(db)
-        ],
+        "changelog": _changelog(db),
+        "adopted": [abridge({key: row.get(key) for key in _ADOPTED}) for row in adopted.read(db)],
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
         "restore": partial_restore.read(db),
@@ -58,6 +54,13 @@ def describe(
     if definition is not None:
         _add_migration(found, client, database, definition)
     return found
+
+
+def _changelog(db: Database[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return all runs, with about what each holds; exactly, ``prune.yml --check`` says it."""
+    found = runs.changelog(db)
+    held = holdings.about(db, [run["_id"] for run in found])
+    return [{**entry(run), "held_bytes": held[run["_id"]]} for run in found]
 
 
 def at_work(found: Mapping[str, Any]) -> str:
@@ -214,17 +217,16 @@ def entry(run: dict[str, Any]) -> dict[str, Any]:
         "started": run["started"],
         "finished": run.get(ended) if ended else None,
         "verified_at": run.get("verified_at"),
-        "operator": run.get("operator"),
-        "change": run.get("change"),
-        "backup": run.get("backup"),
+        **{key: abridge(run.get(key)) for key in ("operator", "change", "backup", "control")},
         "counts": run["counts"],
         "work": _work(run),
         "pruned_at": run.get("pruned_at"),
         "conflicts": run["counts"].get("conflicts", 0),
-        "control": run.get("control"),
         "limits": run.get("limits") or {},
         # Of a run that goes on, the last stop's reason is history.
-        "error": None if run["phase"] in ("running", runs.ROLLING_BACK) else run.get("error"),
+        "error": None
+        if run["phase"] in ("running", runs.ROLLING_BACK)
+        else abridge(run.get("error")),
     }
 
 
