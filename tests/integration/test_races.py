@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from typing import Any
 
 import pytest
 from bson import ObjectId
 from mongo_migration.errors import LeaseLostError, MigrationError
-from mongo_migration.ledger import lease, runs
+from mongo_migration.ledger import adopted, lease, runs
+from mongo_migration.ledger.fence import Fence
 from mongo_migration.ledger.runs import Run
 from mongo_migration.operations.fields.field_groups import FieldGroups
 from mongo_migration.procedures import verify
@@ -86,7 +89,7 @@ def test_a_phase_follows_from_another_one_only_as_the_table_says(phase: str, db:
     for wanted in runs.TRANSITIONS:
         db["_migrations"].update_one({"_id": identity}, {"$set": {"phase": phase}})
         with lease.hold(db, purpose="a test", holder=ME, seconds=10) as held:
-            run = Run.adopt(db, newest(db), held.token)
+            run = Run.adopt(db, newest(db), held)
             if wanted in runs.TRANSITIONS[phase]:
                 run.enter(wanted)
                 assert newest(db)["phase"] == wanted
@@ -105,7 +108,9 @@ def test_the_run_of_a_lease_that_is_over_hides_no_other(db: Db) -> None:
     torture.migrate(db)
     done = newest(db)
     with pytest.raises(LeaseLostError):
-        Run.create(db, torture.DEFINITION, token=token, facts={})
+        Run.create(
+            db, torture.DEFINITION, token=token, facts={}, insert=db["_migrations"].insert_one
+        )
     assert newest(db)["_id"] == done["_id"]
     assert db["_migrations"].count_documents({"kind": "run"}) == 1
 
@@ -126,7 +131,7 @@ def test_taking_the_lease_for_another_migration_ends_the_work_at_this_one(db: Db
     torture.migrate(db)
     db["_migrations"].update_one({"kind": "run"}, {"$set": {"phase": "interrupted"}})
     with lease.hold(db, purpose="migrate 901", holder=ME, seconds=10) as slept:
-        run = Run.adopt(db, newest(db), slept.token)
+        run = Run.adopt(db, newest(db), slept)
         db["_migrations"].update_one({"_id": "lease"}, {"$set": {"expires": None}})
         with (
             lease.hold(db, purpose="migrate 902", holder=ME, seconds=10),
@@ -134,6 +139,54 @@ def test_taking_the_lease_for_another_migration_ends_the_work_at_this_one(db: Db
         ):
             run.checkpoint({"step": 0}, {"modified": 1}, seq=run.document["seq"])
     assert newest(db)["counts"]["modified"] == torture.changed_by()
+
+
+def sleep_through(slept: lease.Lease) -> None:
+    """What SIGSTOP does for longer than the lease: its end passes, and the heart stands still."""
+    slept._stop.set()
+    slept._thread.join()
+    time.sleep(0.6)
+
+
+@pytest.mark.parametrize("had", [False, True], ids=["about to adopt it", "had adopted it"])
+def test_a_finished_run_is_out_of_reach_once_the_lease_is_taken_for_another_one(
+    had: bool, db: Db
+) -> None:
+    """The one who slept was about to roll it back; who works now works at something else."""
+    torture.migrate(db)
+    with lease.hold(db, purpose="roll back 901", holder=ME, seconds=0.5) as slept:
+        run = Run.adopt(db, newest(db), slept) if had else None
+        sleep_through(slept)
+        with lease.hold(db, purpose="migrate 902", holder=ME, seconds=10):
+            left = snapshot(db, own=True)
+            with pytest.raises(LeaseLostError):
+                (run or Run.adopt(db, newest(db), slept)).enter(runs.ROLLING_BACK)
+            assert snapshot(db, own=True) == left
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_adopts_all_the_same(db: Db) -> None:
+    torture.migrate(db)
+    with lease.hold(db, purpose="roll back 901", holder=ME, seconds=0.5) as slept:
+        slept.deadline()
+        sleep_through(slept)
+        Run.adopt(db, newest(db), slept).enter(runs.ROLLING_BACK)
+    assert newest(db)["phase"] == "rolling_back"
+
+
+def test_what_another_tool_applied_is_taken_over_and_forgotten_only_under_the_lease(
+    db: Db,
+) -> None:
+    with lease.hold(db, purpose="adopt", holder=ME, seconds=0.5) as slept:
+        facts = {"tool": "mongock", "adopted_at": datetime.datetime.now(datetime.UTC)}
+        adopted.add(db, Fence(slept), "mongock:1", **facts)
+        sleep_through(slept)
+        with lease.hold(db, purpose="migrate 902", holder=ME, seconds=10):
+            left = snapshot(db, own=True)
+            with pytest.raises(LeaseLostError):
+                adopted.add(db, Fence(slept), "mongock:2", **facts)
+            with pytest.raises(LeaseLostError):
+                adopted.remove(db, Fence(slept), adopted.read(db))
+            assert snapshot(db, own=True) == left
 
 
 # -- a failover that takes something back while the run is at rest ------------------------------

@@ -1,12 +1,15 @@
 """Several processes drive one database at once, sleeping and waking, dying and resuming, by dice.
 
-Each of them migrates, rolls back, verifies or restores; any may die at a random command, or fall
-asleep at one for longer than its lease. Another terminal pauses, resumes and aborts them, and the
-server steps down, or is killed and loses what it hadn't written to its journal.
+In one half of the rounds the dice are loaded: a process sleeps at a command that writes a state,
+commits, or begins what will, for longer than its lease, and others take over (see
+`tests/support/dice`). In the other half, each of several processes migrates, rolls back, verifies
+or restores; any may die at a random command, or fall asleep at one for longer than its lease.
+Another terminal pauses, resumes and aborts them, and the server steps down, or is killed and loses
+what it hadn't written to its journal.
 
-After each round the content is one of two legal states, document by document, the changelog says
-which, and the journal undoes it exactly. `make test` throws the dice for a few rounds, with a seed
-that it prints; `make torture` for many.
+After each round the content is one of the legal states, document by document, the changelog says
+which, and the journal undoes it exactly; what lost its lease has had no effect since. `make test`
+throws the dice for a few rounds, with a seed that it prints; `make torture` for many.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mongo_migration.errors import MigrationError
@@ -30,13 +32,13 @@ from pymongo.errors import PyMongoError
 from embedded.mongod import Deployment, ReplicaSet, Standalone
 from tests.conftest import CACHE_GB
 from tests.support import backups, databases, torture
+from tests.support import dice as loaded
 from tests.support.driver import Job
 from tests.support.torture import Db, Process
 
 LEASE_SECONDS = 1.5
 ACTIONS = ("migrate", "migrate", "migrate", "rollback", "rollback", "verify", "restore")
-# The engine takes whole seconds from an inventory; a test may sleep less.
-SETTINGS = {"batch_size": 5, "lease_seconds": LEASE_SECONDS, "retry_seconds": 20}
+SETTINGS = {**loaded.SETTINGS, "lease_seconds": LEASE_SECONDS}
 ME = {"user": "dice", "host": "testhost", "pid": 1}
 
 
@@ -68,7 +70,7 @@ class Round:
                 dice.choice(self._moves())()
             watch.join(120)
             return [
-                f"{self.told[place]}: {_said(process.end())}"
+                f"{self.told[place]}: {loaded.said(process.end())}"
                 for place, process in enumerate(started)
             ]
 
@@ -134,22 +136,13 @@ class Round:
             time.sleep(0.1)
 
     def _step_down(self) -> None:
-        with suppress(PyMongoError):
-            self._db.client.admin.command("replSetStepDown", 1, force=True)
-        assert isinstance(self._servers, ReplicaSet)
-        self._servers.wait_for_primary()
+        loaded.step_down(self._servers, self._db)
 
     def _crash(self) -> None:
         self._servers.kill()
         self._servers.restart()
         if isinstance(self._servers, ReplicaSet):
             self._servers.wait_for_primary()
-
-
-def _said(outcome: dict[str, Any]) -> str:
-    if not outcome:
-        return "killed"
-    return str(outcome.get("error") or outcome["result"].get("phase", "done"))
 
 
 def settle(db: Db, archive: Path, dice: random.Random) -> str:
@@ -203,11 +196,21 @@ def rounds(servers: Deployment, folder: Path, seed: int, number: int, *, harsh: 
             assert len(set(numbers)) == len(numbers), said
 
 
+def a_seed() -> int:
+    return int(os.environ.get("SEED", random.randrange(10**6)))
+
+
 def test_whatever_the_dice_say_the_content_is_a_legal_state(
     replica_set: ReplicaSet, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("SEED", random.randrange(10**6)))
-    rounds(replica_set, tmp_path, seed, number=3, harsh=False)
+    rounds(replica_set, tmp_path, a_seed(), number=1, harsh=False)
+
+
+@pytest.mark.parametrize("kind", ["replica_set", "standalone"])
+def test_what_slept_through_its_lease_at_the_worst_moment_has_no_effect(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    loaded.play(request.getfixturevalue(kind), tmp_path, a_seed(), rounds=4)
 
 
 @pytest.fixture(scope="module", params=[ReplicaSet, Standalone])
@@ -226,3 +229,12 @@ def own_servers(
 def test_for_many_rounds(seed: int, own_servers: Deployment, tmp_path: Path) -> None:
     seed += int(os.environ.get("SEED", "0"))
     rounds(own_servers, tmp_path, seed, number=25, harsh=True)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SEEDS", "10"))))
+def test_of_those_that_sleep_for_many_rounds(
+    seed: int, own_servers: Deployment, tmp_path: Path
+) -> None:
+    seed += int(os.environ.get("SEED", "0"))
+    loaded.play(own_servers, tmp_path, seed, rounds=35)

@@ -28,6 +28,8 @@ from mongo_migration.values import ejson
 from pymongo import MongoClient, monitoring
 from pymongo.errors import PyMongoError
 
+from . import command_sorts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -43,6 +45,8 @@ class Job:
         die_at: kill this process at this command of the main thread, counted from 1.
         sleep_at: stop this process, all of its threads, at this command, as SIGSTOP does; whoever
             sends SIGCONT wakes it.
+        sort: count commands of this sort alone, of whatever thread: see :mod:`command_sorts`.
+        again: what slept once sleeps once more, at its next command.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
             before the engine hears of it.
         clock_ahead: seconds that this process's clock is wrong.
@@ -62,6 +66,8 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     die_at: int = 0
     sleep_at: int = 0
+    sort: str = ""
+    again: bool = False
     when: str = "sent"
     files: dict[str, str] = field(default_factory=dict)
     clock_ahead: float = 0.0
@@ -82,7 +88,8 @@ class Job:
 class Commands(monitoring.CommandListener):
     """Counts the commands of the main thread, and ends the process at one of them.
 
-    The lease's thread has its own time; counting its commands would make no two runs alike.
+    The lease's thread has its own time; counting its commands would make no two runs alike. It
+    counts where its very sort is asked for.
     """
 
     def __init__(self, job: Job) -> None:
@@ -90,35 +97,50 @@ class Commands(monitoring.CommandListener):
         self._main = threading.main_thread()
         self.counting = False
         self.names: list[str] = []
+        self._count = 0
+        self._waiting: set[int] = set()  # requests that count, and aren't answered
+        self._naps = 1 + job.again
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if not self._ours():
+        if not self.counting or not self._counts(event):
             return
         name = event.command_name
         target = event.command.get(name)
         self.names.append(f"{name} {target}" if isinstance(target, str) else name)
+        self._count += 1
+        self._waiting.add(event.request_id)
         self._maybe("sent")
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        del event
-        if self._ours():
-            self._maybe("answered")
+        self._answered(event.request_id)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """A command that failed was answered, too."""
-        del event
-        if self._ours():
+        self._answered(event.request_id)
+
+    def _answered(self, request: int) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
             self._maybe("answered")
 
-    def _ours(self) -> bool:
-        return self.counting and threading.current_thread() is self._main
+    def _counts(self, event: monitoring.CommandStartedEvent) -> bool:
+        thread = threading.current_thread()
+        if not self._job.sort or self._slept:  # the next one, whatever it is
+            return thread is self._main
+        found = command_sorts.sorts(event.command_name, event.command, thread.name)
+        return self._job.sort in found
+
+    @property
+    def _slept(self) -> bool:
+        return self._naps <= self._job.again
 
     def _maybe(self, when: str) -> None:
         if self._job.when != when:
             return
-        if len(self.names) == self._job.die_at:
+        if self._count == self._job.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if len(self.names) == self._job.sleep_at:
+        if self._count == self._job.sleep_at or (self._slept and self._naps):
+            self._naps -= 1
             os.kill(os.getpid(), signal.SIGSTOP)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from pymongo import DeleteMany
+from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
 from ..document.collections import STATE
 from . import state_format
+from .fence import Fence
 from .runs import MAJORITY
 from .shapes import Shape, optional
 from .state_format import FORMAT
@@ -51,32 +56,29 @@ def is_adopted(database: Db, migration: str) -> bool:
     return any(row["migration"] == migration for row in read(database))
 
 
-def add(database: Db, migration: str, **facts: Any) -> bool:
-    """Record *migration* with *facts*; return whether it wasn't recorded before."""
-    done = (
-        database[STATE]
-        .with_options(write_concern=MAJORITY)
-        .update_one(
-            {"_id": _identity(migration)},
-            {
-                "$setOnInsert": {
-                    "kind": KIND,
-                    "format": FORMAT,
-                    "migration": migration,
-                    **facts,
-                }
-            },
-            upsert=True,
-        )
-    )
-    return done.upserted_id is not None
+def add(database: Db, fence: Fence, migration: str, **facts: Any) -> None:
+    """Record *migration* with *facts*, unless it is recorded.
+
+    Raises:
+        LeaseLostError: another process works now.
+    """
+    known = {"kind": KIND, "format": FORMAT, "migration": migration, **facts}
+    with suppress(DuplicateKeyError):
+        fence.insert(_state(database), {"_id": _identity(migration), **known})
 
 
-def remove(database: Db, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Forget that migrations were taken over."""
-    database[STATE].with_options(write_concern=MAJORITY).delete_many(
-        {"kind": KIND, "_id": {"$in": [row["_id"] for row in rows]}}
-    )
+def remove(database: Db, fence: Fence, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Forget that migrations were taken over.
+
+    Raises:
+        LeaseLostError: another process works now.
+    """
+    names = [row["_id"] for row in rows]
+    fence.write(_state(database), [DeleteMany({"kind": KIND, "_id": {"$in": names}})])
+
+
+def _state(database: Db) -> Collection[dict[str, Any]]:
+    return database[STATE].with_options(write_concern=MAJORITY)
 
 
 def _identity(migration: str) -> str:

@@ -110,10 +110,9 @@ def give(
     command = _command(action, given, operator)
     changed = _differs(newest, action, given)
     if changed and not check:
-        # Still at work: a run that has ended meanwhile must not keep a command for its next start.
-        found = state.find_one_and_update(
-            {**at_work, "_id": newest["_id"]}, command, return_document=ReturnDocument.AFTER
-        )
+        # Still at work, by the same process: its next start must find no command of today.
+        same = {**at_work, "_id": newest["_id"], "token": newest["token"]}
+        found = state.find_one_and_update(same, command, return_document=ReturnDocument.AFTER)
         if found is None:
             raise MigrationError(_nothing(database, None, None))
         newest = found

@@ -3,8 +3,8 @@
 ``_migrations`` holds one document ``{_id: "lease"}``. It is taken and renewed in single statements
 that compare with the server's clock (``$$NOW``), so clocks of controllers don't matter. Each taking
 increments the fencing token; every checkpoint must match it (see :mod:`runs`), and taking it also
-takes every unfinished run from whoever had it. A process that was paused and lost its lease
-therefore finds its next transaction refused, whatever the new holder works at.
+takes every run from whoever had it. A process that was paused and lost its lease therefore finds
+its next transaction refused, whatever the new holder works at.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ def hold(
         token = held.token
         try:
             patience.retry(
-                lambda: _take_unfinished_runs(collection, token),
+                lambda: _take_runs(collection, token),
                 otherwise="Nothing but the lease was written, which ends by itself.",
                 obstacle=obstacles.namer(database.client),
             )
@@ -371,16 +371,14 @@ def _end_abandoned_transaction(
         _end_transaction(collection.database, found["session"])
 
 
-def _take_unfinished_runs(collection: Collection[dict[str, Any]], token: int) -> None:
-    """Take every unfinished run from whoever had it; whoever works at one next adopts it."""
+def _take_runs(collection: Collection[dict[str, Any]], token: int) -> None:
+    """Take every run from whoever had it; whoever works at one next adopts it.
+
+    Finished ones, too: who was about to roll one back, and slept, must not begin after that.
+    """
     nobody = 0
     collection.update_many(
-        {
-            "kind": "run",
-            "phase": {"$in": ["planned", *runs.UNFINISHED, runs.ROLLING_BACK]},
-            "token": {"$gt": nobody, "$lt": token},
-        },
-        {"$set": {"token": nobody}},
+        {"kind": "run", "token": {"$gt": nobody, "$lt": token}}, {"$set": {"token": nobody}}
     )
 
 

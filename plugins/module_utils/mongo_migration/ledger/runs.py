@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.client_session import ClientSession
@@ -237,6 +237,18 @@ def _planned(definition: Definition, token: int, now: datetime.datetime) -> dict
     }
 
 
+class Held(Protocol):
+    """A lease that is held, as far as a run has to know it (:mod:`.lease`)."""
+
+    token: int
+
+    def deadline(self) -> datetime.datetime:
+        """Return until when by the server's clock nobody else may take it."""
+
+    def refuse_if_taken(self) -> None:
+        """Raise if another process has taken it."""
+
+
 class Run:
     """One run, owned by this process as long as its token is the newest."""
 
@@ -256,6 +268,7 @@ class Run:
         *,
         token: int,
         facts: Mapping[str, Any],
+        insert: Callable[[dict[str, Any]], None],
         session: ClientSession | None = None,
     ) -> Run:
         """Write a new run in phase ``planned``; its number is the fencing token.
@@ -268,7 +281,8 @@ class Run:
             definition: what is run.
             token: of the lease.
             facts: what else the document holds.
-            session: of a transaction that also matches the lease.
+            insert: writes the document, if the lease still is the newest.
+            session: of the transaction that this is done in.
 
         Raises:
             LeaseLostError: there is a run of this number, or a newer one, already.
@@ -279,11 +293,8 @@ class Run:
             raise _lost(f"number {newest}", token)
         document = {**_planned(definition, token, now), **facts}
         run = cls(database, document, token)
-        concern = MAJORITY if session is None else WriteConcern()
         try:
-            database[STATE].with_options(write_concern=concern).insert_one(
-                document, session=session
-            )
+            insert(document)
         except DuplicateKeyError as error:
             raise _lost(run.id, token) from error
         return run
@@ -307,26 +318,41 @@ class Run:
             raise
 
     @classmethod
-    def adopt(cls, database: Database[dict[str, Any]], document: dict[str, Any], token: int) -> Run:
+    def adopt(
+        cls, database: Database[dict[str, Any]], document: dict[str, Any], lease: Held
+    ) -> Run:
         """Take a run over as it was read: from now on its former owner's checkpoints don't match.
 
+        The server does it only while nobody else may have taken the lease: who slept since must
+        not take the run from whoever works now.
+
         Raises:
-            LeaseLostError: it isn't any more as *document* says, or is a newer process's.
+            LeaseLostError: it isn't any more as *document* says, or another process has the lease.
         """
-        run = cls(database, document, token)
-        found = run._collection.find_one_and_update(
-            {
-                "_id": document["_id"],
-                "token": {"$lte": token},
-                "phase": document["phase"],
-            },
-            {"$set": {"token": token}, "$unset": {"control": ""}, "$inc": {"revision": 1}},
-            return_document=ReturnDocument.AFTER,
-        )
-        if found is None:
-            raise _lost(run.id, token)
-        run.document = state_format.read_run(found, place=run._place)
-        return run
+        run = cls(database, document, lease.token)
+        as_read = {
+            "_id": document["_id"],
+            "token": {"$lte": lease.token},
+            "phase": document["phase"],
+        }
+        while True:
+            in_time = {"$expr": {"$lt": ["$$NOW", lease.deadline()]}}
+            found = run._collection.find_one_and_update(
+                {**as_read, **in_time},
+                {
+                    "$set": {"token": lease.token},
+                    "$unset": {"control": ""},
+                    "$inc": {"revision": 1},
+                },
+                return_document=ReturnDocument.AFTER,
+            )
+            if found is not None:
+                run.document = state_format.read_run(found, place=run._place)
+                return run
+            lease.refuse_if_taken()
+            if run._collection.find_one(as_read, {"_id": 1}) is None:
+                raise _lost(run.id, lease.token)
+            # It ran out on the way, and nobody took it: it is renewed.
 
     @property
     def id(self) -> str:

@@ -13,6 +13,7 @@ from pymongo.database import Database
 from ..document.other_tools import TOOLS, Entry, Tool
 from ..errors import MigrationError
 from ..ledger import adopted, partial_restore, runs
+from ..ledger.fence import Fence
 from ..support import commands, listing
 from ..values import ejson
 from .work import Job
@@ -81,12 +82,13 @@ def adopt(job: Job, *, present: bool = True, **wanted: Any) -> dict[str, Any]:
     started, db = time.monotonic(), job.db
     with job.lease("adopt") as lease:
         made = plan(job.client, job.database, present=present, **wanted)
-        lease.check()
+        fence = Fence(lease)
         at = runs.server_now(db)
         for row in made["entries"]:
             if row["new"]:
                 adopted.add(
                     db,
+                    fence,
                     row["migration"],
                     tool=row["tool"],
                     applied=row["at"],
@@ -97,7 +99,7 @@ def adopt(job: Job, *, present: bool = True, **wanted: Any) -> dict[str, Any]:
                 )
         if made["removed"]:
             gone = [row for row in adopted.read(db) if row["migration"] in made["removed"]]
-            adopted.remove(db, gone)
+            adopted.remove(db, fence, gone)
     return {**made, "elapsed": round(time.monotonic() - started, 1)}
 
 

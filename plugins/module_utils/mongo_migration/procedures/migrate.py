@@ -9,13 +9,14 @@ from typing import Any
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
-from ..document.collections import Collections
+from ..document.collections import STATE, Collections
 from ..document.definition import Definition
 from ..document.value_sources import Scope
 from ..errors import MigrationError, PlanBlockedError
 from ..ledger import lease as leases
 from ..ledger import partial_restore, runs, transaction
 from ..ledger.batches import Settings, Writer
+from ..ledger.fence import Fence
 from ..ledger.lease import Lease
 from ..ledger.runs import Run
 from ..ledger.state_format import StateError
@@ -264,7 +265,7 @@ def _open(
     existing = runs.latest(db, definition.id)
     if existing is not None and existing["phase"] in (*runs.UNFINISHED, "planned"):
         authority.take_up(existing, definition)  # refused while it is still as it was
-        run = Run.adopt(db, existing, lease.token)
+        run = Run.adopt(db, existing, lease)
         if backup and run.document.get("backup") != backup:
             run.keep(backup=backup)  # the one that it names can't be relied on
         return run
@@ -281,9 +282,17 @@ def _open(
     Run.prepare(db)
 
     def create(session: ClientSession | None) -> Run:
-        if session is not None:
-            lease.prove(session)
-        return Run.create(db, definition, token=lease.token, facts=facts, session=session)
+        def insert(document: dict[str, Any]) -> None:
+            if session is None:
+                state = db[STATE].with_options(write_concern=runs.MAJORITY)
+                Fence(lease).insert(state, document)
+            else:
+                lease.prove(session)
+                db[STATE].insert_one(document, session=session)
+
+        return Run.create(
+            db, definition, token=lease.token, facts=facts, insert=insert, session=session
+        )
 
     lease.check()
     if not server.transactions:

@@ -204,7 +204,7 @@ def _prune(
     document = runs.latest(db, item["migration"], item["run"])
     if document is None:
         raise AssertionError("a name that isn't there is an error")
-    run = Run.adopt(db, document, lease.token)
+    run = Run.adopt(db, document, lease)
     if export is not None and item["entries"]:
         file = _export(db, item["run"], Path(export))
     facts = {

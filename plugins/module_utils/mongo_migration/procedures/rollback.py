@@ -96,7 +96,7 @@ def roll_back(
         authority = _authority(db, document, definition, without_document)
         would = _would(db, document, authority)
         read = document
-        owned = job.before_work(lambda: Run.adopt(db, read, lease.token))
+        owned = job.before_work(lambda: Run.adopt(db, read, lease))
         with at_work(job, owned, lease, _stint(db, owned, would), authority) as writer:
             _undo(writer, job, authority, on_conflict, would)
         return {

@@ -205,5 +205,5 @@ def _record(
     with hold(
         db, purpose=purpose, holder=dict(operator), seconds=patience.seconds, patience=patience
     ) as lease:
-        run = Run.adopt(db, document, lease.token)
+        run = Run.adopt(db, document, lease)
         run.enter("verified", verified_at=runs.server_now(db), verification=checks)
