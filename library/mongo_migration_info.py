@@ -282,6 +282,18 @@ maintenance:
     seconds: 75
     last: {since: {"$date": "2026-11-20T02:04:58Z"}, until: {"$date": "2026-11-20T02:05:02Z"},
            reason: migration 003, seconds: 4.1}
+copies:
+  description: The scratch databases of rehearsals and drills that are there, each with who is at
+    work on it (C(at_work)); where nobody is, a command was killed and left it, and C(next) says how
+    it is removed. Those that this login may not read aren't seen.
+  returned: success; empty with O(definition)
+  type: list
+  elements: dict
+  sample:
+    - database: bizzai_rehearsal
+      of: bizzai
+      purpose: rehearsal of 004 on backup-20261123-020533.tar.gz
+      at_work:
 restore:
   description: The restore that ended while it was replacing collections, so that some of
     them are from the backup and some aren't. Nothing else works on the database until C(next) has

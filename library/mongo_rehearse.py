@@ -17,8 +17,21 @@ description:
   - A migration with C(command) steps is refused. A foreign program knows its database by itself,
     and would write to the one in earnest.
   - If this process is killed, the copy stays, with a mark that says whose it is; the next rehearsal
-    removes it. A database without that mark is never touched.
+    removes it, and so does O(state=absent). A database without that mark is never touched.
 options:
+  state:
+    description:
+      - V(present) rehearses.
+      - V(absent) removes what rehearsals of O(database), and drills of its backups, have left that
+        were killed; what is at work is let be. In check mode it is named only.
+    type: str
+    choices: [present, absent]
+    default: present
+  definition:
+    required: false
+    description:
+      - The B(text) of a migration document, as in C(playbooks/migrations/). Needed with
+        O(state=present).
   repairs:
     description:
       - Repairs that are made on the copy before anything else, in this order. They are verified,
@@ -131,7 +144,8 @@ attributes:
   idempotent:
     description: A second run changes nothing.
     support: full
-    details: Nothing is left of the copy, so it never reports a change.
+    details: Nothing is left of the copy, so a rehearsal never reports a change. With
+      O(state=absent), the second run finds nothing.
 notes:
   - The user needs C(readWrite) and C(dbAdmin) on O(copy) too, with O(server=deployment).
 seealso:
@@ -154,6 +168,12 @@ EXAMPLES = r"""
     database: bizzai
     definition: "{{ lookup('ansible.builtin.file', 'playbooks/migrations/004-….yml') }}"
     server: own
+
+- name: Remove what a rehearsal left that was killed
+  mongo_rehearse:
+    uri: "{{ mongo_uri }}"
+    database: bizzai
+    state: absent
 """
 
 RETURN = r"""
@@ -193,6 +213,35 @@ repairs:
   type: list
   elements: dict
   sample: [{id: R01, repair: duplicate_periods, digest: 3f1c, variables: {keep: oldest}}]
+left:
+  description: The copy, if it couldn't be dropped.
+  returned: not in check mode
+  type: list
+  elements: str
+  sample: []
+copies:
+  description: >-
+    The scratch databases of O(database), and the folders of servers of their own, that are there:
+    which, of which database, what for, and who is at work with it; null where nobody is.
+  returned: with O(state=absent)
+  type: list
+  elements: dict
+  sample:
+    - database: bizzai_rehearsal
+      of: bizzai
+      purpose: rehearsal of 004 on backup-20261123-020533.tar.gz
+      at_work:
+removed:
+  description: Those that are gone now.
+  returned: with O(state=absent)
+  type: list
+  elements: str
+  sample: [bizzai_rehearsal]
+remove:
+  description: The command that removes those that nobody uses.
+  returned: with O(state=absent)
+  type: str
+  sample: ansible-playbook rehearse.yml -e state=absent
 phases:
   description: Each phase with its seconds, also those before a failure.
   returned: not in check mode
@@ -289,6 +338,31 @@ def load(module: AnsibleModule) -> Any:
     return module_runner.load_definition(module), *others
 
 
+def work(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
+    if module.params["state"] == "absent":
+        return clear(client, module)
+    return rehearse(client, module, loaded)
+
+
+def clear(client: Any, module: AnsibleModule) -> dict[str, Any]:
+    """Remove what killed commands left, and say what is there."""
+    from ansible.module_utils.mongo_migration.backup import scratch
+    from ansible.module_utils.mongo_migration.procedures import rehearsal_place
+
+    removed: list[str] = []
+    if not module.check_mode:
+        operator = module_runner.operator()
+        removed = rehearsal_place.remove(client, module.params, operator=operator)
+    copies = rehearsal_place.left(client, module.params)
+    idle = any(one["at_work"] is None for one in copies)
+    return {
+        "changed": bool(removed) or (module.check_mode and idle),
+        "copies": copies,
+        "removed": removed,
+        "remove": scratch.REMOVE,
+    }
+
+
 def rehearse(client: Any, module: AnsibleModule, loaded: Any) -> dict[str, Any]:
     from ansible.module_utils.mongo_migration.backup import belief, crypt, newest, open_source
     from ansible.module_utils.mongo_migration.ledger.batches import Settings
@@ -329,6 +403,8 @@ def main() -> None:
         argument_spec={
             **CONNECTION_OPTIONS,
             **DEFINITION_OPTIONS,
+            "definition": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             **RUN_OPTIONS,
             **EARLIER_OPTIONS,
             "repairs": EARLIER_OPTIONS["earlier"],
@@ -343,11 +419,14 @@ def main() -> None:
             "server_dir": {"type": "path"},
             "copy": {"type": "str"},
         },
-        required_if=[("server", "other", ["rehearsal_uri"])],
+        required_if=[
+            ("server", "other", ["rehearsal_uri"]),
+            ("state", "present", ["definition"]),
+        ],
         supports_check_mode=True,
         **CONNECTION_RULES,
     )
-    module_runner.run(module, rehearse, before=load)
+    module_runner.run(module, work, before=load)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ def _backs_up(arguments: Mapping[str, Any]) -> bool:
     return bool(arguments.get("state", "present") != "list")
 
 
+def _rehearses(arguments: Mapping[str, Any]) -> bool:
+    return bool(arguments.get("state", "present") != "absent")
+
+
 def _writes(arguments: Mapping[str, Any]) -> bool:
     return arguments.get("value") is not None
 
@@ -52,7 +56,7 @@ _CHANGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "mongo_adopt": _always,
     "mongo_backup": _backs_up,
     # It writes a copy of all data, if only for a while.
-    "mongo_rehearse": _always,
+    "mongo_rehearse": _rehearses,
     "mongo_maintenance": _stops_writers,
     "mongo_maintenance_flag": _writes,
     "app_maintenance_everywhere": _stops_writers,

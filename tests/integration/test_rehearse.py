@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from mongo_migration.backup import open_source, scratch
+from mongo_migration.backup import open_source, scratch, scratch_left
 from mongo_migration.errors import MigrationError, PlanBlockedError
 from mongo_migration.ledger.batches import Settings
-from mongo_migration.procedures import rehearse
+from mongo_migration.procedures import rehearse, status
 from mongo_migration.procedures.rehearse import Play
 from mongo_migration.procedures.work import Job
 from mongo_migration.server import throwaway
@@ -266,7 +267,7 @@ from mongo_migration.ledger.batches import Settings
 from mongo_migration.procedures import rehearse
 from mongo_migration.procedures.work import Job
 from mongo_migration.support.progress import quiet
-from mongo_migration.support.stop import StopSignal
+from mongo_migration.support import stop
 from tests.support.migrations import Deployment
 
 uri, database, archive, wanted, how = sys.argv[1:]
@@ -281,13 +282,11 @@ def phase(play, found, name):
 
 rehearse._phase = phase
 site = Deployment(client, client[database], collections={})
-stop = StopSignal()
-signal.signal(signal.SIGTERM, lambda *_: stop.ask("SIGTERM"))
 with open_source.open_source(Path(archive)) as source:
     job = Job(
         client=client, database=f"{database}_rehearsal", settings=Settings(lease_seconds=10),
         change={}, operator={"user": "anna", "host": "bastion", "pid": os.getpid()},
-        progress=quiet, stop=stop,
+        progress=quiet, stop=stop.listen(),
     )
     rehearse.rehearse(rehearse.Play(job=job, source=source, definition=site.load(SMALL)))
 """
@@ -316,31 +315,95 @@ def killed_at(
     )
 
 
-def test_killed_at_each_phase_the_next_one_removes_what_was_left(
+def standing(site: Deployment) -> dict[str, Any]:
+    return status.describe(client=site.client, database=site.data.name, definition=None)
+
+
+def test_killed_at_each_phase_what_was_left_is_named_and_removed_by_the_next_command(
     small: Deployment, migrator_uri: str, tmp_path: Path
 ) -> None:
     archive = Path(backups.take(small.client, small.data.name, tmp_path)["archive"])
     before = small.everything()
-    left = []
+    copy = f"{small.data.name}_rehearsal"
     for phase in PHASES:
         done = killed_at(small, migrator_uri, archive, phase, signal.SIGKILL)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        left.append(names(small))
+        assert names(small) == [copy]
+        found = standing(small)
+        (left,) = found["copies"]
+        assert (left["database"], left["at_work"]) == (copy, None)
+        assert left["purpose"] == f"rehearsal of 005 on {archive.name}"
+        (advice,) = found["next"]
+        assert copy in advice["why"]
+        assert advice["command"] == "ansible-playbook rehearse.yml -e state=absent"
 
+        removed = scratch_left.remove(small.client, [small.data.name], operator=backups.OPERATOR)
+        assert (removed, names(small)) == ([copy], [])
+        assert standing(small)["copies"] == standing(small)["next"] == []
+
+    killed_at(small, migrator_uri, archive, "migrate again", signal.SIGKILL)
     with play(small, tmp_path, SMALL) as made:
         assert rehearse.rehearse(made)["passed"]
 
-    assert left == [[f"{small.data.name}_rehearsal"]] * len(PHASES)
     assert names(small) == []
     assert small.everything() == before
+
+
+def test_what_is_at_work_or_somebody_elses_is_not_called_left(
+    small: Deployment, tmp_path: Path
+) -> None:
+    name, server = small.data.name, small.data.client
+    server[f"{name}_rehearsal_2019"]["precious"].insert_one({"_id": 1})
+    marked = {"_id": "scratch", "purpose": "rehearsal of 004"}
+    # Marks that came from elsewhere: under another name, and of another database.
+    server[f"{name}_rehearsal_a"]["_migrations_scratch"].insert_one(
+        {**marked, "name": "other_rehearsal", "of": name}
+    )
+    server[f"{name}_rehearsal_b"]["_migrations_scratch"].insert_one(
+        {**marked, "name": f"{name}_rehearsal_b", "of": ["other"]}
+    )
+    before = names(small)
+    try:
+        with play(small, tmp_path, SMALL) as made, scratch.own(made.job.client, made.wanted):
+            (copy,) = standing(small)["copies"]
+            assert copy["at_work"].startswith("operator@here, process ")
+            assert standing(small)["next"] == []
+            # A drill that was killed before it had marked its database.
+            server.get_database(f"{name}_drill").create_collection("_migrations_scratch")
+            (advice,) = standing(small)["next"]
+            assert f"left {name}_drill:" in advice["why"]
+            removed = scratch_left.remove(small.client, [name], operator=backups.OPERATOR)
+            assert removed == [f"{name}_drill"]
+            assert set(names(small)) == {*before, f"{name}_rehearsal"}
+        assert names(small) == before
+    finally:
+        for each in before:
+            server.drop_database(each)
+
+
+def test_a_copy_that_cant_be_dropped_is_said_to_be_there(small: Deployment, tmp_path: Path) -> None:
+    with play(small, tmp_path, SMALL, settings=Settings(lease_seconds=2)) as made:
+        copy = made.job.db
+
+        def steal(_event: dict[str, Any]) -> None:
+            copy["_migrations_scratch"].update_one({"_id": "lease"}, {"$inc": {"token": 1}})
+            made.job.stop.ask("SIGTERM")
+
+        with pytest.raises(MigrationError) as stopped:
+            rehearse.rehearse(under(made, progress=steal))
+
+    assert stopped.value.details["left"] == [copy.name]
+    assert f"the copy {copy.name} couldn't be dropped" in stopped.value.message
+    assert names(small) == [copy.name]
+    copy.client.drop_database(copy.name)
 
 
 def test_stopped_at_each_phase_it_leaves_nothing(
     small: Deployment, migrator_uri: str, tmp_path: Path
 ) -> None:
     archive = Path(backups.take(small.client, small.data.name, tmp_path)["archive"])
-    for phase in PHASES:
-        done = killed_at(small, migrator_uri, archive, phase, signal.SIGTERM)
+    for phase, how in zip(PHASES, itertools.cycle([signal.SIGTERM, signal.SIGINT]), strict=False):
+        done = killed_at(small, migrator_uri, archive, phase, how)
         assert "was stopped" in done.stderr
         assert "the copy is dropped" in done.stderr
         assert names(small) == []
@@ -402,6 +465,9 @@ def test_a_server_that_a_killed_process_left_is_removed_by_the_next(tmp_path: Pa
     port = int(done.stdout)
     assert len(list(tmp_path.iterdir())) == 2
 
+    assert [one.name for one in throwaway.leftovers(tmp_path)] == [
+        one.name for one in tmp_path.iterdir() if one != somebodys
+    ]
     removed = throwaway.remove_leftovers(tmp_path)
 
     assert len(removed) == 1

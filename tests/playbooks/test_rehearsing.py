@@ -99,3 +99,46 @@ def test_a_server_of_its_own_takes_the_copy_of_what_builds_on_another(place: Sit
     assert "repair.yml" in done.output and "-e repair=wrong_types --check --diff" in done.output
     assert list((place.backups / "rehearsal").iterdir()) == []
     assert differences(before, done.everything) == []
+
+
+def test_what_a_killed_rehearsal_left_is_named_by_status_and_removed_by_one_command(place: Site):
+    name = place.database.name
+    copy = place.database.client[f"{name}_rehearsal"]
+    mark = {"_id": "scratch", "name": copy.name, "of": name, "purpose": "rehearsal of 004 on b"}
+    copy["_migrations_scratch"].insert_one(mark)
+    copy["items"].insert_one({"_id": 1})
+    place.database.client[f"{name}_rehearsal_mine"]["precious"].insert_one({"_id": 1})
+    server = place.backups / "rehearsal" / "rehearsal-server-abc"
+    server.mkdir(parents=True, exist_ok=True)
+    (server / "made-by-migration-playbooks.json").write_text("{}")
+    before = snapshot(place.database, own=True)
+    own = ["-e", "rehearsal_server=own"]
+    clear = f"ansible-playbook rehearse.yml -i {place.inventory} -e state=absent"
+
+    found = place.run("status.yml", *own)
+    checked = place.run("rehearse.yml", "-e", "state=absent", "--check")
+    there = scratch(place)
+    done = place.run("rehearse.yml", "-e", "state=absent")
+    again = place.run("rehearse.yml", "-e", "state=absent")
+    quiet = place.run("status.yml", *own)
+
+    assert found.code == checked.code == done.code == again.code == quiet.code == 0, done.output
+    assert (
+        f"LEFT BEHIND {copy.name}, rehearsal of 004 on b: the command that made it was killed"
+        in (words(found))
+    )
+    assert f"LEFT BEHIND {server}" in words(found)
+    assert clear in words(found)
+    assert there == [copy.name, f"{name}_rehearsal_mine"]
+    assert f"to remove {copy.name}" in words(checked)
+    assert clear in words(checked)
+    assert f"Removed: {copy.name}, {server}" in words(done)
+    assert done.counters["changed"] == 1
+    assert done.read("rehearsal.json")["removed"] == [copy.name, str(server)]
+    assert scratch(place) == [f"{name}_rehearsal_mine"]
+    assert not server.exists()
+    assert "nothing is left of any rehearsal or drill" in words(again)
+    assert again.counters["changed"] == 0
+    assert "LEFT BEHIND" not in quiet.output
+    assert differences(before, quiet.everything) == []
+    place.database.client.drop_database(f"{name}_rehearsal_mine")

@@ -28,7 +28,8 @@ def found(*phases: str, **more: Any) -> dict[str, Any]:
         }
         for phase in phases
     ]
-    return {"lease": None, "restore": None, "maintenance": None, "changelog": changelog, **more}
+    facts = {"lease": None, "restore": None, "maintenance": None, "copies": []}
+    return {**facts, "changelog": changelog, **more}
 
 
 def asked(facts: dict[str, Any]) -> list[str]:
@@ -50,6 +51,7 @@ def test_a_pause_is_said_with_who_asked_for_it():
 
 
 ON = {"on": True}
+COPIES = [{"database": "a", "at_work": None}, {"database": "b", "at_work": "anna@bastion"}]
 GO_ON = ["migrate-004.yml", "rollback.yml -e migration=004"]
 
 
@@ -67,6 +69,8 @@ GO_ON = ["migrate-004.yml", "rollback.yml -e migration=004"]
         (found(maintenance={"on": False, "switching": {"to": "on"}}),
          ["maintenance.yml -e state=status"]),
         (found("running", lease=LEASE, maintenance=ON), []),
+        (found("running", lease=LEASE, copies=COPIES), ["rehearse.yml -e state=absent"]),
+        (found(copies=COPIES[1:]), []),
         (found("failed", restore={"archive": "/b/x", "next": "ansible-playbook restore.yml"}),
          ["restore.yml"]),
     ],

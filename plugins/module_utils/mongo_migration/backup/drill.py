@@ -19,7 +19,6 @@ from ..support.stop import StopSignal
 from . import compare, load, restore, scratch, specs
 from .source import Source
 
-_SUFFIX = "_drill"
 _LEASE_SECONDS = 30
 # A collection that the backup doesn't have.
 _STRAY = "_migrations_drill"
@@ -27,7 +26,7 @@ _STRAY = "_migrations_drill"
 
 def scratch_name(database: str) -> str:
     """Return the name of the scratch database for *database*."""
-    return f"{database}{_SUFFIX}"
+    return f"{database}{scratch.DRILL}"
 
 
 def drill(
@@ -59,9 +58,11 @@ def drill(
     """
     began = clock()
     of, purpose = source.manifest.database, f"drill of {source.path.name}"
-    wanted = scratch.Wanted(name=name, of=of, ending=_SUFFIX, purpose=purpose, operator=operator)
-    with scratch.own(client, wanted) as database:
-        _make_present(database, source)
+    wanted = scratch.Wanted(
+        name=name, of=of, ending=scratch.DRILL, purpose=purpose, operator=operator
+    )
+    with scratch.own(client, wanted) as mine:
+        _make_present(mine.database, source)
         restore.restore(
             client,
             source,
@@ -72,7 +73,7 @@ def drill(
             progress=progress,
             stop=stop,
         )
-        for found in compare.each(database, source):
+        for found in compare.each(mine.database, source):
             found.require()
     return {
         "archive": str(source.path),

@@ -19,19 +19,23 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from ..document.collections import SCRATCH, STATE
-from ..errors import ArchiveError
+from ..errors import ArchiveError, LeaseLostError
 from ..ledger import lease
-from ..support import majority
+from ..support import commands, majority
 from . import catalog, load
 from .names import SPECIAL
 
 Client = MongoClient[dict[str, Any]]
 
 MARK = "scratch"
+#: What the name of each kind of scratch database holds.
+REHEARSAL, DRILL = "_rehearsal", "_drill"
+#: The command that removes what killed processes have left.
+REMOVE = commands.command("rehearse", state="absent")
 # The server's own limit for the name of a database, in bytes.
 _LONGEST_NAME = 63
 # How the purpose of a drill's lease begins. It was the only mark that 1.0 left.
-_DRILL = "drill"
+_OF_DRILL = "drill"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +76,21 @@ class Wanted:
             )
 
 
+@dataclass
+class Own:
+    """A database that is ours for a while.
+
+    Attributes:
+        database: what it is.
+        left: whether it is still there afterwards, since it couldn't be dropped.
+    """
+
+    database: Database[dict[str, Any]]
+    left: bool = False
+
+
 @contextmanager
-def own(client: Client, wanted: Wanted) -> Iterator[Database[dict[str, Any]]]:
+def own(client: Client, wanted: Wanted) -> Iterator[Own]:
     """Yield the database *wanted*, empty but for its mark; drop it at the end.
 
     Raises:
@@ -95,10 +112,11 @@ def own(client: Client, wanted: Wanted) -> Iterator[Database[dict[str, Any]]]:
         require_free(database, wanted)
         _mark(database, wanted)
         _empty(database)
+        mine = Own(database)
         try:
-            yield database
+            yield mine
         finally:
-            _drop(database, held)
+            _drop(mine, held)
 
 
 def require_free(database: Database[dict[str, Any]], wanted: Wanted) -> None:
@@ -127,7 +145,7 @@ def is_ours(database: Database[dict[str, Any]], of: str) -> bool:
     if mark.get("name") == database.name and mark.get("of") == of:
         return True
     old = database[STATE].find_one({"_id": lease.LEASE_ID}, {"purpose": 1}) or {}
-    return database.name.endswith(f"_{_DRILL}") and str(old.get("purpose", "")).startswith(_DRILL)
+    return database.name.endswith(DRILL) and str(old.get("purpose", "")).startswith(_OF_DRILL)
 
 
 def _mark(database: Database[dict[str, Any]], wanted: Wanted) -> None:
@@ -145,17 +163,21 @@ def _empty(database: Database[dict[str, Any]]) -> None:
             load.drop(database, name)
 
 
-def _drop(database: Database[dict[str, Any]], held: lease.Lease) -> None:
-    """Drop *database*; where that fails, what failed before is what a person has to read."""
+def _drop(mine: Own, held: lease.Lease) -> None:
+    """Drop what is ours; where that fails, what failed before is what a person has to read."""
     failed = sys.exc_info()[1] is not None
+    database, mine.left = mine.database, True
     try:
-        held.check()  # where it is another process's by now, it isn't ours to drop
+        held.refuse_if_taken()  # where it is another process's by now, it isn't ours to drop
+        # The mark goes last: a server that dies on the way leaves nothing that isn't marked.
+        _empty(database)
         database.client.drop_database(database.name)
-    except PyMongoError as error:
+        mine.left = False
+    except (PyMongoError, LeaseLostError) as error:
         if failed:
             return
         raise ArchiveError(
             f"The scratch database '{database.name}' can't be dropped: {error}. The next command "
-            "of its kind removes it.",
+            f"of its kind removes it, or {REMOVE}.",
             database=database.name,
         ) from error

@@ -20,7 +20,9 @@ _HALF_WAY = (*runs.UNFINISHED, "applied", runs.ROLLING_BACK)
 
 def describe(client: Client, fleet: Fleet) -> dict[str, Any]:
     """Return what ``status.describe`` returns, with the databases counted by phase."""
-    found = status.describe(client=client, database=fleet.home, definition=None)
+    found = status.describe(
+        client=client, database=fleet.home, definition=None, copies_of=[fleet.home, *fleet.names]
+    )
     tally = Tally()
     fleet.each(_look, fleet.names, tally, phase="look")
     told = result(fleet, tally)
@@ -30,7 +32,7 @@ def describe(client: Client, fleet: Fleet) -> dict[str, Any]:
         table.setdefault(migration, Counter())[phase] += count
     told["fleet"] |= {"migrations": table, "databases": len(fleet.names)}
     told["fleet_text"] = _lines(fleet, table, tally)
-    advice = _advice(table)
+    advice = [*_advice(table), *status.advise_on_copies(found["copies"])]
     return {**found, **told, "changelog": [], "next": advice, "lease": None, "at_work": ""}
 
 

@@ -29,7 +29,7 @@ from . import rehearsal_turns as turns
 from .work import Job
 
 #: What the name of the copy must hold.
-ENDING = "_rehearsal"
+ENDING = scratch.REHEARSAL
 _COMMAND = "command"
 _COUNTS = ("matched", "modified", "inserted", "deleted")
 
@@ -76,6 +76,12 @@ class _Found:
     phases: list[dict[str, Any]] = field(default_factory=list)
     turns: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    copy: scratch.Own | None = None
+
+    @property
+    def left(self) -> list[str]:
+        """The copy, if it is still there."""
+        return [self.copy.database.name] if self.copy and self.copy.left else []
 
 
 def look(play: Play, *, elsewhere: bool = False) -> dict[str, Any]:
@@ -106,8 +112,8 @@ def rehearse(play: Play) -> dict[str, Any]:
     _refuse_commands(play)
     found = _Found(facts=_facts(play))
     try:
-        with scratch.own(play.job.client, play.wanted) as copy:
-            _rehearse(play, copy, found)
+        with scratch.own(play.job.client, play.wanted) as found.copy:
+            _rehearse(play, found.copy.database, found)
             dropping = play.clock()
         _note(found, "drop the copy", play.clock() - dropping)
     except MigrationError as error:
@@ -323,7 +329,8 @@ def _facts(play: Play) -> dict[str, Any]:
 
 
 def _result(found: _Found) -> dict[str, Any]:
-    return {"changed": False, **found.facts, "phases": found.phases, "turns": found.turns}
+    told = {"left": found.left, "phases": found.phases, "turns": found.turns}
+    return {"changed": False, **found.facts, **told}
 
 
 def _failed(play: Play, found: _Found, error: MigrationError) -> MigrationError:
@@ -337,9 +344,15 @@ def _failed(play: Play, found: _Found, error: MigrationError) -> MigrationError:
     # The commands that a plan suggests are about the data in earnest, which are the same.
     further = _further(play, kept.get("plan") or {})
     ended = "was stopped" if isinstance(error, InterruptedRunError) else "failed"
+    copy = "the copy is dropped" if found.copy and not found.left else "no copy was made"
+    if found.left:
+        copy = (
+            f"the copy {found.left[0]} couldn't be dropped: the next rehearsal removes it, or "
+            f"{scratch.REMOVE}"
+        )
     return type(error)(
         f"The rehearsal of {play.definition.id} {ended} ({phase}): {said}.\nNothing was written to "
-        f"{play.source.manifest.database}; the copy is dropped.",
+        f"{play.source.manifest.database}; {copy}.",
         **{
             **_result(found),
             **kept,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from ..backup import scratch, scratch_left
 from ..document import lint
 from ..document.definition import Definition
 from ..errors import MigrationError
@@ -27,11 +28,16 @@ _UNFINISHED = (*runs.UNFINISHED, "applied")
 
 
 def describe(
-    *, client: MongoClient[dict[str, Any]], database: str, definition: Definition | None
+    *,
+    client: MongoClient[dict[str, Any]],
+    database: str,
+    definition: Definition | None,
+    copies_of: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return server, changelog, lease and maintenance; with a definition also its state and plan.
 
-    Whatever would make a migration refuse is among ``problems``, one sentence each.
+    Without one, the scratch databases of *copies_of* are named, or else of *database*. Whatever
+    would make a migration refuse is among ``problems``, one sentence each.
 
     Raises:
         StateError: what holds our records isn't of the kind that we make.
@@ -47,6 +53,7 @@ def describe(
         "lease": _lease(lease.read(db)),
         "maintenance": _maintenance(client, database),
         "restore": partial_restore.read(db),
+        "copies": scratch_left.find(client, copies_of or [database]) if definition is None else [],
         "problems": [fsync_lock.EXPLANATION] if fsync_lock.is_on(client) else [],
     }
     found["at_work"] = at_work(found)
@@ -89,8 +96,21 @@ def at_work(found: Mapping[str, Any]) -> str:
 def advise(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return what a person has to do now: why, and the command; empty where there is nothing.
 
-    Nothing is advised while somebody is at work: what looks half done is being done.
+    Of the data nothing is advised while somebody is at work: what looks half done is being done.
     """
+    return [*_advise_on_data(found), *advise_on_copies(found["copies"])]
+
+
+def advise_on_copies(copies: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return what a person has to do about scratch databases that nobody uses any more."""
+    left = [neutral.line(one["database"]) for one in copies if one["at_work"] is None]
+    if not left:
+        return []
+    why = f"a command that was killed left {', '.join(left)}: remove what it left"
+    return [{"why": why, "command": scratch.REMOVE}]
+
+
+def _advise_on_data(found: Mapping[str, Any]) -> list[dict[str, str]]:
     if found["lease"]:
         return []
     if restore := found["restore"]:

@@ -138,7 +138,7 @@ def running(program: Path, folder: Path) -> Iterator[Client]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_leftovers(folder)
     place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-    lock = _lock(place)
+    lock = _lock_own(place)
     process = None
     try:
         password, port = secrets.token_urlsafe(24), _free_port()
@@ -159,9 +159,7 @@ def remove_leftovers(folder: Path) -> list[str]:
     Only folders that carry our mark, and that no living process holds.
     """
     removed = []
-    for place in sorted(folder.glob(f"{_PREFIX}*")):
-        if place.is_symlink() or not (place / _MARK).is_file():
-            continue
+    for place in _ours(folder):
         lock = _lock(place)
         if lock is None:
             continue
@@ -169,6 +167,39 @@ def remove_leftovers(folder: Path) -> list[str]:
         os.close(lock)
         removed.append(place.name)
     return removed
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return what :func:`remove_leftovers` would remove; nothing is touched."""
+    return [place for place in _ours(folder) if not _in_use(place)]
+
+
+def _ours(folder: Path) -> list[Path]:
+    """Return the folders that carry our mark."""
+    return [
+        place
+        for place in sorted(folder.glob(f"{_PREFIX}*"))
+        if not place.is_symlink() and (place / _MARK).is_file()
+    ]
+
+
+def _in_use(place: Path) -> bool:
+    """Return whether a living process has the lock of a server's folder."""
+    try:
+        with (place / _MARK).open("rb") as mark:
+            fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # locked; or it is being removed
+        return True
+    return False
+
+
+def _lock_own(place: Path) -> int | None:
+    """Lock a folder that was just made: at most somebody who looks has it for a moment."""
+    for _attempt in range(10):
+        if (lock := _lock(place)) is not None:
+            return lock
+        time.sleep(_LOOK_SECONDS)
+    return None
 
 
 def _lock(place: Path) -> int | None:
