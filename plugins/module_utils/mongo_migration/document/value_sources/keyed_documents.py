@@ -34,12 +34,15 @@ class KeyedDocuments:
         self._scope = scope
         self._cache: dict[bytes, list[dict[str, Any]]] = {}
         self._whatever: dict[bytes, bool] = {}
+        # Keys for which nothing fits: whether they are there at all is asked for many at once.
+        self._unfit: dict[bytes, Key] = {}
         self._to_come: DocumentsToCome | None = None
 
     def forget(self) -> None:
         """Look everything up anew from now on."""
         self._cache.clear()
         self._whatever.clear()
+        self._unfit.clear()
 
     def prepare(self, keys: Iterable[Key]) -> None:
         """Read the documents for all keys that aren't known yet, in one query a thousand keys."""
@@ -61,18 +64,31 @@ class KeyedDocuments:
     def is_there(self, key: Key) -> bool:
         """Return whether any document has *key*, though none that fits."""
         one = token(key)
+        if self._cache.get(one):
+            return True
         if one not in self._whatever:
             if len(self._whatever) > _CACHE_LIMIT:
                 self._whatever.clear()
-            self._whatever[one] = bool(
-                self._scope.collections.target(self._name).find_one(
-                    selector(self._fields, [key]),
-                    {"_id": 1},
-                    comment=self._scope.comment,
-                    session=self._scope.session,
-                )
-            )
+            self._look_for({**self._unfit, one: key})
+            self._unfit.clear()
         return self._whatever[one]
+
+    def _look_for(self, wanted: dict[bytes, Key]) -> None:
+        """Find out which of *wanted* any document has."""
+        self._whatever |= dict.fromkeys(wanted, False)
+        for some in chunks(wanted.values(), _KEYS_AT_ONCE):
+            rows = self._scope.collections.target(self._name).aggregate(
+                [
+                    {"$match": selector(self._fields, some)},
+                    {"$group": {"_id": [{"$ifNull": [f"${name}", None]} for name in self._fields]}},
+                ],
+                comment=self._scope.comment,
+                session=self._scope.session,
+            )
+            # A list holds the key as well, and isn't it.
+            self._whatever |= {
+                one: True for row in rows if (one := token(row["_id"])) in self._whatever
+            }
 
     def _fetch(self, wanted: dict[bytes, Key]) -> None:
         for one in wanted:
@@ -82,6 +98,12 @@ class KeyedDocuments:
             if one in self._cache:
                 # There are many of them: without what the token says already.
                 self._cache[one].append({name: document.get(name) for name in self._taken})
+        if self._where and len(self._unfit) < _CACHE_LIMIT:
+            self._unfit |= {
+                one: key
+                for one, key in wanted.items()
+                if not self._cache[one] and one not in self._whatever
+            }
 
     def _rows(self, wanted: dict[bytes, Key]) -> Iterable[dict[str, Any]]:
         where = bind_now(self._where, self._scope.now)

@@ -27,4 +27,9 @@ def selector(fields: Sequence[str], keys: Iterable[Key]) -> dict[str, Any]:
     """Return a filter for the documents whose *fields* hold one of *keys*."""
     if len(fields) == 1:
         return {fields[0]: {"$in": [key[0] for key in keys]}}
-    return {"$or": [dict(zip(fields, key, strict=True)) for key in keys]}
+    # A value may look like an operator, or be a pattern: it is a value.
+    return {
+        "$or": [
+            {name: {"$eq": value} for name, value in zip(fields, key, strict=True)} for key in keys
+        ]
+    }

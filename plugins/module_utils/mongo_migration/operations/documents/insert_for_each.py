@@ -375,8 +375,7 @@ class InsertForEach(Operation):
         spans, document = self._spans, one.document
         if spans is None:
             raise AssertionError("only periods are judged by their spans")
-        longest = max(map(spans.length, others))
-        if whole and (not longest or longest * 2 > spans.length(document)):
+        if whole and not spans.much_shorter(others, document):
             # Nothing is in its way, and what is there isn't of another kind, such as months.
             found.beside += 1
             self._name(document, others, one)
@@ -422,7 +421,8 @@ class InsertForEach(Operation):
 
     def _present(self, chunk: list[dict[str, Any]], by: list[str]) -> Iterator[dict[str, Any]]:
         wanted = {
-            _token(document, by): {key: document.get(key) for key in by} for document in chunk
+            _token(document, by): {key: {"$eq": document.get(key)} for key in by}
+            for document in chunk
         }
         fields = {*self._key, *by}
         if self._span:

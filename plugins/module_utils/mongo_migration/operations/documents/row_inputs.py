@@ -103,40 +103,51 @@ class Inputs:
                     {"$limit": _MOST_TIMEZONES},
                 ]
             )
-            self._timezones[path] = [r["_id"] for r in rows if self._server_knows(r["_id"])]
+            names = [row["_id"] for row in rows]
+            # Those that the server knows, too, as a rule; and then those that rather are misspelt.
+            likely = [name for name in names if timezones.zone(name) is not None]
+            others = [name for name in names if timezones.zone(name) is None]
+            self._timezones[path] = [*self._server_knows(likely), *self._server_knows(others)]
         return self._timezones[path]
 
-    def _server_knows(self, timezone: str) -> bool:
+    def _server_knows(self, names: list[str]) -> list[str]:
+        """Return those of *names* that the server knows: all at once, or else each half of them."""
+        if not names:
+            return []
         try:
-            # The name is a constant here, so that the server checks it though no row is read.
-            parts = {"date": self._scope.now, "timezone": {"$literal": timezone}}
-            list(self._read([{"$limit": 1}, {"$project": {"parts": {"$dateToParts": parts}}}]))
+            # Constants here, so that the server checks them though no row is read.
+            parts = [
+                {"$dateToParts": {"date": self._scope.now, "timezone": {"$literal": name}}}
+                for name in names
+            ]
+            list(self._read([{"$limit": 1}, {"$project": {"_id": {"$size": [parts]}}}]))
         except OperationFailure as error:
-            if error.code == _UNKNOWN_TIMEZONE:
-                return False
-            raise
-        return True
+            if error.code != _UNKNOWN_TIMEZONE:
+                raise
+            middle = len(names) // 2
+            halves = (names[:middle], names[middle:]) if middle else ()
+            return [name for half in halves for name in self._server_knows(half)]
+        return names
 
     def plan_zones(self, plan: Plan, instants: dict[str, set[datetime]]) -> None:
         """Find timezones in which the server computes by a table that is out of date."""
-        for name, some in instants.items():
-            wrong = timezones.differences(
-                self._scope.collections.database, name, some, comment=self._scope.comment
-            )
-            if wrong:
-                instant, minutes = wrong[0]
-                plan.problems.append(
-                    problem(
-                        step=self._step,
-                        collection=self._source,
-                        what=f"the server's table of timezones is out of date: in {name} it is "
-                        f"{minutes:+} minutes off at {ejson.short(instant)}",
-                        count=len(wrong),
-                        samples=[at for at, _minutes in wrong[:_SAMPLES]],
-                        policy="timezones",
-                        fix=_TABLE,
-                    )
+        found = timezones.differences(
+            self._scope.collections.database, instants, comment=self._scope.comment
+        )
+        for name, wrong in found.items():
+            instant, minutes = wrong[0]
+            plan.problems.append(
+                problem(
+                    step=self._step,
+                    collection=self._source,
+                    what=f"the server's table of timezones is out of date: in {name} it is "
+                    f"{minutes:+} minutes off at {ejson.short(instant)}",
+                    count=len(wrong),
+                    samples=[at for at, _minutes in wrong[:_SAMPLES]],
+                    policy="timezones",
+                    fix=_TABLE,
                 )
+            )
 
     def plan(self, plan: Plan) -> None:
         """Find invalid inputs: by policy a problem each, or replaced by the default."""

@@ -11,6 +11,9 @@ Document = dict[str, Any]
 
 # What BSON can tell apart.
 _TICK = datetime.timedelta(milliseconds=1)
+_WEEK, _MONTH = datetime.timedelta(days=7), datetime.timedelta(days=28)
+# What is at most so much of a whole is a part of it: a half, and the days by which halves differ.
+_PARTS = (11, 20)
 #: By which two months or quarters may differ, and a clock change.
 SLACK = datetime.timedelta(days=4)
 
@@ -52,6 +55,18 @@ class Spans:
         except (KeyError, TypeError):
             return datetime.timedelta(0)
         return max(datetime.timedelta(0), lasted)
+
+    def much_shorter(self, others: Iterable[Document], document: Document) -> bool:
+        """Return whether *others*, as far as their lengths are known, are of a shorter kind.
+
+        Months, quarters and halves are, beside a year; a first year that began late isn't.
+        """
+        longest = max(map(self.length, others), default=datetime.timedelta(0))
+        whole = self.length(document)
+        if whole >= _MONTH:
+            # A leap year isn't of another kind than the years beside it.
+            whole = whole // _WEEK * _WEEK
+        return bool(longest) and longest * _PARTS[1] <= whole * _PARTS[0]
 
     def fit(
         self,

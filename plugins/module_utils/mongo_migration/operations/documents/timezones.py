@@ -9,6 +9,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pymongo.database import Database
 
+from ..support.chunks import chunks
+
+# Instants that are asked for together.
+_AT_ONCE = 10_000
 _TICK = datetime.timedelta(milliseconds=1)
 # Before, offsets were of local mean time, to the second.
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -35,31 +39,32 @@ def instants_of(tree: Any) -> set[datetime.datetime]:
 
 def differences(
     database: Database[dict[str, Any]],
-    name: str,
-    instants: Iterable[datetime.datetime],
+    instants: Mapping[str, Iterable[datetime.datetime]],
     *,
     comment: str | None,
-) -> list[tuple[datetime.datetime, int]]:
-    """Return the instants at which the server is off in timezone *name*, with the minutes."""
-    if (known := zone(name)) is None:
-        return []
-    rows = database.aggregate(
-        [
-            {"$documents": [{"at": instant} for instant in sorted(instants)]},
-            {
-                "$set": {
-                    "offset": {"$dateToString": {"date": "$at", "format": "%Z", "timezone": name}}
-                }
-            },
-        ],
-        comment=comment,
+) -> dict[str, list[tuple[datetime.datetime, int]]]:
+    """Return the *instants* at which the server is off, with the minutes, by timezone.
+
+    Args:
+        database: of the server.
+        instants: by timezones that the server knows; one that Python doesn't know is left out.
+        comment: by which the commands can be told.
+    """
+    zones = {name: here for name in instants if (here := zone(name)) is not None}
+    pairs = (
+        {"zone": name, "at": instant}
+        for name in sorted(zones)
+        for instant in sorted(instants[name])
     )
-    found = []
-    for row in rows:
-        offset = row["at"].astimezone(known).utcoffset()
-        if offset is None:
-            raise AssertionError("a date with a zone has an offset")
-        minutes = int(row["offset"]) - int(offset.total_seconds() // 60)
-        if minutes:
-            found.append((row["at"], minutes))
+    told = {"$dateToString": {"date": "$at", "format": "%Z", "timezone": "$zone"}}
+    found: dict[str, list[tuple[datetime.datetime, int]]] = {}
+    for some in chunks(pairs, _AT_ONCE):
+        stages: list[dict[str, Any]] = [{"$documents": some}, {"$set": {"offset": told}}]
+        for row in database.aggregate(stages, comment=comment):
+            offset = row["at"].astimezone(zones[row["zone"]]).utcoffset()
+            if offset is None:
+                raise AssertionError("a date with a zone has an offset")
+            minutes = int(row["offset"]) - int(offset.total_seconds() // 60)
+            if minutes:
+                found.setdefault(row["zone"], []).append((row["at"], minutes))
     return found
