@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pymongo.database import Database
 
-from ..support.chunks import chunks
+from ...support.chunks import chunks
 
 # Instants that are asked for together.
 _AT_ONCE = 10_000
