@@ -101,3 +101,29 @@ def test_every_candidate_has_a_reason_and_nothing_else_is_one(stored: Data, keep
         others = range(3, len(STATES))
         expected |= {place: "wrong_type" for place in others if STATES[place] != valid[0]}
     assert reasons == expected
+
+
+def test_one_of_many_values_is_found_whatever_it_looks_like(database: Data):
+    every = [state for state in STATES if state is not ABSENT and state is not None]
+    database["x"].insert_many([{"_id": n, "f": value} for n, value in enumerate(every)])
+    for n, value in enumerate(every):
+        found = {row["_id"] for row in database["x"].find(compare.one_of("f", [value, "nobody"]))}
+        alike = {
+            m
+            for m, other in enumerate(every)
+            if compare.same(other, value)
+            or (isinstance(other, list) and any(compare.same(one, value) for one in other))
+            # Numbers are equal across their types.
+            or (_number(value) and any(map(_number, _each(other))))
+        }
+        assert found == alike, value
+    assert len(list(database["x"].find(compare.one_of("f", every)))) == len(every)
+
+
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _number(value: Any) -> bool:
+    """Return whether it is 1, of whatever type of number."""
+    return type(value) in (int, Int64, float, Decimal128) and str(value) in ("1", "1.0")

@@ -18,7 +18,7 @@ from pymongo.client_session import ClientSession
 
 from ..errors import DefinitionError
 from ..values import ejson
-from ..values.compare import bind_now, hashable
+from ..values.compare import bind_now, hashable, one_of
 from .value_sources import Found, Resolution, Scope, Unresolved
 
 Row = Mapping[str, Any]
@@ -103,7 +103,7 @@ class Lookup:
         spec, names = self._spec, self._scope.collections
         columns = zip(self._targets, zip(*keys, strict=True), strict=True)
         pipeline = [
-            {"$match": {target: {"$in": list(values)} for target, values in columns}},
+            {"$match": {"$and": [one_of(target, values) for target, values in columns]}},
             *([{"$match": bind_now(spec["where"], self._scope.now)}] if "where" in spec else []),
             *names.map_pipeline(bind_now(spec.get("pipeline", []), self._scope.now)),
         ]

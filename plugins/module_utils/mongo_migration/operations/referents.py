@@ -50,7 +50,7 @@ class Referents:
         if self.name is None or self.ids is None or self._known is None or not values:
             return
         collection = self._scope.collections.target(self.name)
-        for item in collection.find({"_id": {"$in": values}}, {"_id": 1}):
+        for item in collection.find(compare.one_of("_id", values), {"_id": 1}):
             if (token := hashable(item["_id"])) not in self._known:
                 self._known.add(token)
                 self.ids.append(item["_id"])

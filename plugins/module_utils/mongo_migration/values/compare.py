@@ -7,17 +7,21 @@ finds arrays that hold it, and ``1`` also finds ``1.0``. Undoing a change must n
 from __future__ import annotations
 
 import math
+import re
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
 import bson
 from bson.binary import Binary, UuidRepresentation
+from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.errors import InvalidId
 from bson.int64 import Int64
 from bson.objectid import ObjectId
+from bson.regex import Regex
 
 EMPTY: Final = ("missing", "null", "empty_string")
 INVALID: Final = ("wrong_type", "dangling")
@@ -89,6 +93,26 @@ def holds(field: str, value: Any) -> dict[str, Any]:
             ]
         }
     }
+
+
+def one_of(field: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Return a filter for documents whose *field* holds one of *values*, or a list with one.
+
+    Whatever they look like: in ``$in``, a regular expression is a pattern, and a document that
+    begins with an operator is refused.
+    """
+    plain, odd = list[Any](), list[Any]()
+    for value in values:
+        (odd if _reads_as_query(value) else plain).append(value)
+    if not odd:
+        return {field: {"$in": plain}}
+    return {"$or": [{field: {"$in": plain}}, *({field: {"$eq": value}} for value in odd)]}
+
+
+def _reads_as_query(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return str(next(iter(value), "")).startswith("$")
+    return isinstance(value, Regex | re.Pattern | DBRef)
 
 
 def bson_type(value: Any) -> str:

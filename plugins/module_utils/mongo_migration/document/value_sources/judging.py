@@ -8,7 +8,7 @@ from typing import Any
 from pymongo.cursor import Cursor
 
 from ...support.chunks import chunks
-from ...values.compare import hashable
+from ...values.compare import hashable, one_of
 from .contract import Agreement, Key
 from .keys import selector, token
 from .scope import Scope
@@ -45,9 +45,7 @@ class Judge:
     def _owners(self, pairs: Sequence[tuple[Key, Any]]) -> dict[bytes, set[bytes]]:
         """Return, by the _id of the document that a value names, the key that it has itself."""
         values = list({hashable(value): value for _, value in pairs}.values())
-        return {
-            hashable(row["_id"]): {self._key(row)} for row in self._all({"_id": {"$in": values}})
-        }
+        return {hashable(row["_id"]): {self._key(row)} for row in self._all(one_of("_id", values))}
 
     def _takes(self, pairs: Sequence[tuple[Key, Any]]) -> dict[bytes, set[bytes]]:
         """Return, by the key, what there is to take for it."""

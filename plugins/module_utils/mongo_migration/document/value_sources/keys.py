@@ -8,6 +8,7 @@ from typing import Any
 import bson
 
 from ...values import ejson
+from ...values.compare import one_of
 from .contract import Key
 
 
@@ -26,8 +27,7 @@ def label(expression: Any) -> str:
 def selector(fields: Sequence[str], keys: Iterable[Key]) -> dict[str, Any]:
     """Return a filter for the documents whose *fields* hold one of *keys*."""
     if len(fields) == 1:
-        return {fields[0]: {"$in": [key[0] for key in keys]}}
-    # A value may look like an operator, or be a pattern: it is a value.
+        return one_of(fields[0], (key[0] for key in keys))
     return {
         "$or": [
             {name: {"$eq": value} for name, value in zip(fields, key, strict=True)} for key in keys
