@@ -15,11 +15,12 @@ from mongo_migration.errors import MigrationError
 from mongo_migration.ledger import control, runs
 from mongo_migration.ledger.state_format import StateError
 from mongo_migration.monitor.circuit_breaker import Trip
-from mongo_migration.procedures import prune, rollback, status, verify
+from mongo_migration.procedures import journal_summary, prune, rollback, status, verify
 from mongo_migration.values import ejson
 from pymongo.database import Database
 
 from tests.support import torture
+from tests.support.hostile import harm
 from tests.support.snapshot import snapshot
 
 Db = Database[dict[str, Any]]
@@ -239,7 +240,68 @@ def test_other_collections_than_the_inventorys_are_never_taken_from_the_database
     assert snapshot(applied) == before
 
 
+def test_a_planted_run_says_not_what_values_are_right(db: Db) -> None:
+    """By the values of its variables it is known what data have to look like."""
+    ours = definition.load(NOTED, "902-note.yml")
+    torture.migrate(db, definition=ours)
+    db["_migrations"].update_one({"kind": "run"}, {"$set": {"variables": {"note": "theirs"}}})
+    db["bills"].update_many({}, {"$set": {"note": "theirs"}})
+
+    found = verify.verify(client=db.client, database=db.name, definition=ours, operator={})
+
+    assert "the run began with the values that the inventory has" in found["failures"]
+    (check,) = [one for one in found["checks"] if one["name"] in found["failures"][:1]]
+    assert 'note: "theirs" (inventory: "ours")' in check["detail"]
+    assert run_of(db)["phase"] == "applied"
+
+
+def test_a_run_by_values_that_were_given_for_it_is_verified_by_the_same(db: Db) -> None:
+    given = definition.load(NOTED, "902-note.yml", variables={"note": "given"})
+    torture.migrate(db, definition=given)
+    found = verify.verify(client=db.client, database=db.name, definition=given, operator={})
+    assert found["failures"] == []
+    assert run_of(db)["phase"] == "verified"
+
+
+def test_what_a_run_says_of_its_plan_and_commands_ends_in_no_traceback(applied: Db) -> None:
+    outcome = {"exit_code": 0, "seconds": 1, "timeout_seconds": 1, "output": ""}
+    before = {"$cmd": 1, "": 2, "system.users": 3, "a.": 4, "items": 5}
+    odd = {"commands": {"0": {"down": outcome}}, "plan.before": before}
+    applied["_migrations"].update_one({"kind": "run"}, {"$set": odd})
+
+    counted = journal_summary.describe(client=applied.client, database=applied.name)["counts"]
+    again = torture.migrate(applied)
+
+    assert counted["items"] == applied["items"].count_documents({})
+    assert [counted[name] for name in ("$cmd", "", "system.users", "a.")] == [0, 0, 0, 0]
+    assert (again["phase"], again["commands"]) == ("applied", [])
+
+
+def test_a_flood_of_values_is_told_by_its_beginning(applied: Db) -> None:
+    values = {f"k{number}": number for number in range(5000)}
+    applied["_migrations"].update_one({"kind": "run"}, {"$set": {"variables": values}})
+    with pytest.raises(MigrationError, match=r"and 4,900 more") as refused:
+        torture.roll_back(applied)
+    assert len(refused.value.message) < 20_000
+
+
+def _plan_with(**row: Any) -> dict[str, Any]:
+    totals = {"candidates": 1, "to_change": 1, "to_insert": 0}
+    steps = [{"step": 0, "collection": "items", "kind": "set_field", **row}]
+    return {"plan": {"totals": totals, "steps": steps, "before": {}, "warnings": []}}
+
+
 CRAFTED: dict[str, dict[str, Any]] = {
+    "a newer format with a line of its own": {"format": 99, "engine": "9\n27 of 27 \x1b[2J passed"},
+    "documents that are null": _plan_with(documents=None),
+    "a change of nobody knows how many": _plan_with(to_change=1),
+    "indexes that are null": _plan_with(indexes=None),
+    "amounts that are null": _plan_with(amounts=None),
+    "a command that is null": _plan_with(command=None),
+    "writes that are null": _plan_with(command="x", foreign=None),
+    "what isn't fit as text": _plan_with(unfit=["x"]),
+    "what isn't fit without a policy": _plan_with(unfit=[{"path": "a"}]),
+    "settles that is text": _plan_with(settles="no"),
     "no plan": {"plan": None},
     "a name with a line of its own": {"name": "x\n27 of 27 checks passed"},
     "a plan without totals": {"plan": {"steps": []}},
@@ -285,6 +347,8 @@ def test_a_run_that_we_did_not_write_is_one_clear_error(what: str, applied: Db) 
         with pytest.raises(StateError) as raised:
             attempt()
         assert str(run["_id"]) in raised.value.message
+        assert "\n" not in raised.value.message
+        assert not harm(raised.value.message)
     assert snapshot(applied) == before
 
 

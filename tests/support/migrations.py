@@ -61,6 +61,8 @@ class Deployment:
     progress: Callable[[dict[str, Any]], None] = lambda event: None
     # The document of each migration that was loaded last, as it lies on the controller.
     known: dict[str, Definition] = field(default_factory=dict)
+    # The values that each was migrated with, as an inventory keeps them.
+    values: dict[str | tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def load(self, migration: str | tuple[str, str], **variables: Any) -> Definition:
         """Return a definition: by its id, or from a text and its file name."""
@@ -90,6 +92,7 @@ class Deployment:
     def migrate(
         self, migration: str | tuple[str, str], *, writers_stopped: bool = False, **variables: Any
     ) -> dict[str, Any]:
+        self.values[migration] = variables
         return runner.migrate(
             self._job(self._settings(writers_stopped)),
             self.load(migration, **variables),
@@ -106,7 +109,7 @@ class Deployment:
         return verify.verify(
             client=self.client,
             database=self.data.name,
-            definition=self.load(migration),
+            definition=self.load(migration, **self.values.get(migration, {})),
             expect=expect,
             operator=ANNA,
             record=record,

@@ -35,6 +35,23 @@ def test_whether_an_inventory_was_named(arguments: list[str], named: bool):
     assert line.inventory_named is named
 
 
+def test_values_that_a_run_began_with_are_repeated_where_it_goes_on_by_them():
+    given = {"migration_variables": {"003": {"fiscal_years": "it's"}}, "ticket": "C1"}
+    line = command_line.read({**OPTIONS, "inventory": ()}, [], [], given)
+    values = """-e '{"migration_variables": {"003": {"fiscal_years": "it'"'"'s"}}}'"""
+
+    again = complete("ansible-playbook migrate-003.yml; then ansible-playbook status.yml", line)
+
+    assert again == f"ansible-playbook migrate-003.yml {values}; then ansible-playbook status.yml"
+    assert complete(again, line) == again
+    assert complete("ansible-playbook verify.yml -e migration=003", line) == (
+        f"ansible-playbook verify.yml {values} -e migration=003"
+    )
+    # It is undone by the values that the run began with, whatever they are today.
+    back = "ansible-playbook rollback.yml -e migration=003"
+    assert complete(back, line) == back
+
+
 @pytest.mark.parametrize(
     "option",
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants, context
+from ansible.utils.vars import load_extra_vars
 
 from . import command_line
 
@@ -22,7 +23,9 @@ _GATE = ("ticket", "approver")
 
 def read() -> command_line.CommandLine:
     """Return the command line of this process."""
-    return command_line.read(context.CLIARGS, sys.argv[1:], constants.DEFAULT_HOST_LIST)
+    # Read by Ansible before the first play, and kept there.
+    given = getattr(load_extra_vars, "extra_vars", None) or {}
+    return command_line.read(context.CLIARGS, sys.argv[1:], constants.DEFAULT_HOST_LIST, given)
 
 
 def target(variables: Mapping[str, Any], *, group: str = "mongodb") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,10 @@ _NAMES_INVENTORY = re.compile(r"-[A-Za-z]*i.*|--inv.*")
 # They pass the gate again: what it was shown this time is shown again.
 _GATED = re.compile(r"(?:migrate-.*|release|repair|rollback|emergency-rollback|restore)[.]yml")
 
+# They go by the values of a migration's variables, and refuse other ones than a run began with.
+_VALUED = re.compile(r"(?:migrate-.*|preflight|rehearse|release|repair|verify)[.]yml")
+_VALUES = "migration_variables"
+
 # Molecule gives these to every command. No task of ours has them, so that nothing is left out.
 _OF_NO_TASK = ("molecule-notest", "molecule-idempotence-notest", "notest")
 
@@ -42,6 +47,7 @@ class CommandLine:
         start_at_task: of ``--start-at-task``.
         step: ``--step``.
         more: options that the next command needs as well, such as ``--ask-vault-pass``.
+        values: of variables of migrations, given by ``-e``; by them a run goes on.
     """
 
     playbooks: tuple[str, ...] = ()
@@ -53,6 +59,7 @@ class CommandLine:
     start_at_task: str | None = None
     step: bool = False
     more: tuple[str, ...] = ()
+    values: Any = None
 
     @property
     def migrations(self) -> list[str]:
@@ -61,7 +68,10 @@ class CommandLine:
 
 
 def read(
-    options: Mapping[str, Any], arguments: Sequence[str], default_inventory: Iterable[str]
+    options: Mapping[str, Any],
+    arguments: Sequence[str],
+    default_inventory: Iterable[str],
+    given: Mapping[str, Any] = {},
 ) -> CommandLine:
     """Return the command line from what Ansible parsed.
 
@@ -69,6 +79,7 @@ def read(
         options: Ansible's ``context.CLIARGS``.
         arguments: the words as typed, since Ansible doesn't keep which ones were there.
         default_inventory: what counts where no inventory is named.
+        given: the variables that came by ``-e``.
     """
     inventory = tuple(options.get("inventory") or ())
     typed = any(_NAMES_INVENTORY.fullmatch(word) for word in arguments)
@@ -82,6 +93,7 @@ def read(
         start_at_task=options.get("start_at_task") or None,
         step=bool(options.get("step")),
         more=tuple(_more(options)),
+        values=given.get(_VALUES),
     )
 
 
@@ -179,6 +191,8 @@ def complete(
         if _GATED.fullmatch(match["playbook"]):
             missing = {name: value for name, value in shown.items() if not _names(rest, name)}
             words += [f"-e {neutral.extra_variable(name, each)}" for name, each in missing.items()]
+        if line.values and _VALUED.fullmatch(match["playbook"]) and _VALUES not in rest:
+            words.append(f"-e {shlex.quote(json.dumps({_VALUES: line.values}, default=str))}")
         return " ".join(filter(None, words)) + (match["done"] or "")
 
     return _COMMAND.sub(completed, text)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+# Who reads a hundred lines has seen enough; what comes from a database may have no end.
+_SHOWN = 100
+
 
 class MigrationError(Exception):
     """Base of all errors of the engine.
@@ -63,5 +66,8 @@ class Collector:
         """Raise the error with every problem on a line of its own, if there is one."""
         if not self.problems:
             return
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        raise self._error(f"{headline}{lines}", problems=list(self.problems), **details)
+        shown = self.problems[:_SHOWN]
+        if len(self.problems) > _SHOWN:
+            shown.append(f"… and {len(self.problems) - _SHOWN:,} more")
+        lines = "".join(f"\n  - {problem}" for problem in shown)
+        raise self._error(f"{headline}{lines}", problems=shown, **details)

@@ -12,6 +12,7 @@ from .shapes import (
     count,
     digest,
     each,
+    each_is,
     identity,
     keeps,
     mapped,
@@ -51,7 +52,13 @@ _ROW: Shape = {
     "command": optional(str),
     "foreign": optional(texts),
     "writes": optional(texts),
+    "settles": optional(bool),
+    "unfit": optional(
+        each({"path": str, "why": str, "policy": str, "count": count, "samples": list})
+    ),
 }
+# Of these, one that is there says something: null would be taken for a value.
+_SAYING = ("documents", "indexes", "amounts", "command", "foreign", "writes", "settles", "unfit")
 _TAKEN: Shape = {"digest": digest, "count": count}
 
 
@@ -61,8 +68,16 @@ def _totals(value: Any) -> bool:
     return isinstance(totals, dict) and needed <= set(totals) and mapped(count)(totals)
 
 
+def _row(value: Any) -> bool:
+    return (
+        shaped(_ROW)(value)
+        and not any(key in value and value[key] is None for key in _SAYING)
+        and ("to_change" not in value or count(value.get("documents")))
+    )
+
+
 def _plan(value: Any) -> bool:
-    rest: Shape = {"steps": each(_ROW), "before": mapped(count), "warnings": texts}
+    rest: Shape = {"steps": each_is(_row), "before": mapped(count), "warnings": texts}
     return _totals(value) and shaped(rest)(value)
 
 

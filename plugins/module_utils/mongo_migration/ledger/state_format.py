@@ -98,7 +98,8 @@ def _refuse_newer(found: Mapping[str, Any], place: str) -> None:
     if not count(number) or number < 1:
         raise _odd(found, place, "a document of ours", f"its format is {ejson.short(number)}")
     if number > FORMAT:
-        by = f" (written by {found['engine']})" if isinstance(found.get("engine"), str) else ""
+        engine = found.get("engine")
+        by = f" (written by {ejson.short(engine, 40)})" if isinstance(engine, str) else ""
         raise StateError(
             f"{place} {ejson.short(found.get('_id'))} has format {number}{by}; this release, "
             f"{ENGINE}, reads up to {FORMAT}. Use the release that wrote it.",

@@ -68,13 +68,7 @@ def take_up(run: Mapping[str, Any], definition: Definition) -> None:
     Raises:
         MigrationError: as :func:`bind`; or it began with other values.
     """
-    began, today = bind(run, definition).variables, definition.variables
-    differing = [
-        f"{name}: {ejson.short(began[name])} (inventory: {ejson.short(today[name])})"
-        for name in today
-        if began[name] != today[name]
-    ]
-    if differing:
+    if differing := differing_values(bind(run, definition), definition):
         raise MigrationError(
             f"Run {run['_id']} began with other values than the inventory has now: "
             f"{', '.join(differing)}. What is written goes by what the plan, the gate and the "
@@ -83,6 +77,20 @@ def take_up(run: Mapping[str, Any], definition: Definition) -> None:
             f"or undo what it did: {commands.roll_back(definition.id)}",
             run=run["_id"],
         )
+
+
+def differing_values(bound: Definition, definition: Definition) -> list[str]:
+    """Return in words each variable of which the run has another value than the inventory today.
+
+    Args:
+        bound: *definition* with the values of the run.
+        definition: as the inventory has it.
+    """
+    return [
+        f"{name}: {ejson.short(bound.variables[name])} (inventory: {ejson.short(today)})"
+        for name, today in definition.variables.items()
+        if bound.variables[name] != today
+    ]
 
 
 def _another(run: Mapping[str, Any], definition: Definition) -> MigrationError:

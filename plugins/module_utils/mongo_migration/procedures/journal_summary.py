@@ -15,6 +15,7 @@ from ..document.collections import JOURNAL, STATE
 from ..ledger import state_format
 from ..ledger.journal import Entry
 from ..operations.registry import kind_of, open_journal
+from ..support import listing
 
 # More batches than this share a row with their neighbours: a report has no use for millions.
 MOST_ROWS = 1000
@@ -93,7 +94,12 @@ def _counts(
     real = {name: given.get(name, name) for name in run.get("plan", {}).get("before", {})}
     written = {name: name for row in batches for name, count in row["written"].items() if count}
     more = {name: name for name in written if name not in real.values()}
-    return {name: db[place].estimated_document_count() for name, place in (real | more).items()}
+    there = {item["name"] for item in listing.collections(db, {"type": "collection"})}
+    return {
+        # What there isn't, or can't be, has none.
+        name: db[place].estimated_document_count() if place in there else 0
+        for name, place in (real | more).items()
+    }
 
 
 def _rows(db: Database[dict[str, Any]], run: str) -> list[dict[str, Any]]:

@@ -303,7 +303,7 @@ def _open(
 def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[str, Any]:
     counts = run["counts"]
     indexes = [
-        f"{row['real_name']}.{index['name']}"
+        f"{row.get('real_name', row['collection'])}.{index['name']}"
         for row in run["plan"]["steps"]
         for index in row.get("indexes", ())
         if index["state"] == "missing"
@@ -319,7 +319,11 @@ def _result(run: Mapping[str, Any], *, changed: bool, started: float) -> dict[st
         "modified": counts["modified"],
         "inserted": counts["inserted"],
         "deleted": counts.get("deleted", 0),
-        "commands": [item["outcome"] for _step, item in sorted(run.get("commands", {}).items())],
+        "commands": [
+            item["outcome"]
+            for _step, item in sorted(run.get("commands", {}).items())
+            if "outcome" in item
+        ],
         "skipped": counts["skipped"],
         "batches": counts["batches"],
         "indexes": indexes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -46,7 +47,8 @@ def verify(
     Args:
         client: connected to the deployment.
         database: the database.
-        definition: the migration, as it is today; the run's own is what is checked.
+        definition: the migration, as it is today; the data are held to the values that the run
+            began with, and those to the inventory's.
         expect: ``applied`` or ``rolled_back``.
         run: the run to check, where it isn't the newest.
         record: write the result into the run document.
@@ -113,7 +115,10 @@ def _results(
             progress(event)
 
     done = (
-        verify_applied.checks(db, document, journal, bound, alone=alone, report=report)
+        itertools.chain(
+            verify_applied.values_of_today(bound, definition),
+            verify_applied.checks(db, document, journal, bound, alone=alone, report=report),
+        )
         if bound
         else verify_rolled_back.checks(db, document, journal, alone=alone, report=report)
     )

@@ -19,7 +19,7 @@ from ..operations.base import Check, Operation
 from ..operations.registry import foresee
 from ..support import background
 from ..support.progress import Sink
-from . import baseline, conditions, journal_pass
+from . import authority, baseline, conditions, journal_pass
 from . import plan as plans
 from .journal_pass import Seen, Wholeness
 from .nothing_else import NothingElse, Present, foreign_writes, present
@@ -28,6 +28,32 @@ from .value_proof import ValueProof
 
 _COMMENT = "migration-playbooks verify"
 _READING = {"phase": "verify", "detail": "the journal"}
+
+
+def values_of_today(bound: Definition, definition: Definition) -> Iterator[Result]:
+    """Yield the check that the run began with the values that the inventory has.
+
+    By them it is known what data have to look like. They lie in the database, where others may
+    write: unless they are the inventory's, whoever planted a run has said what is right.
+
+    Args:
+        bound: the migration, with the variables of the run.
+        definition: the same, with those of the inventory.
+    """
+    if not definition.variables:
+        return
+    differing = authority.differing_values(bound, definition)
+    yield Check(
+        name="the run began with the values that the inventory has",
+        passed=not differing,
+        expected=definition.variables,
+        observed=bound.variables,
+        examined=len(definition.variables),
+        detail=f"{', '.join(differing)}. If the inventory was changed since, give the values of "
+        "then with migration_variables: the evidence of the command that began the run names them"
+        if differing
+        else "",
+    )
 
 
 def checks(

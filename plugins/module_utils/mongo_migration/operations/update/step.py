@@ -191,7 +191,7 @@ class Update(Operation):
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Walk each collection along ``_id``, in the order of their names in the document."""
         settled = {
-            row["real_name"]: row.get("settles", False)
+            row.get("real_name"): row.get("settles", False)
             for row in writer.run.document["plan"]["steps"]
             if row["step"] == self._step.index
         }
