@@ -95,6 +95,7 @@ class ActionModule(ActionBase):
             return {"changed": False, "says": told, "lost": lost}
         problems, untold = inventory.judge(outcomes, lost)
         found = {
+            "state": given["state"],
             "changed": any(one["changed"] or one["restarted"] for one in outcomes.values()),
             "hosts": {host: _kept(one) for host, one in outcomes.items()},
             "untold": untold,

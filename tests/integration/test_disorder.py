@@ -85,6 +85,53 @@ def test_one_answer_that_the_plan_names_takes_both_migrations_there_and_back(
     assert everything(site) == before
 
 
+# What each question of the documents may be answered with, alone and together.
+ANSWERS: dict[str, dict[str, list[Any]]] = {
+    "003": {
+        "wrong_data": ["fail", "leave", "correct"],
+        "fiscal_years": ["default_period", "per_fiscal_year"],
+        "invalid_settings": ["fail", "default"],
+        "unresolved_entries": ["fail", "skip"],
+        "unclear_periods": ["fail", "make", "leave"],
+        "contradicting_entries": ["fail", "replace", "skip"],
+        "assignable_statuses": [["open"], ["open", "closed", "locked"]],
+    },
+    "004": {
+        "wrong_data": ["fail", "leave", "correct"],
+        "unresolved_documents": ["fail", "skip"],
+        "contradicting_documents": ["fail", "replace", "skip"],
+        "invalid_values": ["replace", "keep", "fail"],
+    },
+}
+
+
+@pytest.mark.parametrize("seed", range(10 * FIRST, 10 * AFTER, 10))
+def test_what_the_plan_does_not_refuse_goes_through(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    site = deployment
+    monkeypatch.setattr(runs, "server_now", lambda database: NOW)
+    for throw in range(seed, seed + 10):
+        site.data.client.drop_database(site.data.name)
+        company = Disorder(site.data, throw, NOW, 3)
+        before = everything(site)
+        done = []
+        for migration, questions in ANSWERS.items():
+            chosen = {
+                name: company.dice.choice(values)
+                for name, values in questions.items()
+                if company.dice.random() < 0.5
+            }
+            if not problems(site.plan(migration, **chosen)):
+                site.migrate(migration, **chosen)
+                done.append(migration)
+                assert failures(site.verify(migration)) == [], (throw, migration, chosen)
+        for migration in reversed(done):
+            site.roll_back(migration)
+            assert failures(site.verify(migration, "rolled_back")) == [], (throw, migration)
+        assert everything(site) == before, throw
+
+
 def judge_entries(
     site: Deployment, verdict: dict[str, Any], old: dict[Any, str], *, by_date: bool
 ) -> None:

@@ -106,7 +106,7 @@ def test_every_candidate_has_a_reason_and_nothing_else_is_one(stored: Data, keep
 def test_one_of_many_values_is_found_whatever_it_looks_like(database: Data):
     every = [state for state in STATES if state is not ABSENT and state is not None]
     database["x"].insert_many([{"_id": n, "f": value} for n, value in enumerate(every)])
-    for n, value in enumerate(every):
+    for value in every:
         found = {row["_id"] for row in database["x"].find(compare.one_of("f", [value, "nobody"]))}
         alike = {
             m

@@ -48,6 +48,7 @@ def test_writers_are_refused_for_a_moment_that_is_measured_and_none_of_their_wri
         assert all(user.refused for user in users)
         stopped = run.read("conclusion.json")["stopped"]
         assert stopped["probe"]["refused"] > 0
+        assert int(stopped["applications_seen"]) == int(stopped["applications_told"]) == len(users)
         assert len(stopped["probe"]["spans"]) == 1
         assert 0 < stopped["database_seconds"] < float(stopped["applications_seconds"])
         words = " ".join(run.last_words().split())

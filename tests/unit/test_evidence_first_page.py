@@ -10,8 +10,14 @@ from evidence import drawing, first_page, plots, report
 from tests.unit.test_evidence_report import at, evidence
 
 
-def switched(seconds: float, state: str) -> dict[str, Any]:
-    return {"time": at(seconds), "action": "mongo_maintenance", "result": {"state": state}}
+def switched(seconds: float, state: str, *, block: bool = True) -> dict[str, Any]:
+    result = {"state": state, "write_block": block and state == "on"}
+    return {"time": at(seconds), "action": "mongo_maintenance", "result": result}
+
+
+def told(seconds: float, *answering: str) -> dict[str, Any]:
+    result = {"state": "on", "answering": list(answering)}
+    return {"time": at(seconds), "action": "app_maintenance_everywhere", "result": result}
 
 
 def rows(folder: Path) -> dict[str, first_page.Row]:
@@ -33,6 +39,18 @@ def test_how_long_writers_were_stopped():
     assert again is not None
     assert (again.seconds, again.ended) == (85, None)  # they still are
     assert first_page.stop_of([{"time": at(0)}, switched(1, "off")]) is None
+
+
+def test_writers_that_nobody_saw_refused_are_not_called_stopped(tmp_path: Path):
+    flags = [switched(5, "on", block=False), told(6), switched(9, "on", block=False)]
+    for log, seen in ((flags, False), ([*flags, told(10, "app1")], True)):
+        stop = first_page.stop_of([*log, switched(40, "off")])
+        assert stop is not None and stop.seen is seen
+        folder = evidence(tmp_path / str(seen), conclusion={})
+        found = first_page.rows(report.collect(folder), stop)
+        (row,) = [row for row in found if row.label == "writers"]
+        how = "stopped" if seen else "told to stop, which nobody saw them do,"
+        assert row.text == f"{how} for 35 s, from 02:05:05 to 02:05:40"
 
 
 def test_what_was_done_skipped_and_failed(tmp_path: Path):

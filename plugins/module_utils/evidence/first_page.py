@@ -10,6 +10,7 @@ from typing import Any
 from .plots import time_of
 
 _MAINTENANCE = "mongo_maintenance"
+_APPLICATIONS = "app_maintenance_everywhere"
 _SHOWN = 5
 
 
@@ -32,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Stop:
-    """The time in which writers were stopped.
+    """The time in which writers were told to stop, and seen to be stopped if so.
 
     Args:
         began: when the first of them was told.
@@ -43,6 +44,8 @@ class Stop:
     began: datetime
     ended: datetime | None
     logged: datetime
+    #: Whether a write was seen to be refused, or the server said that it refuses them.
+    seen: bool = True
 
     @property
     def seconds(self) -> float:
@@ -51,13 +54,15 @@ class Stop:
 
 
 def stop_of(lines: Iterable[Mapping[str, Any]]) -> Stop | None:
-    """Return when writers were stopped, by the log; None where this command stopped none."""
+    """Return when writers were stopped, by the log; None where this command told none to."""
     began = ended = logged = None
+    seen = False
     for line in lines:
         moment = time_of(line.get("time"))
         if moment is None:
             continue
         logged = moment
+        seen = seen or _refuses(line)
         if str(line.get("action")).rpartition(".")[2] != _MAINTENANCE:
             continue
         state = (line.get("result") or {}).get("state")
@@ -67,7 +72,20 @@ def stop_of(lines: Iterable[Mapping[str, Any]]) -> Stop | None:
             ended = None  # it went back into maintenance mode
         elif state == "off" and began is not None:
             ended = moment
-    return Stop(began, ended, logged) if began and logged else None
+    return Stop(began, ended, logged, seen) if began and logged else None
+
+
+def _refuses(line: Mapping[str, Any]) -> bool:
+    """Return whether *line* of the log shows that a writer is kept out."""
+    result = line.get("result")
+    if not isinstance(result, Mapping):
+        return False
+    action = str(line.get("action")).rpartition(".")[2]
+    if action == _APPLICATIONS:
+        return result.get("state") == "on" and bool(result.get("answering"))
+    return (
+        action == _MAINTENANCE and result.get("state") == "on" and bool(result.get("write_block"))
+    )
 
 
 def rows(facts: Mapping[str, Any], stop: Stop | None) -> list[Row]:
@@ -175,9 +193,14 @@ def _writers(facts: Mapping[str, Any], stop: Stop | None) -> Iterator[Row]:
     foretold = (facts["plan"].get("estimate") or {}).get("stopped_seconds")
     said = f"; about {_span(foretold)} was foretold" if isinstance(foretold, int | float) else ""
     refused = _refused(facts["conclusion"].get("stopped"))
+    how = (
+        "stopped"
+        if stop.seen or _seconds(facts["conclusion"].get("stopped"))
+        else "told to stop, which nobody saw them do,"
+    )
     yield Row(
         "writers",
-        f"stopped for {_span(stop.seconds)}, from {stop.began:%H:%M:%S}{until}"
+        f"{how} for {_span(stop.seconds)}, from {stop.began:%H:%M:%S}{until}"
         + ("" if refused else said),
         (f"{refused}{said}",) if refused else (),
         tone="" if stop.ended else "bad",
@@ -186,10 +209,15 @@ def _writers(facts: Mapping[str, Any], stop: Stop | None) -> Iterator[Row]:
 
 def _refused(stopped: Any) -> str:
     """Return for how long the database itself refused writes, where a probe looked."""
-    seconds = stopped.get("database_seconds") if isinstance(stopped, Mapping) else None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+    seconds = _seconds(stopped)
+    if seconds is None:
         return ""
     return f"of it, the database refused writes for {_span(seconds)}, as a probe saw"
+
+
+def _seconds(stopped: Any) -> float | None:
+    seconds = stopped.get("database_seconds") if isinstance(stopped, Mapping) else None
+    return None if isinstance(seconds, bool) or not isinstance(seconds, int | float) else seconds
 
 
 def _way_back(facts: Mapping[str, Any]) -> Iterator[Row]:
