@@ -153,7 +153,7 @@ def test_another_terminal_pauses_retunes_resumes_and_aborts_it(
     terminal.wait_for(r"paused by \S+@\S+ since \d\d:\d\d:\d\d UTC")
     status = run_playbook(["status.yml"], inventory).stdout
     assert re.search(r"progress +[\d,]+ of 4,000 documents, .*paused by", status)
-    control("do=limits", "batch_size=50", "pause_seconds=0.6")
+    control("do=limits", "batch_size=50", "pause_seconds=3")
     control("do=resume")
     terminal.wait_for("batches of 50")
     control("do=abort")
