@@ -59,7 +59,10 @@ def test_rehearsed_on_a_copy_the_gate_lets_it_pass_and_the_plan_says_how_long(
     assert run["verified"] is True
     assert run["digest"] == told["digest"]
     assert [turn["direction"] for turn in told["turns"]] == ["up", "down", "up"]
-    assert "migrate again" in done.read("report.html")
+    report = done.read("report.html")
+    assert "migrate again" in report
+    assert f"{place.database.name}_rehearsal" in report
+    assert "built-in method" not in report
 
     gated = json.dumps(GATED)
     passed = place.run("migrate-003.yml", "--check", "-e", gated)
@@ -89,6 +92,7 @@ def test_a_server_of_its_own_takes_the_copy_of_what_builds_on_another(place: Sit
 
     assert checked.code == 0, checked.output
     assert "a server of its own, which is removed afterwards" in words(checked)
+    assert f"documents, into {place.database.name}_rehearsal on a server" in words(checked)
     assert done.code == 0, done.output
     told = done.read("rehearsal.json")
     assert told["server"]["set_name"] == "rehearsal"
