@@ -87,6 +87,22 @@ def test_one_answer_that_the_plan_names_takes_both_migrations_there_and_back(
 
 # What each question of the documents may be answered with, alone and together.
 ANSWERS: dict[str, dict[str, list[Any]]] = {
+    "R04": {},
+    "R06": {},
+    "R05": {},
+    "R01": {
+        "keep": ["most_referenced", "oldest", "newest"],
+        "differing_periods": ["fail", "skip", "merge"],
+    },
+    "R02": {
+        "assignable_statuses": [["open"], ["open", "closed", "locked"]],
+        "unresolved_entries": ["fail", "skip"],
+        "contradicting_entries": ["fail", "replace", "skip"],
+    },
+    "R03": {
+        "unresolved_documents": ["fail", "skip"],
+        "contradicting_documents": ["fail", "replace", "skip"],
+    },
     "003": {
         "wrong_data": ["fail", "leave", "correct"],
         "fiscal_years": ["default_period", "per_fiscal_year"],
@@ -122,6 +138,8 @@ def test_what_the_plan_does_not_refuse_goes_through(
                 for name, values in questions.items()
                 if company.dice.random() < 0.5
             }
+            if company.dice.random() < 0.5 and migration.startswith("R"):
+                continue
             if not problems(site.plan(migration, **chosen)):
                 site.migrate(migration, **chosen)
                 done.append(migration)

@@ -111,9 +111,12 @@ def _cost(plan: Mapping[str, Any]) -> list[str]:
     oplog = f"{_size(cost['oplog_bytes'])} of oplog"
     if measured := cost.get("rehearsed"):
         took = {name: _measured(seconds) for name, seconds in measured["seconds"].items()}
+        # On the copy nobody else was at work.
+        beside = (plan.get("cutover") or {}).get("kind") == "live_first"
+        speed = " at full speed (beside writers it takes longer)" if beside else ""
         lines = [
             f"Rehearsed on {measured['at']} on a copy of the data of {measured['of']} "
-            f"({measured['documents']:,} documents): {took['migrate']}, verification "
+            f"({measured['documents']:,} documents): {took['migrate']}{speed}, verification "
             f"{took.get('verify', '?')}, rollback {took.get('roll_back', '?')}; {oplog}"
         ]
     else:
