@@ -95,7 +95,9 @@ def test_variables_of_the_inventory_do_not_change_the_digest():
         (HEAD + STEP + "summary: again\n", ["the key 'summary' stands twice", "line 7"]),
         (step("field: mark", "field: mark, field: b"), ["the key 'field' stands twice", "line 6"]),
         (value("{1: x}"), ["the key 1 isn't text", "put it in quotes", "line 6"]),
-        (HEAD + STEP + "on: x\n", ["the key True isn't text", "put it in quotes", "line 7"]),
+        (HEAD + STEP + "on: x\n", ["on is text to some", "put text in quotes", "line 7"]),
+        (HEAD.replace('"005"', "005") + STEP, ['in quotes, such as "005"', "line 1"]),
+        (HEAD + STEP + "true: x\n", ["the key True isn't text", "put it in quotes", "line 7"]),
         (value("{? [a, b] : x}"), ["the key ['a', 'b'] isn't text"]),
         (value("!!python/object:os.system x"), ["isn't valid YAML", "line 6"]),
         (value("&a [*a]"), ["an alias (*name) stands inside its own anchor"]),
@@ -113,7 +115,7 @@ def test_text_that_is_no_document_is_refused_where_it_goes_wrong(text: str, says
 @pytest.mark.parametrize(
     ("text", "path", "says"),
     [
-        (HEAD.replace('"005"', "005") + STEP, "id", 'in quotes, such as "004"'),
+        (HEAD.replace('"005"', "501") + STEP, "id", 'in quotes, such as "004"'),
         (HEAD, "top level", "'steps' is missing"),
         (
             HEAD.replace("summary:", "sumary:"),
@@ -336,3 +338,49 @@ def test_a_step_that_reads_what_an_earlier_one_writes_is_refused(
 def test_a_step_may_read_a_field_of_that_name_elsewhere(collections: str, value: str):
     text = CHAIN.format(collections=collections, value=value, where="{}")
     assert len(definition.load(text).steps) == 2
+
+
+# -- what YAML and people mean by different things -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yes", "No", "on", "OFF", "010", "0x1F", "0b11", "1_000", "12:30", "12:30:00", "1:30.5"],
+)
+def test_what_looks_like_something_else_is_refused_with_its_line(text: str):
+    said = refusal(value(text))
+    assert f"{FILE} isn't valid YAML: {text} " in said
+    assert "quotes" in said and "line 6" in said
+
+
+@pytest.mark.parametrize("text", ["true", "False", "0", "-7", "+3", "1.5", "1e3", ".inf", "null"])
+def test_what_everybody_reads_alike_is_right(text: str):
+    only_value(load(value(text)))
+
+
+def test_a_key_that_yaml_takes_for_a_boolean_is_refused():
+    assert "on is text to some" in refusal(value("{on: 1}"))
+
+
+def test_an_operator_where_a_value_is_meant_is_refused():
+    update = "  - update: {collections: [items], set: {a: {value: {n: [{$toUpper: $a}]}}}}\n"
+    said = refusal(f"{HEAD}steps:\n{update}")
+    assert "steps[0].update.set.a.value: $toUpper is an operator" in said
+    insert = "  - insert: {into: items, key: [a], documents: [{a: {$concat: [x]}}]}\n"
+    assert "steps[0].insert.documents: $concat is an operator" in refusal(f"{HEAD}steps:\n{insert}")
+    right = "  - update: {collections: [items], set: {a: {value: {$ref: users, $id: 5}}}}\n"
+    load(f"{HEAD}steps:\n{right}")
+
+
+def test_a_migration_behind_itself_and_one_of_megabytes_are_refused():
+    assert "after: it names itself" in refusal(f'{HEAD}after: ["005"]\n{STEP}')
+    assert "4,000,000" in refusal(value("x" * 5_000_000))
+
+
+def test_a_key_with_nothing_behind_it_is_told_as_that():
+    assert "steps: nothing stands behind it" in refusal(f"{HEAD}steps:\n")
+
+
+def test_a_policy_that_does_not_exist_is_told_with_those_that_do():
+    update = "steps:\n  - update: {collections: [a], unset: [b], when_unfit: skip}\n"
+    assert "'skip' must be fail, keep or null" in refusal(HEAD + update)

@@ -47,7 +47,12 @@ COMMAND = {"argv": ["true"], "timeout_seconds": 1, "writes": ["a"]}
 MERGE = {"in": "a", "by": ["k"], "keep": "oldest", "referenced_by": {"b": "f"}}
 
 CONVERTED = {"n": {"expression": {"$round": [{"$toDecimal": "$n"}, 2]}}}
+IMPURE = "import random\n\ndef f(a):\n    return random.random()\n"
 DANGEROUS = {
+    "M025": document(
+        {"update": {"collections": ["a"], "where": {"at": "ISODate()"}, "unset": ["b"]}}
+    ),
+    "M026": document(FIELD) + f"---\n{yaml.safe_dump({'files': {'f.py': IMPURE}})}",
     "M001": document(FIELD, index(unique=True)),
     "M002": document(field(value={"first_of": [{"value": 1}, reference()]})),
     "M003": document(field(type="objectId")),
@@ -238,3 +243,73 @@ def test_an_unknown_operator_is_found_wherever_an_update_has_one():
         "steps[0].update.let.x.aggregate.pipeline[0].$group.n.$sumn",
         "steps[0].update.set.f.expression.$multipli",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('ObjectId("64b000000000000000000001")', "{$oid: …}"),
+        ("new Date()", "{$date: …}"),
+        ("/^a/i", "{$regex: …"),
+        ("\u201cx\u201d", "straight quotes"),
+        ("$name", "expression:"),
+        ("$$NOW", "expression:"),
+    ],
+)
+def test_text_that_looks_like_something_else_is_told_where_it_stands(text: str, meant: str):
+    source = {"update": {"collections": ["a"], "set": {"b": {"value": text}}}}
+    (where,) = [
+        one.where for one in lint.findings(document(source), "100-small.yml") if one.code == "M025"
+    ]
+    assert where.startswith("steps[0].update.set.b.value: ") and meant in where
+    inserted = {
+        "insert": {"into": "a", "key": ["k"], "referenced_by": {}, "documents": [{"k": text}]}
+    }
+    (where,) = [
+        one.where
+        for one in lint.findings(document(inserted), "100-small.yml")
+        if one.code == "M025"
+    ]
+    assert where.startswith("steps[0].insert.documents[0].k: ")
+
+
+def test_a_date_without_quotes_is_told_and_one_with_quotes_is_text():
+    for text, told in (("2024-01-01", 1), ('"2024-01-01"', 0)):
+        update = {"collections": ["a"], "where": {"at": {"$lt": "DAY"}}, "unset": ["b"]}
+        given = document({"update": update}).replace("DAY", text)
+        found = [one.code for one in lint.findings(given, "100-small.yml")]
+        assert found.count("M025") == told
+
+
+@pytest.mark.parametrize("text", ["$$now", "a/b", "1 $", "Date of birth", "5"])
+def test_text_that_is_text_is_right(text: str):
+    source = {"update": {"collections": ["a"], "set": {"b": {"value": text}}}}
+    assert [
+        one for one in lint.findings(document(source), "100-small.yml") if one.code == "M025"
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("import datetime\ndef f(a):\n    return datetime.datetime.now()", "line 3: now()"),
+        ("import uuid\ndef f(a):\n    return uuid.uuid4()", "line 3: uuid4()"),
+        ("from bson import ObjectId\ndef f(a):\n    return ObjectId()", "line 3: ObjectId()"),
+        ("import requests", "line 1: requests"),
+        ("from urllib.request import urlopen", "line 1: urllib.request"),
+        ("N = 0\ndef f(a):\n    global N\n    N += 1\n    return N", "line 3: N is kept"),
+        ("def f(a):\n    print(a)", "line 2: print()"),
+    ],
+)
+def test_a_function_that_is_not_pure_is_told_with_its_line(text: str, what: str):
+    whole = document() + f"---\n{yaml.safe_dump({'files': {'f.py': text}})}"
+    (where,) = [one.where for one in lint.findings(whole, "100-small.yml") if one.code == "M026"]
+    assert where.startswith(f"f.py: {what}")
+
+
+def test_a_pure_function_is_right():
+    text = (
+        "import hashlib, re, uuid\nfrom bson import ObjectId\n\ndef f(a):\n    return ObjectId(a)\n"
+    )
+    whole = document() + f"---\n{yaml.safe_dump({'files': {'f.py': text}})}"
+    assert [one for one in lint.findings(whole, "100-small.yml") if one.code == "M026"] == []

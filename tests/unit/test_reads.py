@@ -38,3 +38,36 @@ def test_collections_that_are_read():
     ]
     source = {"set": {"n": {"aggregate": {"from": "d", "pipeline": stages}}}}
     assert set(reads.collections(source)) == {"a", "b", "c", "d"}
+
+
+def looked_up(**spec: Any) -> list[tuple[str, Any]]:
+    kind = "aggregate" if "pipeline" in spec else "reference"
+    given = {"from": "x", "match": {"a.b": "$own"}, "take": "c", **spec}
+    return list(reads.lookups({"let": {"n": {kind: given}}}))
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ({}, {"a", "c"}),
+        ({"take": ["c", "d.e"], "where": {"f": 1}}, {"a", "c", "d", "f"}),
+        ({"pipeline": [{"$sort": {"g": 1}}, {"$group": {"_id": "$h", "c": {"$max": "$i.j"}}}]},
+         {"a", "c", "g", "h", "i", "_id"}),
+        ({"pipeline": [{"$unset": "k"}, {"$match": {"l": 1}}]}, {"a", "c", "k", "l"}),
+        ({"pipeline": [{"$group": {"_id": None, "c": {"$push": "$$ROOT"}}}]}, None),
+        ({"pipeline": [{"$facet": {}}]}, None),
+    ],
+)  # fmt: skip
+def test_fields_of_other_documents_that_a_source_reads(spec: dict[str, Any], wanted: Any):
+    assert looked_up(**spec) == [("x", None if wanted is None else frozenset(wanted))]
+
+
+def test_what_a_stage_looks_up_is_any_field():
+    stage = {"$graphLookup": {"from": "y", "startWith": "$a", "as": "z"}}
+    assert looked_up(pipeline=[stage]) == [("x", None), ("y", None)]
+
+
+def test_names_behind_two_dollars():
+    tree = {"a": ["$$x.y", {"b": "$$z"}], "c": "$field", "d": 5}
+    assert reads.variables(tree) == {"x", "z"}
+    assert set(reads.paths(tree)) == {"x.y", "z"}

@@ -23,6 +23,7 @@ OURS = frozenset({STATE, JOURNAL, PROBE, EMPTIED, SCRATCH})
 # What a migration took out of the application's sight, and a rollback brings back.
 ASIDE = "_migrations_aside."
 
+_OURS = "'{}' is where migrations keep their own records; none can work on it"
 # Stages that name another collection, and the key that does.
 _NAMING_STAGES = {"$lookup": "from", "$graphLookup": "from", "$unionWith": "coll"}
 
@@ -106,10 +107,7 @@ class Collections:
         """
         real = self.real_name(name)
         if is_ours(real):
-            raise DefinitionError(
-                f"'{real}' is where migrations keep their own records; none can work on it",
-                collection=name,
-            )
+            raise DefinitionError(_OURS.format(real), collection=name)
         if real not in self._existing and name in self._coming | self._going:
             return self.database[real]
         if real not in self._existing:
@@ -133,9 +131,11 @@ class Collections:
         """Return the collection that *name* stands for, which an insert may create.
 
         Raises:
-            DefinitionError: it doesn't exist but one with a near name does.
+            DefinitionError: it doesn't exist but one with a near name does, or it is ours.
         """
         real = self.real_name(name)
+        if is_ours(real):
+            raise DefinitionError(_OURS.format(real), collection=name)
         if real not in self._existing and name not in self._coming and self._near(real):
             raise DefinitionError(self._missing(name, real), collection=name)
         return self.get(name, write=write) if real in self._existing else self.database[real]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import DecimalException
@@ -17,12 +18,14 @@ from bson.errors import BSONError
 
 from ..errors import Collector, DefinitionError
 from ..values import ejson
-from . import catalogue, explained, schema
+from . import catalogue, explained, operators, schema
 from . import collections as naming
 from . import variables as template
 from .collections import is_ours
 
 _CONDITIONS = frozenset({"when"})
+# The server takes 16 MiB at once; nobody reviews as much.
+_MOST_TEXT = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,7 @@ def load(
     rendered = _to_bson(rendered, source)
     beside = _files(rendered["steps"], {**beside_it, **(files or {})}, source)
     steps = tuple(_steps(rendered["steps"], beside))
+    _refuse_operators(rendered, source)
     _refuse_chains(steps, source)
     names = dict(collections or {})
     _check_names(names)
@@ -244,6 +248,42 @@ def _steps(raw: Sequence[dict[str, Any]], files: Mapping[str, str]) -> list[Step
     return steps
 
 
+def _refuse_operators(rendered: Mapping[str, Any], source: str) -> None:
+    """Refuse a `value` that is an expression: it would be written as it stands there."""
+    problems = Collector(DefinitionError)
+    for path, body in _values(rendered["steps"], "steps"):
+        wrong = next((key for key in _keys(body) if key in operators.EXPRESSIONS), None)
+        if wrong is not None:
+            problems.add(f"{path}: {wrong} is an operator: it stands below `expression`")
+    problems.raise_if_any(f"{source} is not a valid migration document:", source=source)
+
+
+def _values(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield what the sources `value` hold, and the documents of `insert`, with their places."""
+    if isinstance(tree, dict):
+        for key, body in tree.items():
+            where = f"{path}.{key}"
+            if key in ("set", "otherwise"):
+                for name, source in [("", body)] if key == "otherwise" else body.items():
+                    if isinstance(source, dict) and set(source) == {"value"}:
+                        yield f"{where}.{name}.value".replace("..", "."), source["value"]
+            if key == "insert" and isinstance(body, dict):
+                yield f"{where}.documents", body.get("documents")
+            yield from _values(body, where)
+    elif isinstance(tree, list):
+        for index, item in enumerate(tree):
+            yield from _values(item, f"{path}[{index}]")
+
+
+def _keys(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        yield from tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _keys(item)
+
+
 def _refuse_chains(steps: Sequence[Step], source: str) -> None:
     """Refuse a value made from what an earlier step writes: no plan can say what it would be."""
     setting = [step for step in steps if step.kind == "set_field"]
@@ -284,6 +324,12 @@ def _fields_of(selector: Any) -> set[str]:
 
 def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the document and the files that :func:`read_text` has put behind it."""
+    if len(text) > _MOST_TEXT:
+        raise DefinitionError(
+            f"{source} has {len(text):,} characters; at most {_MOST_TEXT:,}. What is to be brought "
+            "in lies in a collection, not in the document",
+            source=source,
+        )
     try:
         raw, *behind = list(yaml.load_all(text, Loader=_Loader)) or [None]
         json.dumps(raw, default=str)
@@ -317,6 +363,8 @@ def _validate(document: Any, rules: dict[str, Any], source: str) -> None:
 
 def _check_file_name(raw: Mapping[str, Any], source: str) -> None:
     """Refuse an id that isn't its file's: one playbook would run it, another would roll it back."""
+    if raw["id"] in raw.get("after", ()):
+        raise DefinitionError(f"{source}: after: it names itself; remove '{raw['id']}'")
     problems = Collector(DefinitionError)
     for problem in catalogue.disagreements(PurePath(source).name, raw, place=source):
         problems.add(problem)
@@ -402,6 +450,41 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_NO_NUMBER = (
+    """isn't the number that it looks like; put it in quotes, such as "{}", or write digits"""
+)
+
+
+def _refuse(node: yaml.ScalarNode, why: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=f"{node.value} {why}", problem_mark=node.start_mark)
+
+
+def _bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    """Read a boolean; `yes`, `on` and the like are text to whoever doesn't know YAML 1.1."""
+    if node.value.lower() not in ("true", "false"):
+        raise _refuse(node, "is text to some and true or false to others; put text in quotes")
+    return bool(loader.construct_yaml_bool(node))
+
+
+def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """Read a whole number; 010 would be eight, and 12:30 seven hundred and fifty."""
+    if not re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", node.value):
+        raise _refuse(
+            node, "isn't the number that it looks like; put it in quotes, or write digits"
+        )
+    return int(loader.construct_yaml_int(node))
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    if ":" in node.value or "_" in node.value:
+        raise _refuse(
+            node, "isn't the number that it looks like; put it in quotes, or write digits"
+        )
+    return float(loader.construct_yaml_float(node))
+
+
+for _tag, _read in (("bool", _bool), ("int", _int), ("float", _float)):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _read)
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()

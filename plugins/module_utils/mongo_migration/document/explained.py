@@ -20,6 +20,8 @@ def explain(error: jsonschema.ValidationError) -> str:
         return (
             f'id: write the number in quotes, such as "004"; without them it is {best.instance!r}'
         )
+    if best.instance is None and best.validator == "type":
+        return f"{where}: nothing stands behind it"
     return f"{where}: {_unfit(best, where)}"
 
 

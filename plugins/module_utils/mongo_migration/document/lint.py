@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from . import made_of_nothing, operators, reads
+from . import impure, looks_like_code, made_of_nothing, operators, reads
 
 Document = dict[str, Any]
 
@@ -46,7 +46,9 @@ class Finding:
 
 def findings(text: str, source: str) -> list[Finding]:
     """Return what the lint finds in the migration document *text*; it must be a valid one."""
-    document = next(iter(yaml.safe_load_all(text)))
+    document, *behind = list(yaml.safe_load_all(text))
+    # What lies beside the document comes behind it, in the same text.
+    document["files"] = dict(behind[0].get("files", {})) if behind else {}
     accepted = document.get("accept", {})
     found = [
         Finding(
@@ -247,6 +249,23 @@ def _operators_of_sources(body: Document, place: str) -> operators.Unknown:
             yield from operators.in_expression(spec.get("match", {}), f"{where}.match")
 
 
+def _impure_function(document: Document) -> Iterator[str]:
+    for name, text in document["files"].items():
+        yield from (f"{name}: {place}" for place in impure.places(text))
+
+
+def _looks_like_code(document: Document) -> Iterator[str]:
+    for index, step in enumerate(document["steps"]):
+        for kind, body in step.items():
+            if kind != "command" and isinstance(body, dict):
+                where = f"steps[{index}].{kind}"
+                yield from looks_like_code.places(body, where)
+                documents = body.get("documents", []) if kind == "insert" else []
+                yield from looks_like_code.places(documents, f"{where}.documents", filters=True)
+    for part in ("preconditions", "postconditions"):
+        yield from looks_like_code.places(document.get(part, []), part)
+
+
 def _made_of_nothing(document: Document) -> Iterator[str]:
     for where, _index, body in _steps(document, "update"):
         yield from made_of_nothing.places(body, where)
@@ -433,6 +452,23 @@ RULES = (
         safe="Say which documents by `where`, such as {price: {$exists: true}}; of an element, by "
         "$cond, which gives $$REMOVE otherwise; or accept it where null is wanted",
         find=_made_of_nothing,
+    ),
+    Rule(
+        code="M025",
+        title="text that looks like something else stands where a value is meant",
+        why="It is compared with, or written, as the text that it is: nothing matches, or every "
+        "document gets it.",
+        safe="Write extended JSON or an expression; accept it where that very text is meant",
+        find=_looks_like_code,
+    ),
+    Rule(
+        code="M026",
+        title="the team's function may give another value the next time",
+        why="A value that was lost by a kill is computed once more, and a verification compares. "
+        "What the plan shows is then not what is written.",
+        safe="Give it what it needs by `inputs`, such as a value of `let: {seed: {generate: "
+        "uuid}}`; accept it where it has no influence on what is returned",
+        find=_impure_function,
     ),
 )
 

@@ -42,6 +42,21 @@ def levels(options: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, M
         yield from levels(inner, f"{where}.each.{path}")
 
 
+def variables(tree: Any) -> frozenset[str]:
+    """Return the names that expressions use as ``$$name``."""
+    return frozenset(path.split(".")[0] for path in paths(tree))
+
+
+def paths(tree: Any) -> Iterator[str]:
+    """Yield what expressions say behind ``$$``: names, and paths within what they stand for."""
+    if isinstance(tree, str):
+        if tree.startswith("$$"):
+            yield tree[2:]
+    elif isinstance(tree, (Mapping, list)):
+        for part in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from paths(part)
+
+
 def collections(tree: Any) -> Iterator[str]:
     """Yield the collections that sources and pipelines read, by the document's names."""
     if isinstance(tree, Mapping):
@@ -54,6 +69,68 @@ def collections(tree: Any) -> Iterator[str]:
     elif isinstance(tree, list):
         for item in tree:
             yield from collections(item)
+
+
+def lookups(tree: Any) -> Iterator[tuple[str, frozenset[str] | None]]:
+    """Yield what sources and pipelines read elsewhere: collection, and its fields or None, any."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            own = key in ("reference", "aggregate") and isinstance(value, Mapping)
+            if own and "match" in value:
+                yield value["from"], _of_lookup(value)
+                # Expressions over the document itself, and stages, which may look up once more.
+                yield from lookups([value["match"], value.get("pipeline", [])])
+                continue
+            if isinstance(value, Mapping) and isinstance(value.get("from"), str):
+                yield value["from"], None
+            if key == "$unionWith":
+                yield value if isinstance(value, str) else value.get("coll", ""), None
+            yield from lookups(value)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from lookups(item)
+
+
+# Stages that give nothing of a document but what they name.
+_PLAIN = {
+    "$match", "$sort", "$limit", "$skip", "$group", "$project", "$set", "$addFields", "$unset",
+    "$unwind", "$count", "$sortByCount", "$replaceWith", "$replaceRoot", "$setWindowFields",
+}  # fmt: skip
+
+
+def _of_lookup(spec: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the fields of the other collection that a source reads; None: any of them."""
+    take = spec.get("take", [])
+    paths = [*spec["match"], *([take] if isinstance(take, str) else take)]
+    stages = spec.get("pipeline", [])
+    if any(set(stage) - _PLAIN for stage in stages):
+        return None
+    # Keys name fields, too, as of $sort; more than are read does no harm.
+    keys = (key for stage in stages for body in stage.values() for key in _keys(body))
+    return fields(
+        paths=[*paths, *keys],
+        filters=[spec.get("where", {})],
+        expressions=[stages, *_names(stages)],
+    )
+
+
+def _keys(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if not key.startswith("$"):
+                yield key
+            yield from _keys(value)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _keys(item)
+
+
+def _names(stages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what stages name by a plain text, as expressions."""
+    for stage in stages:
+        for name in ("$unset", "$count"):
+            named = stage.get(name, [])
+            yield from (f"${one}" for one in ([named] if isinstance(named, str) else named))
 
 
 def _of_filter(tree: Any) -> Iterator[str]:

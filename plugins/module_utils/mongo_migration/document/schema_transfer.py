@@ -23,7 +23,13 @@ EXTRACT: dict[str, Any] = {
         "where": {"type": "object"},
         "field": PATH,
         "into": NAME,
-        "document": {"type": "object", "minProperties": 1},
+        "document": {
+            "description": "an expression that gives a document, such as $$this",
+            "oneOf": [
+                {"type": "object", "minProperties": 1},
+                {"type": "string", "pattern": r"^\$"},
+            ],
+        },
         "leave": PATH,
         "when_unfit": _FAIL_OR_KEEP,
     },

@@ -238,10 +238,11 @@ UPDATE: dict[str, Any] = {
         },
         "each": EACH_REF,
         "when_unfit": {
+            "description": "fail, keep or null, or a map from paths to one of them",
             "oneOf": [
                 {"enum": ["fail", "keep", None]},
                 {"type": "object", "additionalProperties": {"enum": ["fail", "keep", None]}},
-            ]
+            ],
         },
         "when_conflict": {"enum": ["fail", "keep", "old", "new"]},
     },

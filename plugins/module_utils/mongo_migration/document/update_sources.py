@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
+import inspect
 import itertools
+import re
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -219,6 +222,7 @@ class Python:
         self.looks_up = False
         self._place = f"{spec['file']}: {spec['function']}"
         self._call = function(files, spec["file"], spec["function"])
+        _check_call(self._place, self._call, self._names, len(self.inputs))
         self._twice = 0
 
     def find(
@@ -236,7 +240,8 @@ class Python:
                 if hashable(self._called(key)) != hashable(value):
                     return Unresolved(f"{self._place} isn't pure: called twice, it gave two values")
         except (Exception, SystemExit) as error:
-            return Unresolved(f"{self._place} raised {type(error).__name__}: {error}")
+            said = _ADDRESS.sub("", str(error))
+            return Unresolved(f"{self._place} raised {type(error).__name__}: {said}")
         return Found(value, "python")
 
     def _called(self, key: Sequence[Any]) -> Any:
@@ -259,6 +264,42 @@ def _as_bson(value: Any) -> Any:
     return value
 
 
+# What a run says is said by itself, and files are no part of the digest.
+_NOT_ITS = ("print", "input", "open", "breakpoint")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def _refused(*_given: Any, **_named: Any) -> Any:
+    raise RuntimeError(
+        f"it calls {', '.join(_NOT_ITS[:-1])} or {_NOT_ITS[-1]}: a function is given all it needs, "
+        "and returns all it has to say"
+    )
+
+
+def _check_call(
+    place: str, call: Callable[..., Any], names: Sequence[str] | None, count: int
+) -> None:
+    """Refuse a function that can't be called as the document says, or gives no value.
+
+    Raises:
+        DefinitionError: it is so.
+    """
+    if inspect.isgeneratorfunction(call) or inspect.iscoroutinefunction(call):
+        raise DefinitionError(f"{place} is a generator or async: let it return the value")
+    try:
+        signature = inspect.signature(call)
+    except (ValueError, TypeError):
+        return  # of a built-in one nobody knows
+    try:
+        if names is None:
+            signature.bind(*[None] * count)
+        else:
+            signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        given = f"inputs {', '.join(names)}" if names is not None else f"{count} given"
+        raise DefinitionError(f"{place}{signature} doesn't fit: {error} ({given})") from error
+
+
 def function(files: Mapping[str, str], name: str, wanted: str) -> Callable[..., Any]:
     """Return the function *wanted* of the file *name*, whose text came with the document.
 
@@ -267,7 +308,11 @@ def function(files: Mapping[str, str], name: str, wanted: str) -> Callable[..., 
     """
     if name not in files:
         raise DefinitionError(f"{name}: there is no such file beside the migration document")
-    made: dict[str, Any] = {"__name__": name.removesuffix(".py"), "__file__": name}
+    made: dict[str, Any] = {
+        "__name__": name.removesuffix(".py"),
+        "__file__": name,
+        "__builtins__": {**vars(builtins), **dict.fromkeys(_NOT_ITS, _refused)},
+    }
     try:
         exec(compile(files[name], name, "exec"), made)
     except (Exception, SystemExit) as error:

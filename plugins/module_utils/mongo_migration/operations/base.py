@@ -240,8 +240,8 @@ class Operation(ABC):
     def needs_of_sources(self, *trees: Any) -> Iterator[Need]:
         """Yield what values that are looked up rest on, in other collections."""
         names = self._scope.collections
-        for name in sorted(set(reads.collections(list(trees)))):
-            yield Need(collection=names.real_name(name), fields=None)
+        for name, fields in dict.fromkeys(reads.lookups(list(trees))):
+            yield Need(collection=names.real_name(name), fields=fields)
 
     def touches(self) -> list[Touched]:
         """Return what is written to in this database."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from ..document import variables
-from ..document.collections import Collections
+from ..document.collections import Collections, is_ours
 from ..document.definition import Definition, Step
 from ..document.other_tools import is_theirs
 from ..document.value_sources import Scope
@@ -37,6 +37,7 @@ _OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the jo
 
 
 # What a row or a problem of a plan shows of documents.
+_MISUNDERSTOOD = "{} says what MongoDB doesn't understand. Correct it:"
 _SHOWN = ("samples", "preview", "unresolved")
 
 # From when on an idle transaction isn't one between two statements any more.
@@ -84,6 +85,7 @@ def survey(
     _check_names(definition, scope)
     before = count(collections, definition)
     problems = _changelog_problems(database, definition)
+    _check_conditions(definition, scope)
     unmet, warnings = _preconditions(definition, scope, before)
     planned = _plan_steps(definition, scope, before)
     foreseen, more = foresight.judge(definition, scope, planned.future, before=before)
@@ -161,10 +163,7 @@ def _plan_steps(definition: Definition, scope: Scope, before: dict[str, int]) ->
         planned.rows += made.rows
         planned.problems += made.problems
         planned.warnings += made.warnings
-    misunderstood.raise_if_any(
-        f"{definition.source} says what MongoDB doesn't understand. Correct it:",
-        source=definition.source,
-    )
+    misunderstood.raise_if_any(_MISUNDERSTOOD.format(definition.source), source=definition.source)
     refused.raise_if_any(
         f"{definition.source}: no plan could tell what these steps will do. Make each a migration "
         f'of its own, with after: ["{definition.id}"]:'
@@ -302,7 +301,6 @@ def _names(definition: Definition) -> set[str]:
 def _check_names(definition: Definition, scope: Scope) -> None:
     """Look every name up and build every step once, so that all wrong names are told at once."""
     problems = Collector(DefinitionError)
-    there = scope.collections
 
     def attempt(make: Callable[[], object]) -> None:
         try:
@@ -311,12 +309,35 @@ def _check_names(definition: Definition, scope: Scope) -> None:
             if error.message not in problems.problems:
                 problems.add(error.message)
 
-    for step in definition.steps:
-        for name in names(step).intersection(step.options.get("collections", ())):
-            if not there.absent(name):
-                attempt(partial(there.get, name))
-        attempt(partial(build, step, scope))
+    for make in _lookups_of(definition, scope):
+        attempt(make)
     problems.raise_if_any(f"{definition.source} doesn't fit database '{_database(scope)}':")
+
+
+def _check_conditions(definition: Definition, scope: Scope) -> None:
+    misunderstood = Collector(DefinitionError)
+    for what in understood.refused_checks(definition, scope):
+        misunderstood.add(what)
+    misunderstood.raise_if_any(_MISUNDERSTOOD.format(definition.source), source=definition.source)
+
+
+def _lookups_of(definition: Definition, scope: Scope) -> Iterator[Callable[[], object]]:
+    """Yield what fails where a name is wrong."""
+    there = scope.collections
+    for step in definition.steps:
+        named = names(step)
+        ours = {name for name in named if is_ours(there.real_name(name))}
+        listed = named.intersection(step.options.get("collections", ()))
+        for name in sorted(ours | {one for one in listed if not there.absent(one)}):
+            yield partial(there.get, name)
+        yield partial(build, step, scope)
+    # What a command brings into being, nobody knows.
+    if any(step.kind == "command" for step in definition.steps):
+        return
+    for spec in definition.postconditions:
+        _kind, body = conditions.body_of(spec, scope.now)
+        if "when" not in spec and not there.absent(body["in"]):
+            yield partial(there.get, body["in"])
 
 
 def _database(scope: Scope) -> str:

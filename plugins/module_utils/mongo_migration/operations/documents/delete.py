@@ -20,7 +20,7 @@ from ...support import commands
 from ...support.tables import aligned, number, place
 from ...values import compare, ejson
 from ...values.compare import hashable
-from .. import left_alone
+from .. import left_alone, own_lookups
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from ..futures import Rewrite
 from ..transfer.reading import reader_of
@@ -120,6 +120,16 @@ class Delete(Operation):
                     lossy.append(document["_id"])
             if lossy:
                 plan.problems.append(inexact(self._step.index, name, lossy))
+            own_lookups.tell(
+                plan,
+                {f"let.{key}": spec for key, spec in self._step.options.get("let", {}).items()},
+                collection=collection,
+                where=self._where,
+                changed=(),
+                does="takes away",
+                step=self._step.index,
+                scope=self._scope,
+            )
             plan.change(collection.name, self._where)
             known = self._scope.rewrites.setdefault(collection.name, [])
             if self._chosen:

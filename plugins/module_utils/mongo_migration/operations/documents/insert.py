@@ -90,6 +90,7 @@ class Insert(Operation):
         plan, new = Plan(), self._new()
         planned = self._scope.planned.setdefault(self._name, [])
         planned += [{"_id": ObjectId(), **document} for document in new]
+        self._plan_taken(plan, new)
         self._plan_refused(plan, new)
         plan.rows.append(
             {
@@ -166,6 +167,24 @@ class Insert(Operation):
 
     def _token(self, document: Mapping[str, Any]) -> bytes:
         return compare.equal_token([document.get(field) for field in self._key])
+
+    def _plan_taken(self, plan: Plan, new: list[dict[str, Any]]) -> None:
+        """Look for documents that have the _id of one to come, under another key."""
+        ids = [one["_id"] for one in new if "_id" in one]
+        wanted = self._scope.staying(self._into.name, {"_id": {"$in": ids}})
+        taken = [row["_id"] for row in self._into.find(wanted, {"_id": 1})] if ids else []
+        if taken:
+            plan.problems.append(
+                problem(
+                    step=self._step.index,
+                    collection=self._name,
+                    what="another document has this _id there",
+                    count=len(taken),
+                    samples=taken[:_SAMPLES],
+                    policy="no document is overwritten",
+                    fix="give the step's documents other _ids, or none",
+                )
+            )
 
     def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
         if not (validator := Validator(self._into, self._scope)):

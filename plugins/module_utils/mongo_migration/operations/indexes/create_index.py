@@ -24,7 +24,7 @@ from .. import ddl
 from ..base import Check, Operation, Plan, Row, Touched, about_how_many, amounts, problem
 from ..entries import EntryKind, Remaining, Revert
 from ..locks import TRY_SECONDS, tried_shortly
-from ..refusals import geometry, unique_indexes
+from ..refusals import geometry, parallel_arrays, unique_indexes
 from . import index_specs
 
 KIND = "create_index"
@@ -153,6 +153,7 @@ class CreateIndex(Operation):
             whole = {**spec, "collation": inherited} if inherited else spec
             unique_indexes.tell(plan, self._scope, whole, **told)
         geometry.tell(plan, self._scope, spec, **told)
+        parallel_arrays.tell(plan, self._scope, spec, **told)
 
     def apply(self, writer: Writer, position: dict[str, Any]) -> None:
         """Build each index and wait until its build has finished."""

@@ -19,7 +19,7 @@ from .. import ddl
 from ..base import Check, Plan, Row, Touched, amounts
 from ..ddl import ReshapeEntry
 from ..entries import Remaining, Revert
-from ..refusals import geometry, unique_indexes
+from ..refusals import geometry, parallel_arrays, unique_indexes
 from . import index_specs
 from .create_index import default_name, spec_of
 from .drop_index import NamedIndexStep, find, rebuild, same
@@ -97,6 +97,7 @@ class ReplaceIndex(NamedIndexStep):
                 unique_indexes.tell(plan, self._scope, self._whole(real), **told)
             if not done:
                 geometry.tell(plan, self._scope, self._whole(real), **told)
+                parallel_arrays.tell(plan, self._scope, self._whole(real), **told)
             plan.rows.append({**row, "amounts": amounts(builds=int(not done))})
         return plan
 

@@ -105,6 +105,7 @@ class ChangeId(Operation):
             return plan
         found = planning.survey(transfer, seen=set())
         planning.tell(plan, transfer, found)
+        planning.tell_own_lookups(plan, transfer.target, self._step, self._scope, "changes")
         settles = transfer.settles and transfer.keeps(found.previews)
         if not settles:
             plan.warnings.append(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
+from ...document import reads
 from ...document.collections import Collections, fitting
 from ...document.definition import Step
 from ...document.value_sources import Scope
@@ -46,6 +47,7 @@ class Move(Operation):
                 f"steps[{step.index}].{KIND}.into: '{self._into_name}' is among those that it "
                 "moves from; to give documents another _id, use change_id"
             )
+        _check_groups(options, f"steps[{step.index}].{KIND}")
         self._transfers = [
             _Move(step, scope, name=name, source=collection, target=self._into, groups=groups)
             for name, collection, groups in self._sources()
@@ -123,12 +125,15 @@ class Move(Operation):
             documents += found.documents
             total += found.coming
             if transfer.removes:
+                source = transfer.reader.collection
+                planning.tell_own_lookups(plan, source, self._step, self._scope, "takes away")
                 plan.change(transfer.reader.collection.name, dict(transfer.reader.where))
                 if not found.left and "only_if" not in self._step.options:
                     self._scope.leave(transfer.reader.collection.name, transfer.reader.where)
                     known = self._scope.rewrites.setdefault(transfer.reader.collection.name, [])
                     known.append(Rewrite.going(transfer.reader.where))
             plan.rows.append(self._row(transfer, found))
+        planning.tell_own_lookups(plan, self._into, self._step, self._scope, "brings")
         foresight.tell_coming(plan, self._scope, self._step, documents=documents, total=total)
         if not self._transfers:
             plan.warnings.append(f"steps[{self._step.index}].{KIND}: no collection matches")
@@ -231,6 +236,23 @@ class _Move(Transfer):
 def _named(options: Mapping[str, Any]) -> list[str]:
     named = options["from"]
     return [] if isinstance(named, dict) else list(named)
+
+
+def _check_groups(options: Mapping[str, Any], where: str) -> None:
+    """Refuse `$$matched.<group>` of a group that the pattern doesn't have: it would be nothing.
+
+    Raises:
+        DefinitionError: there is one.
+    """
+    named = options["from"]
+    pattern = named["matching"] if isinstance(named, dict) else ""
+    groups = fitting(pattern, f"{where}.from.matching").groupindex
+    wanted = {path.split(".")[1] for path in reads.paths(options) if path.startswith("matched.")}
+    for group in sorted(wanted - groups.keys()):
+        raise DefinitionError(
+            f"{where}: $$matched.{group}: the pattern has no group of that name; name it by "
+            f"(?P<{group}>…) in from.matching, which has {', '.join(groups) or 'none'}"
+        )
 
 
 def _matching(

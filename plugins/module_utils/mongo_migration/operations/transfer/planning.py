@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import bson
+from pymongo.collection import Collection
 from xxhash import xxh3_128_digest
 
+from ...document.definition import Step
+from ...document.value_sources import Scope
 from ...server import connection
-from ...values.compare import equal_token, hashable
+from ...values.compare import bind_now, equal_token, hashable
+from .. import own_lookups
 from ..base import Plan, problem
 from ..refusals.unique_indexes import MOST_INSERTED
+from ..update import expressions
 from ..update.reader import Row
+from ..update.step import looked_up
 from .contract import Transfer, carried
 from .items import OPTIONS, key_of
-from .reading import is_exact
+from .reading import changes_of, is_exact
 
 _PAGE = 1000
 _SAMPLES = 5
@@ -57,6 +63,25 @@ class Survey:
     pairs: list[tuple[bytes, bytes]] = field(default_factory=list)
     obstacles: dict[str, list[Any]] = field(default_factory=dict)
     troubles: dict[tuple[str, str, str], list[Any]] = field(default_factory=dict)
+
+
+def tell_own_lookups(
+    plan: Plan, collection: Collection[dict[str, Any]], step: Step, scope: Scope, does: str
+) -> None:
+    """Tell what *step* would find in *collection*, to whose documents it *does* something."""
+    options = changes_of(step.options)
+    variables, specs = looked_up(options, f"steps[{step.index}].{step.kind}")
+    shown = {variable: path for path, variable in variables.items()}
+    own_lookups.tell(
+        plan,
+        {shown.get(name, f"let.{name}"): spec for name, spec in specs.items()},
+        collection=collection,
+        where=bind_now(step.options.get("where", {}), scope.now),
+        changed={path.split(".")[0] for path in expressions.paths(options)},
+        does=does,
+        step=step.index,
+        scope=scope,
+    )
 
 
 def survey(transfer: Transfer, *, seen: set[bytes] | None) -> Survey:

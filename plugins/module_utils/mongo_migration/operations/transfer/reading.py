@@ -15,7 +15,7 @@ from ...values import elements
 from ...values.compare import bind_now
 from ..update import expressions
 from ..update.reader import Reader
-from ..update.step import looked_up
+from ..update.step import check_python, looked_up
 
 _CHANGES = ("let", "set", "unset", "rename", "each", "when_unfit", "when_conflict")
 _ZERO = bytes(8)
@@ -52,7 +52,9 @@ def reader_of(
             "before this one"
         )
 
-    for spec in specs.values():
+    shown = {variable: f"set.{path}" for path, variable in variables.items()}
+    for name, spec in specs.items():
+        check_python(spec, step, f"{place}.{shown.get(name, f'let.{name}')}")
         if set(spec) & set(update_sources.AMONG_ALL):
             numbers(spec)
     shown = {variable: path for path, variable in variables.items()}

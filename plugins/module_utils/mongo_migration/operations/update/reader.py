@@ -12,6 +12,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from ...document import reads
 from ...document.update_sources import Source
 from ...document.value_sources import Found, Unresolved
 from ...support.chunks import chunks
@@ -20,6 +21,9 @@ from ...values.compare import hashable
 from ...values.raw import embedded, raw_documents
 from ..fields.candidates import along_id
 from .expressions import Compiled
+
+#: What the server says of a document for which it can't compute an expression begins with this.
+REFUSED = "the server can't compute it: "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +112,7 @@ class Reader:
             if session is not None or not is_about_a_document(error):
                 raise
             if len(ids) == 1:
-                said = str(error).split(", full error:")[0]
+                said = REFUSED + str(error).split(", full error:")[0].split(" :: caused by :: ")[-1]
                 path, policy = next(iter(self.labels.values()), ("", ""))
                 return [self._refused(ids[0], path, policy, said)]
             half = len(ids) // 2
@@ -167,34 +171,73 @@ class Reader:
         skipped: set[bytes],
     ) -> tuple[list[Any], dict[str, Any]]:
         """Find the values of all variables; return the ids in order, and a table for each."""
-        inputs = {name: source.inputs for name, source in self.sources.items()}
-        wanted = _with(self.constants, inputs)
+        there, variables = list(ids), dict[str, Any]()
+        for names in self._rounds():
+            rows = self._asked(names, there, variables, session)
+            there = [row["_id"] for row in rows]
+            # Without a value for one variable, nothing is asked by it.
+            asking = [row for row in rows if hashable(row["_id"]) not in skipped]
+            for name in names:
+                found = self._answers(name, asking, session, troubles, skipped)
+                known = {"$in": ["$_id", {"$literal": [row["_id"] for row in asking]}]}
+                if len(asking) < len(rows):
+                    found = {"$cond": [known, found, None]}
+                variables[name] = found
+        return there, variables
+
+    def _rounds(self) -> list[list[str]]:
+        """Return the variables in their order, those together that don't need each other."""
+        rounds: list[list[str]] = []
+        for name, source in self.sources.items():
+            used = reads.variables(source.inputs)
+            if not rounds or used.intersection(rounds[-1]):
+                rounds.append([])
+            rounds[-1].append(name)
+        return rounds
+
+    def _asked(
+        self,
+        names: Sequence[str],
+        ids: Sequence[Any],
+        variables: Mapping[str, Any],
+        session: ClientSession | None,
+    ) -> list[dict[str, Any]]:
+        """Return the documents with what the variables *names* are found by."""
+        inputs = {name: self.sources[name].inputs for name in names}
+        wanted = _with({**self.constants, **variables}, inputs)
         selector = {"$and": [{"_id": {"$in": list(ids)}}, self.where]}
-        rows = [
+        return [
             self._decoded(raw)
             for raw in self._find(selector, {"_id": 1, "k": wanted}, session=session)
         ]
+
+    def _answers(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        session: ClientSession | None,
+        troubles: dict[bytes, list[Trouble]],
+        skipped: set[bytes],
+    ) -> Any:
+        """Return a table of the values of one variable, as an expression."""
+        label, policy = self.labels[name]
+        values = []
+        answers = self.sources[name].find([row["k"][name] for row in rows], session)
         there = [row["_id"] for row in rows]
-        variables = {}
-        for name, source in self.sources.items():
-            label, policy = self.labels[name]
-            values = []
-            keys = [row["k"][name] for row in rows]
-            for identity, answer in zip(there, source.find(keys, session), strict=True):
-                if isinstance(answer, Found):
-                    values.append(answer.value)
-                    continue
-                if not isinstance(answer, Unresolved):
-                    raise AssertionError("what was found is no trouble")
-                token = hashable(identity)
-                trouble = Trouble(path=label, policy=policy, why=answer.reason)
-                troubles.setdefault(token, []).append(trouble)
-                values.append(None)
-                if policy != "null":
-                    skipped.add(token)
-            place = {"$indexOfArray": [{"$literal": there}, "$_id"]}
-            variables[name] = {"$arrayElemAt": [{"$literal": values}, place]}
-        return there, variables
+        for identity, answer in zip(there, answers, strict=True):
+            if isinstance(answer, Found):
+                values.append(answer.value)
+                continue
+            if not isinstance(answer, Unresolved):
+                raise AssertionError("what was found is no trouble")
+            token = hashable(identity)
+            trouble = Trouble(path=label, policy=policy, why=answer.reason)
+            troubles.setdefault(token, []).append(trouble)
+            values.append(None)
+            if policy != "null":
+                skipped.add(token)
+        place = {"$indexOfArray": [{"$literal": there}, "$_id"]}
+        return {"$arrayElemAt": [{"$literal": values}, place]}
 
     def _wanted(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return the projection that gives before, after, and what is wrong."""

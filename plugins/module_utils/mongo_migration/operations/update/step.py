@@ -21,14 +21,14 @@ from ...ledger.batches import Writer
 from ...support.retry import is_about_a_document
 from ...support.tables import aligned, number, place
 from ...values.compare import bind_now, hashable
-from .. import previews
+from .. import own_lookups, previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from . import expressions, numbering, unique_texts, whole
 from .expressions import COMPUTED
 from .foresight import Foresight
 from .images import KIND, Images, before_of
 from .numbering import numbered
-from .reader import Reader
+from .reader import REFUSED, Reader
 from .tally import Tally
 from .walk import FieldWriting, Walk, Writing
 from .whole import WholeReader
@@ -65,12 +65,17 @@ class Update(Operation):
         self._check_policies()
         # From a whole document to a whole document.
         self._document: dict[str, Any] | None = step.options.get("document")
-        for spec in [*self._looked_up.values(), *([self._document] if self._document else [])]:
+        for place_, spec in self._places().items():
             ((kind, body),) = spec.items()
             if kind in ("reference", "aggregate"):
                 names.target(body["from"])
-            if kind == "python":
-                update_sources.function(step.files, body["file"], body["function"])
+            check_python(spec, step, f"{self._place}.{place_}")
+
+    def _places(self) -> dict[str, Mapping[str, Any]]:
+        """Return the sources that are looked up or called, by their places in the step."""
+        shown = {variable: f"set.{path}" for path, variable in self._variables.items()}
+        found = {shown.get(name, f"let.{name}"): spec for name, spec in self._looked_up.items()}
+        return {**found, **({"document": self._document} if self._document else {})}
 
     def _check_policies(self) -> None:
         """Refuse a policy for what the step doesn't change."""
@@ -327,6 +332,7 @@ class Update(Operation):
                     f"{name}: {item['path']} {done} by policy in {item['count']:,} documents: "
                     f"{item['why']}"
                 )
+        self._tell_own_lookups(plan, reader.collection)
         settles = self._settles(reader, tally)
         if not settles and tally.changed:
             plan.warnings.append(
@@ -354,6 +360,19 @@ class Update(Operation):
             plan.change(real, self._where, field)
         Foresight(reader=reader, scope=self._scope, step=self._step.index, name=name).tell(
             plan, growth=tally.growth
+        )
+
+    def _tell_own_lookups(self, plan: Plan, collection: Collection[dict[str, Any]]) -> None:
+        shown = {variable: path for path, variable in self._variables.items()}
+        sources = {shown.get(name, f"let.{name}"): spec for name, spec in self._looked_up.items()}
+        own_lookups.tell(
+            plan,
+            sources,
+            collection=collection,
+            where=self._where,
+            changed=self._compiled.fields,
+            step=self._step.index,
+            scope=self._scope,
         )
 
     def _settles(self, reader: Reader, tally: Tally) -> bool:
@@ -476,12 +495,32 @@ class Update(Operation):
 
 
 def _fix(item: Mapping[str, Any]) -> str:
+    if item["why"].startswith(REFUSED):
+        return (
+            "guard the expression, such as by $cond, correct these documents, leave them out with "
+            "`where`, or choose when_unfit: keep"
+        )
     what = f"correct {item['path']} in these documents, leave them out with `where`, or choose"
     if "holds another value" in item["why"]:
         return f"{what} when_conflict: old, new or keep"
     if " raised " in item["why"] or "isn't pure" in item["why"]:
         return f"correct the function, {what.removeprefix('correct ')} when_unfit: keep or null"
     return f"{what} when_unfit: keep or null"
+
+
+def check_python(spec: Mapping[str, Any], step: Step, where: str) -> None:
+    """Refuse a function of the team that can't be called.
+
+    Raises:
+        DefinitionError: with its place in the document.
+    """
+    body = spec.get("python") or spec.get("unique_text", {}).get("of", {}).get("python")
+    if body is None:
+        return
+    try:
+        update_sources.Python(body, step.files)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where}: {error.message}") from error
 
 
 def _named(options: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from ...document.update_sources import Python
 from ...document.value_sources import Found, Resolution, Unresolved
 from ...errors import DefinitionError
 from ...values.compare import bind_now, hashable
+from .equal_texts import EqualTexts
 
 Spec = Mapping[str, Any]
 _SEPARATOR = "-"
@@ -56,10 +58,16 @@ def given(
     """
     rows = _rows(collection, where, bind_now(spec, now), path)
     function = Python(spec["of"]["python"], files) if "python" in spec["of"] else None
-    texts = dict(_given(rows, spec, function, mine))
+    for row in rows:
+        row["made"] = (
+            function.find([row["i"]])[0] if function else Found(row["i"][0], "unique_text")
+        )
+    same = EqualTexts(collection)
+    same.learn(_wanted(rows, spec))
+    texts = dict(_given(rows, spec, same, mine))
     written = [row for row in rows if hashable(row["_id"]) in mine]
     if any(_text(texts.get(hashable(row["_id"]))) != row.get("t") for row in written):
-        texts = dict(_given(rows, spec, function, set()))
+        texts = dict(_given(rows, spec, same, set()))
     for row in rows:
         there = row.get("t")
         known = Found(there, "unique_text") if isinstance(there, str) else None
@@ -89,33 +97,50 @@ def _rows(collection: Any, where: Mapping[str, Any], spec: Spec, path: str) -> l
     )
 
 
+def _wanted(rows: list[dict[str, Any]], spec: Spec) -> Iterator[str]:
+    """Yield the texts that will be compared: all there are, and the first that would follow."""
+    times: Counter[str] = Counter()
+    for row in rows:
+        yield from (part for part in row["g"] if isinstance(part, str))
+        if isinstance(row.get("t"), str):
+            yield row["t"]
+        text = _text(row["made"])
+        if text is not None:
+            times[text] += 1
+            yield text if times[text] == 1 else _numbered(text, times[text], spec)
+
+
 def _given(
-    rows: list[dict[str, Any]], spec: Spec, function: Python | None, mine: set[bytes]
+    rows: list[dict[str, Any]], spec: Spec, same: EqualTexts, mine: set[bytes]
 ) -> Iterator[tuple[bytes, Resolution]]:
     """Yield the text of each document that gets one: in order, none that another one has."""
+    for row in rows:
+        row["group"] = hashable([same.key(p) if isinstance(p, str) else p for p in row["g"]])
     taken = {
-        (hashable(row["g"]), row["t"])
+        (row["group"], same.key(row["t"]))
         for row in rows
         if isinstance(row.get("t"), str) and hashable(row["_id"]) not in mine
     }
     last: dict[tuple[bytes, str], int] = {}
-    separator = spec.get("separator", _SEPARATOR)
     for row in rows:
-        token, group = hashable(row["_id"]), hashable(row["g"])
+        token, group, made = hashable(row["_id"]), row["group"], row["made"]
         if isinstance(row.get("t"), str) and token not in mine:
             continue
-        made = function.find([row["i"]])[0] if function else Found(row["i"][0], "unique_text")
         text = _text(made)
         if text is None or not isinstance(made, Found):
             yield token, made if isinstance(made, Unresolved) else Unresolved("it gives no text")
             continue
         number, wanted = last.get((group, text), 1), text
-        while (group, wanted) in taken:
+        while (group, same.key(wanted)) in taken:
             number += 1
-            wanted = f"{text}{separator}{number}"
-        taken.add((group, wanted))
+            wanted = _numbered(text, number, spec)
+        taken.add((group, same.key(wanted)))
         last[group, text] = number
         yield token, Found(wanted, "unique_text")
+
+
+def _numbered(text: str, number: int, spec: Spec) -> str:
+    return f"{text}{spec.get('separator', _SEPARATOR)}{number}"
 
 
 def _text(found: Resolution | None) -> str | None:

@@ -106,6 +106,12 @@ class WholeReader(Reader):
         parts = embedded(raw)
         before = parts["b"]
         after, why = self._after(before, parts.get("a"))
+        if after is not None and (odd := _odd(before, after)):
+            after = None
+            why = (
+                f"its field {odd!r} would change, and a name with a dot, or with $ in front, can't "
+                "be put back alone; see docs/limits.md"
+            )
         return Row(
             identity=self._decoded(parts["i"])["_id"],
             key=parts["i"],
@@ -131,6 +137,15 @@ class WholeReader(Reader):
                 return None, "the expression gives no document"
             made = computed[found.start : found.stop]
         return _with_id(before, made)
+
+
+def _odd(before: bytes, after: bytes) -> str:
+    """Return a field that would be journalled, and that no statement can name."""
+    old, new = _by_name(before), _by_name(after)
+    found = [name for name in (*old, *new) if old.get(name) != new.get(name)]
+    if not found and before != after:
+        found = list(old)
+    return next((name for name in found if "." in name or name.startswith("$")), "")
 
 
 def cut(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
