@@ -598,3 +598,21 @@ steps:
     data["items"].update_many({}, {"$unset": {"kind": ""}})
     data["copies"].drop()
     assert deployment.content() == before
+
+
+@pytest.mark.parametrize("kind", ["deployment", "standalone_deployment"])
+def test_text_that_a_collation_calls_equal_is_another_value(
+    kind: str, request: pytest.FixtureRequest
+):
+    site: Deployment = request.getfixturevalue(kind)
+    items = site.data.create_collection("items", collation={"locale": "en", "strength": 2})
+    items.insert_many([{"_id": 1}, {"_id": 2}, {"_id": 3, "mark": ""}])
+    step = "set_field: {collections: [items], field: mark, type: string, value: {value: tea}}"
+    text = f'id: "005"\nname: mark-items\nsummary: Marks.\ndowntime: none\nsteps:\n  - {step}\n'
+    document = (text, "005-mark-items.yml")
+    site.migrate(document)
+    items.update_one({"_id": 2}, {"$set": {"mark": "TEA"}})
+
+    assert site.roll_back("005")["conflict_count"] == 1
+    found = {row["_id"]: row.get("mark") for row in items.find()}
+    assert found == {1: None, 2: "TEA", 3: ""}

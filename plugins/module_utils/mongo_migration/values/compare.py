@@ -84,15 +84,14 @@ def holds(field: str, value: Any) -> dict[str, Any]:
     if isinstance(value, ObjectId):
         # The common case, without $expr: a plain comparison that isn't an array.
         return {field: {"$eq": value, "$not": {"$type": "array"}}}
-    path = f"${field}"
-    return {
-        "$expr": {
-            "$and": [
-                {"$eq": [{"$type": path}, bson_type(value)]},
-                {"$eq": [path, {"$literal": value}]},
-            ]
-        }
-    }
+    path, kind = f"${field}", bson_type(value)
+    same: dict[str, Any] = {"$eq": [path, {"$literal": value}]}
+    if kind == "string":
+        # A comparison would follow the collection's collation, for which "Tea" may be "tea".
+        size = len(value.encode())
+        begins = {"$eq": [{"$indexOfBytes": [path, {"$literal": value}]}, 0]}
+        same = {"$and": [{"$eq": [{"$strLenBytes": path}, size]}, begins]}
+    return {"$expr": {"$cond": [{"$eq": [{"$type": path}, kind]}, same, False]}}
 
 
 def one_of(field: str, values: Iterable[Any]) -> dict[str, Any]:
