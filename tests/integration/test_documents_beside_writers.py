@@ -32,6 +32,12 @@ TO_NUMBERS = HEAD + (
 NEGATE = HEAD + (
     "  - update: {collections: [items], set: {price: {expression: {$concat: ['-', $price]}}}}\n"
 )
+TWO_HOPS = HEAD + (
+    "  - update: {collections: [items], where: {of: {$exists: false}}, let: {"
+    " order: {reference: {from: orders, match: {item: $number}, take: _id, otherwise: null}},"
+    " of: {reference: {from: orders, match: {_id: $$order}, take: item, otherwise: none}}},"
+    " set: {of: {expression: $$of}}}\n"
+)
 MOVE = HEAD + "  - move: {from: [items], into: moved, set: {moved: {value: true}}}\n"
 EXTRACT = HEAD + (
     "  - extract: {from: items, field: parts, into: parts, document: {of: $_id, part: $$this}}\n"
@@ -143,6 +149,17 @@ def test_an_update_converts_all_that_comes_and_overwrites_nothing(either: Deploy
     late = [row for row in rows if isinstance(row["price"], str)]
     assert all(row["number"] >= DOCUMENTS for row in late)
     assert {int(row["price"]) == row["number"] for row in rows} == {True}
+
+
+def test_what_two_look_ups_find_goes_to_its_own_document_beside_writers(either: Deployment):
+    with beside(either.data) as application:
+        run(either, TWO_HOPS)
+    rows = list(either.data.items.find())
+    assert_nothing_lost(application, rows)
+    assert all(row["number"] >= DOCUMENTS for row in rows if "of" not in row)
+    for row in rows:
+        assert row.get("of", "none") == (row["number"] if row["number"] < DOCUMENTS else "none")
+    assert failed(either.verify((TWO_HOPS, "980-live.yml"))) == []
 
 
 def test_an_update_that_nothing_tells_is_done_once_beside_writers(either: Deployment):
