@@ -388,19 +388,19 @@ def test_an_index_is_built_with_its_options_and_found_again(
 
 
 def test_an_index_that_can_not_be_built_is_told_and_what_was_done_is_undone(site: Deployment):
-    # Two arrays can't be in one index, and the plan doesn't look for such.
-    add(site, code=[1, 2], tags=[1, 2])
+    # The bounds of a 2d index, which the plan doesn't look at.
+    add(site, at=[500, 500])
     before = site.content()
     text = document(
         {"set_field": {"collections": ["items"], "field": "mark", "value": {"value": 1}}},
         {
             "create_index": {
                 "collections": ["items"],
-                "keys": {"code": 1, "tags": 1},
+                "keys": {"at": "2d"},
             }
         },
     )
-    with pytest.raises(MigrationError, match="items: index code_1_tags_1 can't be built"):
+    with pytest.raises(MigrationError, match="items: index at_2d can't be built"):
         site.migrate(text)
     site.roll_back("005")
     assert site.content() == before

@@ -450,9 +450,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_NO_NUMBER = (
-    """isn't the number that it looks like; put it in quotes, such as "{}", or write digits"""
-)
+_NO_NUMBER = 'isn\'t the number that it looks like; put it in quotes, such as "{}", or write digits'
 
 
 def _refuse(node: yaml.ScalarNode, why: str) -> yaml.MarkedYAMLError:
@@ -469,17 +467,13 @@ def _bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
 def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
     """Read a whole number; 010 would be eight, and 12:30 seven hundred and fifty."""
     if not re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", node.value):
-        raise _refuse(
-            node, "isn't the number that it looks like; put it in quotes, or write digits"
-        )
+        raise _refuse(node, _NO_NUMBER.format(node.value))
     return int(loader.construct_yaml_int(node))
 
 
 def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     if ":" in node.value or "_" in node.value:
-        raise _refuse(
-            node, "isn't the number that it looks like; put it in quotes, or write digits"
-        )
+        raise _refuse(node, _NO_NUMBER.format(node.value))
     return float(loader.construct_yaml_float(node))
 
 

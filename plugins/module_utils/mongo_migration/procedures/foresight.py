@@ -78,6 +78,9 @@ def judge(
         if scope.collections.absent(body["in"]):
             continue
         try:
+            if not any(step.kind == "command" for step in definition.steps):
+                # What a command brings into being, nobody knows; the other steps say it.
+                scope.collections.get(body["in"])
             found = _Question(spec, kind, body, scope, future).answer()
         except DefinitionError as error:
             found = conditions.missing(spec, error)

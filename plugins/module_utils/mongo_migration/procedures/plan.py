@@ -331,13 +331,6 @@ def _lookups_of(definition: Definition, scope: Scope) -> Iterator[Callable[[], o
         for name in sorted(ours | {one for one in listed if not there.absent(one)}):
             yield partial(there.get, name)
         yield partial(build, step, scope)
-    # What a command brings into being, nobody knows.
-    if any(step.kind == "command" for step in definition.steps):
-        return
-    for spec in definition.postconditions:
-        _kind, body = conditions.body_of(spec, scope.now)
-        if "when" not in spec and not there.absent(body["in"]):
-            yield partial(there.get, body["in"])
 
 
 def _database(scope: Scope) -> str:
