@@ -13,6 +13,7 @@ from pymongo.database import Database
 
 from embedded.mongod import ReplicaSet, Standalone
 from tests.conftest import CACHE_GB
+from tests.support.arbiter import WithArbiter
 from tests.support.migrations import Deployment
 
 Client = MongoClient[dict[str, Any]]
@@ -71,3 +72,18 @@ def _as_stored(database: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
 def _engine_client(uri: str) -> Client:
     """Return a client with the options that the modules give theirs."""
     return connection.connect({"uri": uri, "database": "bizzai"})
+
+
+@pytest.fixture(scope="session")
+def _with_arbiter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithArbiter]:
+    with WithArbiter(tmp_path_factory.mktemp("arbiter"), 3, cache_gb=CACHE_GB) as servers:
+        yield servers
+
+
+@pytest.fixture
+def with_arbiter(_with_arbiter: WithArbiter) -> Iterator[WithArbiter]:
+    """A primary, a secondary and an arbiter, all well before and after the test."""
+    yield _with_arbiter
+    _with_arbiter.revive()
+    _with_arbiter.wait_for_primary()
+    _with_arbiter.wait_for_secondaries()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from mongo_migration.ledger import lease
 from mongo_migration.ledger.runs import Run
 from mongo_migration.procedures import migrate, preflight, rollback
 from mongo_migration.procedures.work import Job
-from mongo_migration.server import connection, members
+from mongo_migration.server import connection
 from mongo_migration.support import retry
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from embedded.mongod import ReplicaSet
-from tests.conftest import CACHE_GB
 from tests.support import backups, databases
+from tests.support.arbiter import WithArbiter, lose_majority
 from tests.support.maintenance import set_mode
 from tests.support.migrations import ANNA, Deployment
 
@@ -42,29 +40,9 @@ steps:
 )
 
 
-class WithArbiter(ReplicaSet):
-    """Two members with data, and one that only votes."""
-
-    def _role(self, number: int) -> dict[str, Any]:
-        return {"arbiterOnly": True} if number == 2 else {}
-
-    @property
-    def secondary(self) -> int:
-        return 1 - self.wait_for_primary()
-
-
-@pytest.fixture(scope="module")
-def _with_arbiter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithArbiter]:
-    with WithArbiter(tmp_path_factory.mktemp("arbiter"), 3, cache_gb=CACHE_GB) as servers:
-        yield servers
-
-
 @pytest.fixture
-def servers(_with_arbiter: WithArbiter) -> Iterator[WithArbiter]:
-    yield _with_arbiter
-    _with_arbiter.revive()
-    _with_arbiter.wait_for_primary()
-    _with_arbiter.wait_for_secondaries()
+def servers(with_arbiter: WithArbiter) -> WithArbiter:
+    return with_arbiter
 
 
 @pytest.fixture
@@ -94,19 +72,6 @@ class Told:
         if "waiting" in event:
             self.waits.append(event["waiting"])
             self.stop.ask("SIGINT received")
-
-
-def lose_majority(servers: WithArbiter, client: MongoClient[dict[str, Any]]) -> str:
-    """Take the secondary away, and return its address."""
-    number = servers.secondary
-    servers.kill(number)
-    for _ in range(100):
-        seen = members.read(client)
-        assert seen is not None
-        if not seen.has_majority:
-            break
-        threading.Event().wait(0.1)
-    return servers.members[number].address
 
 
 def changing(client: Any, data: Db, told: Told, tmp_path: Path) -> dict[str, Callable[[], object]]:
