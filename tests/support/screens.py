@@ -93,11 +93,15 @@ def outcomes() -> set[str]:
 @cache
 def last_words(outcome: str) -> str:
     """Return the last words of a command that ended by *outcome*, one of those, or ``success``."""
+    return last_words_of(outcome, SUCCESS if outcome == "success" else OUTCOMES[outcome])
+
+
+def last_words_of(outcome: str, facts: dict[str, Any]) -> str:
+    """Return the same where the command knows *facts*."""
     variables: dict[str, Any] = {}
     for name in ("defaults", "vars"):
         variables |= yaml.safe_load((CONCLUDE / name / "main.yml").read_text())
     variables = {name: _trusted(value) for name, value in variables.items()}
-    facts = SUCCESS if outcome == "success" else OUTCOMES[outcome]
     variables |= {**FACTS, **facts, "recover_outcome": "" if outcome == "success" else outcome}
     templar = Templar(DataLoader(), variables)
     text = (CONCLUDE / "templates" / "text.txt.j2").read_text()
