@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,7 @@ class Round:
             if not self._asleep(sleeper):
                 self.story.append(f"ended: {said(sleeper.end())}")
                 return
-            if dice.random() < 0.15:
+            if dice.random() < 0.15 and isinstance(self._table.servers, ReplicaSet):
                 self.story.append("step down")
                 step_down(self._table.servers, self._db)
             held = self._token_of(sleeper)
@@ -349,14 +350,14 @@ class Round:
 
     def _asleep(self, sleeper: Process) -> bool:
         """Return whether it sleeps, for the last time; it has ended otherwise."""
-        for nap in range(1 + self._again, 0, -1):
-            assert wait_until(lambda: sleeper.sleeps() or _ended(sleeper), 60, 0.02)
+        last = 1 + self._again
+        for nap in range(1, last + 1):
+            assert wait_until(partial(_sleeps_or_ended, sleeper, nap), 60, 0.02)
             if _ended(sleeper):
                 return False
-            if nap > 1:  # nobody takes over yet: what it finds is its own lease, which is over
+            if nap < last:  # nobody takes over yet: what it finds is its own lease, which is over
                 time.sleep(1.2 * LEASE_SECONDS)
                 sleeper.send(signal.SIGCONT)
-                assert wait_until(lambda: not sleeper.sleeps() or _ended(sleeper), 60, 0.001)
         return True
 
     def _left(self) -> Snapshot:
@@ -382,6 +383,12 @@ class Round:
         run = self._db["_migrations"].find_one({"_id": claim.get("run")})
         if run is not None and claim.get("changed"):
             assert claim["phase"] in [entry["phase"] for entry in run["history"]]
+
+
+def _sleeps_or_ended(process: Process, naps: int) -> bool:
+    """Return whether it is asleep for the time of that number, or gone."""
+    fell_asleep = sum("sleeps" in event for event in process.events)
+    return _ended(process) or (fell_asleep >= naps and process.sleeps())
 
 
 def _ended(process: Process) -> bool:

@@ -141,6 +141,7 @@ class Commands(monitoring.CommandListener):
             os.kill(os.getpid(), signal.SIGKILL)
         if self._count == self._job.sleep_at or (self._slept and self._naps):
             self._naps -= 1
+            _announce({"sleeps": True})
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
