@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ _CARDS: Mapping[str, Mapping[str, tuple[int, int]]] = {
         "begin": (3, 6),
         "commit": (1, 6),
         "journal": (1, 6),
-        "data": (1, 6),
+        "data": (2, 6),
         "checkpoint": (1, 6),
         "catalogue": (1, 2),
         "renewal": (1, 1),
@@ -78,11 +78,18 @@ _CARDS: Mapping[str, Mapping[str, tuple[int, int]]] = {
         "begin": (2, 6),
         "commit": (1, 6),
         "journal": (1, 6),
-        "data": (1, 6),
+        "data": (2, 6),
         "catalogue": (1, 3),
     },
     "verify": {"adopt": (2, 1), "phase": (1, 1)},
     "restore": {"begin": (2, 2), "mark": (2, 2), "catalogue": (3, 12), "data": (1, 3)},
+}
+# What undoes what a sleeper has done, or does it again.
+_AS_IT_WAS: Mapping[str, tuple[str, ...]] = {
+    "migrate": ("rollback",),
+    "rollback": ("rollback", "migrate"),
+    "verify": ("rollback", "migrate"),
+    "restore": ("restore", "migrate"),
 }
 # Only where there are transactions.
 _OF_SETS = {"begin", "commit"}
@@ -304,8 +311,7 @@ class Round:
                 self.story.append("step down")
                 step_down(self._table.servers, self._db)
             held = self._token_of(sleeper)
-            for _ in range(dice.choice((1, 1, 2))):
-                taker = self._choose()
+            for taker in self._takers(action):
                 self.story.append(f"{taker}: {do(self._db, taker, self._table.archive)}")
             lost = held is not None and self._lease()["token"] > held
             left = self._left()
@@ -314,6 +320,18 @@ class Round:
             self.story.append(f"woke, {'lost' if lost else 'free'}: {said(outcome)}")
         if lost:
             self._assert_untouched(left, outcome)
+
+    def _takers(self, action: Action) -> Iterator[Action]:
+        """Yield what others do: in one half of the rounds, what makes the data as it was again.
+
+        Then what wakes finds what it had read, and only the lease keeps it from writing.
+        """
+        if self._dice.random() < 0.5:
+            for kind in _AS_IT_WAS[action.kind]:
+                yield Action(kind=kind, migration=action.migration)
+            return
+        for _ in range(self._dice.choice((1, 1, 2))):
+            yield self._choose()
 
     def _choose(self) -> Action:
         """Return something that can be done now, mostly."""
