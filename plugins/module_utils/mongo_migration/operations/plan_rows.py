@@ -134,6 +134,18 @@ class Tally:
             fix="make these documents smaller, or leave them out with `where`",
         )
 
+    def inexact(self, count: int, samples: list[Any]) -> None:
+        """Note the candidates that can't be put back by what a driver reads of them."""
+        self._refused_by_server(
+            f"their _id or {self._field} is stored as no driver writes it (an array with other "
+            "keys than 0, 1, …, a field twice, flags or parts out of order), and can't be put back",
+            count=count,
+            samples=samples,
+            policy="a rollback is exact",
+            fix=f"write the {self._field} of these documents anew, or insert and remove them where "
+            "it is their _id",
+        )
+
     def _refused_by_server(
         self, what: str, *, count: int, samples: list[Any], policy: str, fix: str
     ) -> None:

@@ -61,7 +61,7 @@ def take(
         # The server works on both at once, and this process hashes meanwhile.
         with background.running(partial(_fields, database, name, without, comment)) as own:
             until = expiring.get(name)
-            gone = due(database[name], until) if until else None
+            gone = due(database, name, until) if until else None
             rest = Digest()
             for batch in ahead(
                 raw_batches(

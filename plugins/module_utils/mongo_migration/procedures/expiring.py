@@ -10,7 +10,6 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ..document.value_sources import Scope
@@ -21,13 +20,13 @@ _TTL = "expireAfterSeconds"
 SOON = datetime.timedelta(days=1)
 
 
-def rules(collection: Collection[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what documents of *collection* expire by: a field, after how long, and which ones."""
+def rules(database: Database[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return what documents of *name* expire by: a field, after how long, and which ones."""
     found = []
-    options = listing.collection(collection.database, collection.name).get("options", {})
+    options = listing.collection(database, name).get("options", {})
     if _TTL in options:  # a clustered collection
         found.append({"field": "_id", "seconds": options[_TTL], "where": {}})
-    for index in listing.indexes(collection.database, collection.name):
+    for index in listing.indexes(database, name):
         if _TTL in index:
             where = index.get("partialFilterExpression", {})
             found.append(
@@ -36,10 +35,12 @@ def rules(collection: Collection[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def due(collection: Collection[dict[str, Any]], until: datetime.datetime) -> dict[str, Any] | None:
-    """Return a filter for what expires before *until*; None where nothing ever does."""
+def due(
+    database: Database[dict[str, Any]], name: str, until: datetime.datetime
+) -> dict[str, Any] | None:
+    """Return a filter for what expires in *name* before *until*; None where nothing ever does."""
     found = []
-    for rule in rules(collection):
+    for rule in rules(database, name):
         try:
             latest = until - datetime.timedelta(seconds=float(rule["seconds"]))
         except (OverflowError, ValueError):  # not in our time
@@ -57,10 +58,10 @@ def warnings(scope: Scope, touched: Iterable[str]) -> list[str]:
     """
     said = []
     for name in sorted(touched):
-        collection = scope.collections.database[name]
-        if (selector := due(collection, scope.now + SOON)) is None:
+        database = scope.collections.database
+        if (selector := due(database, name, scope.now + SOON)) is None:
             continue
-        count = collection.count_documents(selector, comment=scope.comment)
+        count = database[name].count_documents(selector, comment=scope.comment)
         said.append(
             f"{name}: a TTL index deletes documents by itself, about {count:,} until this time "
             "tomorrow. What goes while the migration runs is missing in the verification, and a "
@@ -74,4 +75,4 @@ def horizons(
     database: Database[dict[str, Any]], names: set[str], now: datetime.datetime
 ) -> dict[str, datetime.datetime]:
     """Return those of *names* whose documents may expire, with the instant up to which they do."""
-    return {name: now + SOON for name in names if rules(database[name])}
+    return {name: now + SOON for name in names if rules(database, name)}

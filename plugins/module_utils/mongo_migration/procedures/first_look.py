@@ -91,7 +91,7 @@ def _collections(client: MongoClient[Document], database: str) -> dict[str, int 
         if is_ours(name) or name.startswith("system."):
             continue
         try:
-            found[name] = client[database][name].estimated_document_count()
+            found[name] = listing.about_how_many(client[database], name)
         except OperationFailure:
             found[name] = None
     return found

@@ -24,7 +24,7 @@ from ..maintenance import mode
 from ..operations.base import Operation
 from ..operations.registry import foresee
 from ..server import connection
-from ..support import commands
+from ..support import commands, listing
 from ..support.progress import Meter, Sink
 from ..values import ejson
 from . import authority, baseline, cutover, expiring
@@ -194,7 +194,7 @@ def _take_baseline(writer: Writer, bound: Definition, scope: Scope, progress: Si
         item for _s, operation in plans.active(bound, scope, before) for item in operation.touches()
     ]
     names = baseline.ordinary(writer.database)
-    total = sum(writer.database[name].estimated_document_count() for name in names)
+    total = sum(listing.about_how_many(writer.database, name) for name in names)
     untouched = names - {item.collection for item in touched}
     taken = baseline.take(
         writer.database,

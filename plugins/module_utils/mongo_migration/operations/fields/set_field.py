@@ -28,7 +28,7 @@ from ..futures import Rewrite
 from ..left_alone import by_set_field
 from ..plan_rows import MOST_PAIRS, Tally
 from ..referents import MOST, Referents
-from ..refusals import unique_indexes
+from ..refusals import inexact, unique_indexes
 from ..refusals.validators import Validator, too_large
 from .field_walk import KIND, Walk
 
@@ -289,6 +289,7 @@ class SetField(Operation):
                         },
                         "count": {"$sum": 1},
                         "sample": {"$first": "$_id"},
+                        "odd": {"$max": {"$cond": [inexact.possible(self._rules.field), 1, 0]}},
                     }
                 },
             ],
@@ -298,13 +299,20 @@ class SetField(Operation):
         tally = Tally(
             plan, step=self._step.index, kind=KIND, name=target.name, field=self._rules.field
         )
+        odd = 0
         for batch in chunks(groups, 1000):
             target.source.prepare([row["_id"].get("key", []) for row in batch])
             for row in batch:
+                odd += row["odd"]
                 self._judge(tally, row, target.source, referents)
         wrong = self._plan_contradicted(tally, target, referents)
         mine = self._rules.candidates(referents, wrong)
         self._plan_settled(tally, target, mine)
+        if odd or wrong:
+            found = inexact.find(
+                target.collection, mine, self._rules.field, comment=self._scope.comment
+            )
+            tally.inexact(found.count, found.samples)
         if tally.example is not ABSENT:
             self._foresee_refusals(tally, target, mine)
         self._foresee_twins(plan, tally, target, mine)
