@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -272,12 +272,12 @@ class SetField(Operation):
 
     # -- planning ----------------------------------------------------------------------------
 
-    def _plan_one(self, plan: Plan, target: Target, referents: Referents) -> None:
+    def _groups(self, target: Target, referents: Referents) -> Iterable[Row]:
+        """Return the candidates by all that matters: those that are alike are judged together."""
         path = f"${self._rules.field}"
         # What a candidate holds matters where it is text or binary data.
         held = {"$cond": [{"$in": [{"$type": path}, ["string", "binData"]]}, path, None]}
-        # Documents that are alike in all that matters are judged together.
-        groups = target.collection.aggregate(
+        return target.collection.aggregate(
             [
                 {"$match": self._rules.candidates(referents)},
                 {
@@ -296,11 +296,13 @@ class SetField(Operation):
             allowDiskUse=True,
             comment=self._scope.comment,
         )
+
+    def _plan_one(self, plan: Plan, target: Target, referents: Referents) -> None:
         tally = Tally(
             plan, step=self._step.index, kind=KIND, name=target.name, field=self._rules.field
         )
         odd = 0
-        for batch in chunks(groups, 1000):
+        for batch in chunks(self._groups(target, referents), 1000):
             target.source.prepare([row["_id"].get("key", []) for row in batch])
             for row in batch:
                 odd += row["odd"]
