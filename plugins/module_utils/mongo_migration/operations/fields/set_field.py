@@ -272,7 +272,7 @@ class SetField(Operation):
 
     # -- planning ----------------------------------------------------------------------------
 
-    def _groups(self, target: Target, referents: Referents) -> Iterable[Row]:
+    def _groups(self, target: Target, referents: Referents) -> Iterable[dict[str, Any]]:
         """Return the candidates by all that matters: those that are alike are judged together."""
         path = f"${self._rules.field}"
         # What a candidate holds matters where it is text or binary data.
