@@ -426,6 +426,28 @@ def test_a_journal_with_holes_is_never_called_undone(gone: dict[str, Any], appli
     assert "the journal holds every entry that the run wrote" in checked["failures"]
 
 
+def test_two_entries_of_one_number_are_refused_by_name(applied: Db) -> None:
+    applied["_migrations_journal"].drop_index("run_seq")
+    entry = applied["_migrations_journal"].find_one({"seq": 1})
+    assert entry is not None
+    applied["_migrations_journal"].insert_one({**entry, "_id": "again"})
+    before = snapshot(applied)
+    for attempt in (
+        lambda: rollback.plan(applied, "901", torture.DEFINITION),
+        lambda: torture.roll_back(applied, retry_seconds=5),
+    ):
+        with pytest.raises(StateError, match=r"1 journal entries .* the number of another one"):
+            attempt()
+    assert snapshot(applied) == before
+
+
+def test_an_entry_with_several_numbers_is_refused_by_name(applied: Db) -> None:
+    planted_ = {"_id": "several", "run": run_of(applied)["_id"], "seq": [0.5, 9999]}
+    applied["_migrations_journal"].insert_one({**planted_, "kind": "set_field"})
+    with pytest.raises(StateError, match="several"):
+        rollback.plan(applied, "901", torture.DEFINITION)
+
+
 def test_a_dropped_journal_is_found_by_the_plan_of_a_rollback(applied: Db) -> None:
     applied.drop_collection("_migrations_journal")
     with pytest.raises(MigrationError, match="journal entries"):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
+from mongo_migration.monitor import apps
 from release import bounded_json, http_probe, ticket, webhook
+from release.application import calls
 
 KEYS = {
     "Authorization": "Bearer key-1",
@@ -218,3 +221,75 @@ def test_a_dead_channel_is_no_answer_and_an_odd_one_has_no_id(servers: tuple[Ser
     assert post("http://127.0.0.1:1/secret", []) == webhook.Posted(problem="no answer")
     assert post("nonsense", []) == webhook.Posted(problem="no answer")
     assert post(ours.url, []) == webhook.Posted(status=200)
+
+
+# What a server may send for ever, each byte within every time-out of a socket.
+ENDLESS = {
+    "a body": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+    "a body of an error": (b"HTTP/1.1 500 No\r\n\r\n", b" "),
+    "a header": (b"HTTP/1.1 200 OK\r\nX-", b"x"),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+NO_HTTP = (
+    b"\x00\xff\x1b[2J\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFF\r\nx",
+)
+
+
+@contextmanager
+def sending(begin: bytes, again: bytes = b"") -> Iterator[str]:
+    """Answer every connection with *begin*, and then with *again*, again and again."""
+    over = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.recv(65536)
+                self.request.sendall(begin)
+                while again and not over.wait(0.02):
+                    self.request.sendall(again)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+
+
+CALLERS: dict[str, Callable[[str], str]] = {
+    "a smoke test": lambda url: http_probe.send(
+        http_probe.Request(name="x", url=url, headers={}, seconds=0.5)
+    ),
+    "an application's flag": lambda url: calls.Request(url=url, seconds=0.5).send().problem,
+    "the monitor": lambda url: str(apps.App("x", url=url, timeout=0.5).look()["error"]),
+    "the ticket system": lambda url: ticket.ask(
+        {"url": url, "expect": [EXPECTED], "timeout": 0.5}, "CHG1"
+    )[0],
+    "a webhook": lambda url: webhook.post(webhook.Message(url=url, body={}, timeout=0.5)).problem,
+}
+
+
+def ended(work: Callable[[], str]) -> str:
+    """Return what *work* says; fail where it never ends."""
+    said: list[str] = []
+    working = threading.Thread(target=lambda: said.append(work()), daemon=True)
+    working.start()
+    working.join(30)
+    assert said, "it still waits, or ended in a traceback"
+    return said[0]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("what", ENDLESS)
+def test_an_answer_without_end_keeps_nobody(what: str, caller: str):
+    with sending(*ENDLESS[what]) as url:
+        said = ended(lambda: CALLERS[caller](url))
+    assert "wasn't complete within 0.5 s" in said or said == "no answer"
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("answer", NO_HTTP)
+def test_what_is_no_http_is_no_answer(answer: bytes, caller: str):
+    with sending(answer) as url:
+        assert ended(lambda: CALLERS[caller](url))

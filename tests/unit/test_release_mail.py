@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 from release import mail
@@ -127,3 +130,34 @@ def test_a_server_that_defers_for_longer_than_anybody_waits_is_told():
         with pytest.raises(MailError, match=f"refuses every recipient: {DEFERRED} .451 later"):
             mail.send(letter(DEFERRED), server)
     assert box.mails == []
+
+
+def test_a_server_that_talks_for_ever_keeps_nobody():
+    """Each line comes within the time-out, and none of them is the last."""
+    over = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                while not over.wait(0.02):
+                    self.request.sendall(b"220-and more\r\n")
+
+    said: list[str] = []
+
+    def send() -> None:
+        with pytest.raises(MailError) as refused:
+            mail.send(letter(), server)
+        said.append(str(refused.value))
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as talking:
+        talking.daemon_threads = True
+        threading.Thread(target=talking.serve_forever, daemon=True).start()
+        port = talking.server_address[1]
+        server = mail.Server(host="127.0.0.1", port=port, security="none", timeout=0.1)
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        sending.join(30)
+        over.set()
+        talking.shutdown()
+    assert said, "it still listens"
+    assert "doesn't answer: the answer wasn't complete within" in said[0]

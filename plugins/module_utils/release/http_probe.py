@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import math
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
+from . import exchange
 from .redirects import SameOrigin
 
 Tally = dict[str, dict[str, Any]]
@@ -64,20 +64,16 @@ class Limits:
 def send(request: Request) -> str:
     """Send *request*; return what is wrong with the answer, or nothing."""
     try:
-        made = _made(request)
-        opener = urllib.request.build_opener(SameOrigin())
-        try:
-            with opener.open(made, timeout=request.seconds) as answer:
-                status, body = answer.status, answer.read(LARGEST_ANSWER)
-        except urllib.error.HTTPError as error:
-            with error:
-                status, body = error.code, error.read(LARGEST_ANSWER)
+        answer = exchange.fetch(
+            _made(request), SameOrigin(), seconds=request.seconds, most=LARGEST_ANSWER
+        )
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         return f"no answer: {reason}"
-    if status != request.status:
-        return f"status {status}, not {request.status}"
-    if request.contains and request.contains not in body.decode(errors="replace"):
+    if answer.status != request.status:
+        return f"status {answer.status}, not {request.status}"
+    body = answer.read(LARGEST_ANSWER).decode(errors="replace")
+    if request.contains and request.contains not in body:
         return f"lacks '{request.contains}'"
     return ""
 

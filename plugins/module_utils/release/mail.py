@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,14 @@ from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
+from . import exchange
 from .errors import MailError
 from .patience import patiently
 
 # A reply that begins with 4 means that the same may be taken later: RFC 5321, section 4.2.1.
 _LATER = range(400, 500)
+# Of the server, beside one for each recipient; each may take its time.
+_ANSWERS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +122,23 @@ def _where(server: Server) -> str:
 def _once(
     message: EmailMessage, server: Server, to: Sequence[str]
 ) -> Mapping[str, tuple[int, bytes]]:
+    clock = exchange.Clock(server.timeout * (_ANSWERS + len(to)))
+    try:
+        return _handed_over(message, server, to, clock)
+    except MailError as error:
+        if clock.over:
+            raise MailError(f"{_where(server)} doesn't answer: {clock.error()}") from error
+        raise
+    finally:
+        clock.stop()
+
+
+def _handed_over(
+    message: EmailMessage, server: Server, to: Sequence[str], clock: exchange.Clock
+) -> Mapping[str, tuple[int, bytes]]:
     where = _where(server)
     try:
-        with _connect(server) as connection:
+        with _connect(server, clock) as connection:
             if server.user:
                 connection.login(server.user, server.password)
             return connection.send_message(message, to_addrs=to)
@@ -143,11 +161,32 @@ def _refusal(error: smtplib.SMTPResponseException, server: Server) -> MailError:
     return kind(f"{_where(server)} doesn't take the mail: {error}")
 
 
-def _connect(server: Server) -> smtplib.SMTP:
+class _Plain(smtplib.SMTP):
+    """Its connection is watched: a reply has as many lines as the server likes to send."""
+
+    def __init__(self, server: Server, clock: exchange.Clock) -> None:
+        self._watch = clock
+        super().__init__(server.host, server.port, timeout=server.timeout)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._watch.connect((host, port), timeout)
+
+
+class _Encrypted(smtplib.SMTP_SSL, _Plain):
+    """The same, from its first byte."""
+
+    def __init__(self, server: Server, clock: exchange.Clock, context: ssl.SSLContext) -> None:
+        self._watch = clock
+        smtplib.SMTP_SSL.__init__(
+            self, server.host, server.port, timeout=server.timeout, context=context
+        )
+
+
+def _connect(server: Server, clock: exchange.Clock) -> smtplib.SMTP:
     context = ssl.create_default_context(cafile=server.ca_certs or None)
     if server.security == "tls":
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout, context=context)
-    connection = smtplib.SMTP(server.host, server.port, timeout=server.timeout)
+        return _Encrypted(server, clock, context)
+    connection = _Plain(server, clock)
     if server.security == "starttls":
         try:
             connection.starttls(context=context)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
 
-from . import bounded_json, redirects
+from . import bounded_json, exchange, redirects
 from .errors import SettingError
 
 _SYSTEM_KEYS = ("url", "headers", "expect", "timeout", "ca_certs")
+_GOOD, _REDIRECTS = 200, 300
 _STEP = re.compile(r"[^.\[\]]+")
+
+
+class _RefusedError(Exception):
+    """It answered with a status that isn't a good one."""
 
 
 def ask(system: Mapping[str, Any], ticket: str) -> list[str]:
@@ -34,8 +38,8 @@ def ask(system: Mapping[str, Any], ticket: str) -> list[str]:
     host = urllib.parse.urlsplit(url).hostname
     try:
         answer = _get(url, system)
-    except urllib.error.HTTPError as error:
-        return [f"the ticket system ({host}) answered {error.code} {error.reason}"]
+    except _RefusedError as refused:
+        return [f"the ticket system ({host}) answered {refused}"]
     except (OSError, HTTPException) as error:
         return [f"the ticket system ({host}) doesn't answer: {getattr(error, 'reason', error)}"]
     except ValueError as error:
@@ -64,11 +68,16 @@ def _get(url: str, system: Mapping[str, Any]) -> Any:
     request = urllib.request.Request(url, headers={k: str(v) for k, v in headers.items()})
     context = ssl.create_default_context(cafile=system.get("ca_certs") or None)
     # A redirect leads to a login page, and would carry the token to another host.
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=context), redirects.Nowhere()
+    answer = exchange.fetch(
+        request,
+        redirects.Nowhere(),
+        seconds=float(system.get("timeout") or 10),
+        most=bounded_json.LONGEST + 1,
+        context=context,
     )
-    with opener.open(request, timeout=float(system.get("timeout") or 10)) as response:
-        return bounded_json.read(response)
+    if not _GOOD <= answer.status < _REDIRECTS:
+        raise _RefusedError(f"{answer.status} {answer.reason}")
+    return bounded_json.read(answer)
 
 
 def _compare(answer: Any, expected: Mapping[str, Any], ticket: str) -> str | None:

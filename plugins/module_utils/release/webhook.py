@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +13,13 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any
 
-from . import bounded_json, redirects
+from . import bounded_json, exchange, redirects
 from .patience import patiently
 
 _GOOD = frozenset({200, 201, 202, 204})
 _LATER = frozenset({429, 503})
 _LONGEST_ID = 200
+_LONGEST_ANSWER = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,29 +79,29 @@ def _attempt(message: Message) -> tuple[Posted, float | None]:
             method=message.method,
         )
         context = ssl.create_default_context(cafile=message.ca_certs or None)
-        opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), redirects.Nowhere()
+        answer = exchange.fetch(
+            request,
+            redirects.Nowhere(),
+            seconds=message.timeout,
+            most=_LONGEST_ANSWER + 1,
+            context=context,
         )
-        with opener.open(request, timeout=message.timeout) as answer:
-            if answer.status in _GOOD:
-                return Posted(status=answer.status, id=_id(answer)), None
-            return Posted(status=answer.status, problem=f"status {answer.status}"), None
-    except urllib.error.HTTPError as error:
-        with error:
-            return _refused(error)
     except FileNotFoundError:
         return Posted(problem="its ca_certs can't be read"), None
     # Python quotes an address that is none; nothing of that may be shown.
     except (OSError, ValueError, HTTPException):
         return Posted(problem="no answer"), None
+    if answer.status in _GOOD:
+        return Posted(status=answer.status, id=_id(answer)), None
+    return _refused(answer)
 
 
-def _refused(error: urllib.error.HTTPError) -> tuple[Posted, float | None]:
-    if error.code not in _LATER:
-        return Posted(status=error.code, problem=f"status {error.code}"), None
-    wait = _retry_after(error.headers.get("Retry-After"))
+def _refused(answer: exchange.Answer) -> tuple[Posted, float | None]:
+    if answer.status not in _LATER:
+        return Posted(status=answer.status, problem=f"status {answer.status}"), None
+    wait = _retry_after(answer.headers.get("Retry-After"))
     asks = f", asks to wait {wait:.0f} s" if wait else ""
-    return Posted(status=error.code, problem=f"status {error.code}{asks}"), wait
+    return Posted(status=answer.status, problem=f"status {answer.status}{asks}"), wait
 
 
 def _retry_after(text: str | None) -> float:
@@ -118,7 +118,7 @@ def _retry_after(text: str | None) -> float:
 
 def _id(answer: Any) -> str:
     try:
-        found = bounded_json.read(answer, longest=1_000_000)
+        found = bounded_json.read(answer, longest=_LONGEST_ANSWER)
     except ValueError:
         return ""
     known = found.get("id") if isinstance(found, dict) else None

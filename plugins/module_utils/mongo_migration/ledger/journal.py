@@ -27,7 +27,7 @@ from ..document.collections import JOURNAL
 from . import own_collections
 from .fence import Fence, Statement
 from .runs import MAJORITY
-from .state_format import FORMAT
+from .state_format import FORMAT, StateError
 
 # What an entry may hold of documents, ids and values, in bytes. It is one document, of which
 # MongoDB allows 16 MB, and a rollback may add the ids of all of them as conflicts.
@@ -67,11 +67,25 @@ class Journal:
         self._collection.create_indexes([own_collections.ENTRY])
 
     def missing(self, seq: int) -> int:
-        """Return how many of the entries 1 to *seq* aren't there."""
-        rows = self._collection.find(
-            {"run": self._run, "seq": {"$gte": 1, "$lte": seq}}, {"_id": 0, "seq": 1}
-        )
-        return seq - len({row["seq"] for row in rows})
+        """Return how many of the entries 1 to *seq* aren't there.
+
+        Raises:
+            StateError: several entries have one number, which the index of ours refuses.
+        """
+        rows = self._collection.find({"run": self._run}, {"_id": 0, "seq": 1})
+        # What is no number isn't an entry of ours, and is refused as it is read.
+        numbers = [row["seq"] for row in rows if isinstance(row.get("seq"), int | float)]
+        there = set(numbers)
+        if doubled := len(numbers) - len(there):
+            collection = self._collection
+            raise StateError(
+                f"{doubled:,} journal entries of run {self._run} have the number of another one, "
+                f"which {collection.database.name}.{collection.name} takes only without its index "
+                f"'{own_collections.ENTRY.document['name']}'. Nothing was done by them. Someone "
+                "else has written there: look who may (docs/privileges.md), keep a copy, and "
+                "remove what we didn't write."
+            )
+        return seq - sum(1 for number in there if 1 <= number <= seq)
 
     def write(self, entry: dict[str, Any], session: ClientSession | None) -> None:
         """Write one entry."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import re
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
+
+from ..support import exchange
 
 # A first look at a log reads no more than this from its end.
 _TAIL_BYTES = 1_000_000
 _MOST_BYTES = 16_000_000
 _LARGEST_ANSWER = 1_000_000
-_OPENER = urllib.request.build_opener()
 
 
 class AppError(ValueError):
@@ -105,12 +106,11 @@ class App:
         status, error = None, ""
         try:
             request = urllib.request.Request(self._url, headers={"User-Agent": "monitor"})
-            with _OPENER.open(request, timeout=self._timeout) as reply:
-                reply.read(_LARGEST_ANSWER)
-                status = reply.status
-        except urllib.error.HTTPError as failure:
-            status = failure.code
-        except (OSError, ValueError) as failure:
+            redirects = urllib.request.HTTPRedirectHandler()
+            status = exchange.fetch(
+                request, redirects, seconds=self._timeout, most=_LARGEST_ANSWER
+            ).status
+        except (OSError, ValueError, HTTPException) as failure:
             error = str(getattr(failure, "reason", failure))
         if status is not None and status not in self._status:
             error = f"answered {status}"

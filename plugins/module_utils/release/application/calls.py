@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
+from .. import exchange
 from ..redirects import Nowhere
 
 # What is read of an answer, to look for a text in it.
@@ -53,13 +53,8 @@ class Request:
             made = urllib.request.Request(
                 self.url, data=data, headers=headers, method=self.method.upper()
             )
-            opener = urllib.request.build_opener(Nowhere())
-            try:
-                with opener.open(made, timeout=self.seconds) as answer:
-                    return Answer(answer.status, _text(answer.read(LARGEST_ANSWER)))
-            except urllib.error.HTTPError as error:
-                with error:
-                    return Answer(error.code, _text(error.read(LARGEST_ANSWER)))
+            answer = exchange.fetch(made, Nowhere(), seconds=self.seconds, most=LARGEST_ANSWER)
+            return Answer(answer.status, _text(answer.read(LARGEST_ANSWER)))
         except (OSError, ValueError, HTTPException) as error:
             return Answer(problem=f"no answer: {getattr(error, 'reason', error)}")
 

@@ -1,0 +1,1 @@
+../mongo_migration/support/exchange.py
