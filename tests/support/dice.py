@@ -91,6 +91,8 @@ _AS_IT_WAS: Mapping[str, tuple[str, ...]] = {
     "verify": ("rollback", "migrate"),
     "restore": ("restore", "migrate"),
 }
+# Of whoever has a finished run in hand: it is as it was where others work at another one.
+_OF_THE_RUN = {"takeover", "adopt", "phase"}
 # Only where there are transactions.
 _OF_SETS = {"begin", "commit"}
 
@@ -327,6 +329,11 @@ class Round:
         Then what wakes finds what it had read, and only the lease keeps it from writing.
         """
         if self._dice.random() < 0.5:
+            if self._card[1] in _OF_THE_RUN and action.kind in ("rollback", "verify"):
+                other = OTHER if action.migration == ONE else ONE
+                there = phases(self._db).get(other, "rolled_back") in DONE
+                yield Action(kind="rollback" if there else "migrate", migration=other)
+                return
             for kind in _AS_IT_WAS[action.kind]:
                 yield Action(kind=kind, migration=action.migration)
             return
