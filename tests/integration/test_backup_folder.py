@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,20 @@ def test_what_fails_at_the_very_end_leaves_no_archive(
 
     assert "Make room" not in raised.value.message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_lock_somebody_keeps_is_named_and_gets_no_archive(
+    client: Client,
+    small: Database[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(ArchiveError, match=f"has kept the lock of {tmp_path}"):
+            create.back_up(client, small.name, create.Settings(folder=tmp_path), progress=quiet)
+    finally:
+        os.close(descriptor)
+    assert not list(tmp_path.glob("*.tar.gz"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -147,3 +148,23 @@ def test_an_index_that_cannot_be_written_keeps_no_folder_from_being_sealed(tmp_p
     problems = bundle.close(made)["problems"]
     assert "seals.jsonl can't be written" in problems[-1]
     assert seal.verify(made) == []
+
+
+def test_a_lock_that_somebody_keeps_ends_no_command(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way out is sealed all the same, and says why its seal stands in no index."""
+    monkeypatch.setattr(index, "LOCK_SECONDS", 0.1)
+    made = root / "20261123-020409-rollback-004-db"
+    made.mkdir()
+    record.begin(made, action="rollback", outcome="success")
+    log = log_writer.Writer(made)
+    log.write([{"time": record.now(), "status": "ok"}], "done\n")
+    log.close()
+    before = (root / index.INDEX).read_bytes()
+    with (root / index.INDEX).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        (problem,) = bundle.close(made)["problems"]
+    assert "another process has kept the lock" in problem
+    assert (made / seal.SEAL).exists()
+    assert (root / index.INDEX).read_bytes() == before

@@ -8,7 +8,6 @@ key, each line is signed as well.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +15,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mongo_migration.support import file_lock
+
 from . import chain, record, signature
 from .lines import read_lines
 from .names import SEAL
 
 INDEX = "seals.jsonl"
 SEALED, REMOVED = "sealed", "removed"
+# Sealing takes a moment.
+LOCK_SECONDS = 20
 
 
 class Index:
@@ -74,9 +77,14 @@ def opened(root: Path) -> Iterator[Index]:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{root / INDEX} is not a plain file")
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            file_lock.take(descriptor, seconds=LOCK_SECONDS)
             _share(root, descriptor)
         yield Index(root, descriptor)
+    except file_lock.FileLockHeldError as error:
+        raise OSError(
+            f"another process has kept the lock of {root / INDEX} for {LOCK_SECONDS} s: look who "
+            f"it is (fuser {root / INDEX})"
+        ) from error
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ArchiveError
+from ..support import file_lock
 from . import bases, crypt, names, sidecar
 from .manifest import Base
 from .reader import Reader
@@ -31,6 +32,7 @@ ENCRYPTED = ".age"  # behind the name of an archive, and of the link to it
 _UNFINISHED = ".unfinished-"
 # Where a folder itself can't be locked: a network file system locks only what is open for writing.
 _LOCK = ".lock"
+LOCK_SECONDS = 60
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # Where a folder can't be synchronized by itself, its file system does it with the files.
 _NO_LOCK = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP}
@@ -326,8 +328,14 @@ class Store:
         """Let one process at a time name and remove archives."""
         descriptor = self._open_for_locking()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            file_lock.take(descriptor, seconds=LOCK_SECONDS)
             yield
+        except file_lock.FileLockHeldError as error:
+            raise ArchiveError(
+                f"Another process has kept the lock of {self.folder} for {LOCK_SECONDS} s, as a "
+                "backup does for a moment: look who it is (fuser -v, lsof +D), end it if it hangs, "
+                "then run the same command again."
+            ) from error
         finally:
             os.close(descriptor)
 
