@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from mongo_migration.maintenance import mode, write_proof
+from mongo_migration.maintenance import switch as switching
 from mongo_migration.maintenance import write_block as blocks
 from mongo_migration.maintenance.errors import MaintenanceError
 from mongo_migration.procedures import preflight, status
@@ -435,6 +436,26 @@ def test_a_required_block_fails_on_a_standalone_server_before_anything_is_writte
             switch("on", client=client, database=standalone_database.name, write_block="required")
 
         assert mode.state(client, standalone_database.name) is None
+
+
+def test_a_switch_that_failed_on_its_way_kept_nobody_out(
+    switch: Switch, migrator: Client, database: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise MaintenanceError("the server didn't switch")
+
+    with monkeypatch.context() as failing, pytest.raises(MaintenanceError):
+        failing.setattr(switching, "_set_block", fail)
+        switch("on")
+    left = database["_migrations"].find_one({"_id": "maintenance"})
+    assert left and left["on"]
+    seen = status.describe(client=migrator, database=database.name, definition=None)["maintenance"]
+    assert not seen["holds"]
+
+    switch("off")
+    ended = database["_migrations"].find_one({"_id": "maintenance"})
+    assert ended and not ended["on"]
+    assert "last" not in ended
 
 
 def test_what_has_ended_is_kept_with_how_long_it_lasted(

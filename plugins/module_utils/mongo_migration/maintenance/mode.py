@@ -147,7 +147,7 @@ def write(
 ) -> Document:
     """Write the record; a state that is recorded already keeps its time, person and reason.
 
-    What ends is kept as ``last``, with when it began and ended.
+    What ends, and kept writers out, is kept as ``last``, with when it began and ended.
     """
 
     values = {
@@ -158,13 +158,15 @@ def write(
         key: {"$cond": [{"$eq": ["$on", on]}, f"${key}", value]} for key, value in values.items()
     }
     ended = {"since": "$since", "until": "$$NOW", "reason": "$reason"}
+    # A switch that failed on its way was recorded, and nothing kept anybody out.
+    held = {"$or": ["$write_block", {"$ne": [{"$ifNull": ["$applications", []]}, []]}]}
     after = records.find_one_and_update(
         {"_id": ID},
         [
             {
                 "$set": {
                     **kept,
-                    "last": {"$cond": [{"$and": ["$on", not on]}, ended, "$last"]},
+                    "last": {"$cond": [{"$and": ["$on", not on, held]}, ended, "$last"]},
                     "on": on,
                     "write_block": write_block,
                     "applications": {"$literal": list(applications) if on else []},
