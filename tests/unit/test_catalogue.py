@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,14 @@ def test_ids_assumed_applied_are_text_as_in_the_documents(given: object):
     (problem,) = catalogue.check_assumed(given)
     assert problem.startswith("migrations_assumed_applied: ")
     assert catalogue.check_assumed(["002", "003"]) == []
+
+
+def test_what_is_no_file_is_named_and_never_read(tmp_path: Path):
+    os.mkfifo(tmp_path / "009-pipe.yml")
+    (tmp_path / "010-folder.yml").mkdir()
+    (tmp_path / "011-endless\x1b[2J.yml").symlink_to("/dev/zero")
+    found = catalogue.read(tmp_path)
+    assert found.files == {}
+    assert len(found.problems) == 3
+    assert all("is no file: move it away" in problem for problem in found.problems)
+    assert not any("\x1b" in problem for problem in found.problems)

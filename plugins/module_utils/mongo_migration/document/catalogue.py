@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..support import neutral
 from .other_tools import is_theirs
 
 MIGRATION, REPAIR = "migration", "repair"
@@ -54,9 +55,13 @@ def read(folder: Path | str, kind: str = MIGRATION) -> Catalogue:
     problems: list[str] = []
     for path in present:
         match = _FILE.fullmatch(path.name)
-        if match and _ID[kind].fullmatch(match["id"]):
+        meant = match or _ALMOST.fullmatch(path.name)
+        # A pipe or a device would be read for ever.
+        if meant and path.exists() and not path.is_file():
+            problems.append(f"{neutral.line(path)} is no file: move it away")
+        elif match and _ID[kind].fullmatch(match["id"]):
             found.setdefault(match["id"], []).append(path)
-        elif _ALMOST.fullmatch(path.name):
+        elif meant:
             problems.append(_misnamed(path, kind))
     for number, paths in found.items():
         if len(paths) > 1:
