@@ -91,8 +91,8 @@ _AS_IT_WAS: Mapping[str, tuple[str, ...]] = {
     "verify": ("rollback", "migrate"),
     "restore": ("restore", "migrate"),
 }
-# Of whoever has a finished run in hand: it is as it was where others work at another one.
-_OF_THE_RUN = {"takeover", "adopt", "phase"}
+# Of whoever has a run in hand, or makes one: it is as it was where others work at another one.
+_OF_THE_RUN = {"takeover", "create", "adopt", "phase"}
 # Only where there are transactions.
 _OF_SETS = {"begin", "commit"}
 
@@ -329,7 +329,7 @@ class Round:
         Then what wakes finds what it had read, and only the lease keeps it from writing.
         """
         if self._dice.random() < 0.5:
-            if self._card[1] in _OF_THE_RUN and action.kind in ("rollback", "verify"):
+            if self._card[1] in _OF_THE_RUN:
                 other = OTHER if action.migration == ONE else ONE
                 there = phases(self._db).get(other, "rolled_back") in DONE
                 yield Action(kind="rollback" if there else "migrate", migration=other)
