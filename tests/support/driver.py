@@ -139,7 +139,8 @@ class Commands(monitoring.CommandListener):
             return
         if self._count == self._job.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self._count == self._job.sleep_at or (self._slept and self._naps):
+        # Other threads' answers may come at the same count: who slept enough sleeps no more.
+        if self._naps and (self._slept or self._count == self._job.sleep_at):
             self._naps -= 1
             _announce({"sleeps": True})
             os.kill(os.getpid(), signal.SIGSTOP)
