@@ -356,6 +356,9 @@ class Round:
     def _job(self, action: Action) -> Job:
         dice = self._dice
         sort = self._card[1]
+        # The server binds no building or dropping of an index to a lease, not even by a UUID: who
+        # slept between looking at the lease and sending that one command still does it.
+        bound = sort != "catalogue" or action.kind == "restore"
         _number, most = _CARDS[action.kind][sort]
         job = Job(
             uri=self._table.servers.uri(),
@@ -367,7 +370,7 @@ class Round:
             sort=sort,
             sleep_at=dice.choice((1, dice.randint(1, most))),
             again=self._again,
-            when=dice.choice(("sent", "sent", "sent", "answered")),
+            when=dice.choice(("sent", "sent", "sent", "answered")) if bound else "answered",
         )
         nap = " and at the next" if job.again else ""
         self.story.append(f"{action} sleeps at {sort} {job.sleep_at} {job.when}{nap}")
