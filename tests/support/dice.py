@@ -356,8 +356,7 @@ class Round:
     def _job(self, action: Action) -> Job:
         dice = self._dice
         sort = self._card[1]
-        # The server binds no building or dropping of an index to a lease, not even by a UUID: who
-        # slept between looking at the lease and sending that one command still does it.
+        # Before such a command nobody sleeps (see the driver).
         bound = sort != "catalogue" or action.kind == "restore"
         _number, most = _CARDS[action.kind][sort]
         job = Job(

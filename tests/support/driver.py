@@ -44,7 +44,8 @@ class Job:
         settings: of :class:`batches.Settings`.
         die_at: kill this process at this command of the main thread, counted from 1.
         sleep_at: stop this process, all of its threads, at this command, as SIGSTOP does; whoever
-            sends SIGCONT wakes it.
+            sends SIGCONT wakes it. At the one after it where it is the sending of one that the
+            server does for whoever asks, whose lease it may be.
         sort: count commands of this sort alone, of whatever thread: see :mod:`command_sorts`.
         again: what slept once sleeps once more, at its next command.
         when: ``sent``: before the server sees the command; ``answered``: after it has done it,
@@ -100,6 +101,8 @@ class Commands(monitoring.CommandListener):
         self._count = 0
         self._waiting: set[int] = set()  # requests that count, and aren't answered
         self._naps = 1 + job.again
+        # Whether the command that was sent last is done also by who slept through its lease.
+        self._unbound = False
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         if not self.counting or not self._counts(event):
@@ -109,6 +112,9 @@ class Commands(monitoring.CommandListener):
         self.names.append(f"{name} {target}" if isinstance(target, str) else name)
         self._count += 1
         self._waiting.add(event.request_id)
+        # The server binds no building or dropping of an index to a lease, not even by a UUID.
+        sorts = command_sorts.sorts(name, event.command, threading.current_thread().name)
+        self._unbound = "catalogue" in sorts and self._job.action != "restore"
         self._maybe("sent")
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
@@ -139,8 +145,10 @@ class Commands(monitoring.CommandListener):
             return
         if self._count == self._job.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if when == "sent" and self._unbound:
+            return  # at the next one
         # Other threads' answers may come at the same count: who slept enough sleeps no more.
-        if self._naps and (self._slept or self._count == self._job.sleep_at):
+        if self._naps and (self._slept or self._count >= self._job.sleep_at > 0):
             self._naps -= 1
             _announce({"sleeps": True})
             os.kill(os.getpid(), signal.SIGSTOP)

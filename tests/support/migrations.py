@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bson
 from mongo_migration.document import definition
 from mongo_migration.document.definition import Definition
 from mongo_migration.procedures import migrate as runner
@@ -137,9 +138,17 @@ class Deployment:
         return snapshot(self.data), indexes(self.data)
 
     def everything(self) -> Snapshot:
-        """Return every byte, the engine's own collections included, without the lease."""
+        """Return every byte, the engine's own collections included, but for what a lease leaves.
+
+        Whoever takes one takes the token of each run with it.
+        """
         found = snapshot(self.data, own=True)
-        found.get("_migrations", {}).pop("lease", None)
+        state = found.get("_migrations", {})
+        state.pop("lease", None)
+        for key, raw in state.items():
+            document = bson.decode(raw)
+            if document.pop("token", None) is not None:
+                state[key] = bson.encode(document)
         return found
 
     def journal(self) -> list[dict[str, Any]]:
