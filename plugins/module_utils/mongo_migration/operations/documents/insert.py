@@ -22,7 +22,7 @@ from ...support.tables import aligned, number, place
 from ...values import compare, ejson
 from .. import ddl
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
-from ..refusals.validators import Validator
+from ..refusals.validators import tell_new
 
 KIND = "insert"
 _SAMPLES = 5
@@ -187,18 +187,12 @@ class Insert(Operation):
             )
 
     def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
-        if not (validator := Validator(self._into, self._scope)):
-            return
-        refusal = validator.refuses_new(new, {key: f"${key}" for key in self._key})
-        if refusal.count:
-            plan.problems.append(
-                problem(
-                    step=self._step.index,
-                    collection=self._name,
-                    what="the collection's validator refuses new documents",
-                    count=refusal.count,
-                    samples=refusal.samples,
-                    policy="validator",
-                    fix="change the validator or the step's documents",
-                )
-            )
+        tell_new(
+            plan,
+            self._scope,
+            new,
+            self._key,
+            step=self._step.index,
+            name=self._name,
+            collection=self._into,
+        )

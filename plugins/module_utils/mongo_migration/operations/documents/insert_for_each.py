@@ -24,7 +24,7 @@ from ...values import compare, ejson
 from .. import left_alone
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from ..refusals import unique_indexes
-from ..refusals.validators import Validator
+from ..refusals.validators import tell_new
 from . import timezones
 from .row_inputs import Inputs, is_zone
 from .span_names import Names
@@ -179,21 +179,15 @@ class InsertForEach(Operation):
         return plan
 
     def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
-        if not (validator := Validator(self._into, self._scope)):
-            return
-        refusal = validator.refuses_new(new, {key: f"${key}" for key in self._key})
-        if refusal.count:
-            plan.problems.append(
-                problem(
-                    step=self._step.index,
-                    collection=self._into_name,
-                    what="the collection's validator refuses the documents to insert",
-                    count=refusal.count,
-                    samples=refusal.samples,
-                    policy="validator",
-                    fix="change the validator (collMod), or what the document inserts",
-                )
-            )
+        tell_new(
+            plan,
+            self._scope,
+            new,
+            self._key,
+            step=self._step.index,
+            name=self._into_name,
+            collection=self._into,
+        )
 
     def _plan_twins(self, plan: Plan, new: list[dict[str, Any]]) -> None:
         """Find documents to insert that are the same as others to a unique index."""

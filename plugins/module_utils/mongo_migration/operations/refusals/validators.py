@@ -16,6 +16,7 @@ from ...support.chunks import chunks
 from ...support.retry import is_about_a_document
 from ...values.compare import hashable
 from .. import futures
+from ..base import Plan, problem
 from ..futures import Rewrite
 
 _SAMPLES = 5
@@ -122,6 +123,44 @@ class Validator:
         if "$documents" in pipeline[0]:
             source = self._collection.database
         return _refused(source, [*pipeline, {"$match": {"$nor": [self._rule]}}], key, self._comment)
+
+
+def tell_new(
+    plan: Plan,
+    scope: Scope,
+    documents: Sequence[dict[str, Any]],
+    key: Sequence[str],
+    *,
+    step: int,
+    name: str,
+    collection: Collection[dict[str, Any]],
+) -> None:
+    """Add to *plan* those of *documents* that the collection's validator refuses.
+
+    Args:
+        plan: of the step.
+        scope: of the plan.
+        documents: those that the step will insert.
+        key: fields that tell them apart.
+        step: the index of the step.
+        name: the document's name of the collection.
+        collection: where they will be.
+    """
+    if not (validator := Validator(collection, scope)):
+        return
+    refusal = validator.refuses_new(documents, {field: f"${field}" for field in key})
+    if refusal.count:
+        plan.problems.append(
+            problem(
+                step=step,
+                collection=name,
+                what="the collection's validator refuses the documents to insert",
+                count=refusal.count,
+                samples=refusal.samples,
+                policy="validator",
+                fix="change the validator (collMod), or what the step inserts",
+            )
+        )
 
 
 def _changed(stage: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
