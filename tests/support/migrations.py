@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import bson
 from mongo_migration.document import definition
 from mongo_migration.document.definition import Definition
 from mongo_migration.procedures import migrate as runner
@@ -18,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from tests.support.maintenance import without_block
-from tests.support.snapshot import Snapshot, indexes, snapshot
+from tests.support.snapshot import Snapshot, indexes, snapshot, without_lease
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 FOLDER = PLAYBOOKS / "migrations"
@@ -138,18 +137,8 @@ class Deployment:
         return snapshot(self.data), indexes(self.data)
 
     def everything(self) -> Snapshot:
-        """Return every byte, the engine's own collections included, but for what a lease leaves.
-
-        Whoever takes one takes the token of each run with it.
-        """
-        found = snapshot(self.data, own=True)
-        state = found.get("_migrations", {})
-        state.pop("lease", None)
-        for key, raw in state.items():
-            document = bson.decode(raw)
-            if document.pop("token", None) is not None:
-                state[key] = bson.encode(document)
-        return found
+        """Return every byte, the engine's own collections included, without the lease."""
+        return without_lease(snapshot(self.data, own=True))
 
     def journal(self) -> list[dict[str, Any]]:
         """Return the journal, as anyone can read it."""

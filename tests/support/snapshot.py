@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import bson
 from bson import ObjectId
 from bson.codec_options import DatetimeConversion
 from bson.raw_bson import RawBSONDocument
@@ -71,3 +72,18 @@ def _hashable(identifier: Any) -> Any:
     if isinstance(identifier, RawBSONDocument):
         return identifier.raw
     return f"{type(identifier).__name__} {identifier!r}"
+
+
+def without_lease(found: Snapshot) -> Snapshot:
+    """Return *found* without what a lease leaves: its document, and the token of each run.
+
+    Whoever takes one takes every run from whoever had it, also if it does nothing else.
+    """
+    left = {name: dict(rows) for name, rows in found.items()}
+    state = left.get("_migrations", {})
+    state.pop("lease", None)
+    for key, raw in state.items():
+        document = bson.decode(raw)
+        if document.pop("token", None) is not None:
+            state[key] = bson.encode(document)
+    return left
