@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIZE ?= 20000
 # A server per process, shared by the tests of whole files.
-TWO := --numprocesses 2 --dist loadfile
+TWO := --numprocesses 2 --dist loadfile --durations 20 --durations-min 8
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins/module_utils

@@ -210,7 +210,7 @@ def test_whatever_the_dice_say_the_content_is_a_legal_state(
 def test_what_slept_through_its_lease_at_the_worst_moment_has_no_effect(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    loaded.play(request.getfixturevalue(kind), tmp_path, a_seed(), rounds=4)
+    loaded.play(request.getfixturevalue(kind), tmp_path, a_seed(), rounds=2)
 
 
 @pytest.fixture(scope="module", params=[ReplicaSet, Standalone])
