@@ -137,7 +137,7 @@ def take_through(place: Site, found: Seen) -> None:
     run("restore.yml", "--check", "-e", "archive=latest.tar.gz")
     # A conflict: what the rollback leaves alone is told by its id.
     place.database["journalentries"].update_one(
-        {"_id": EVERYTHING}, {"$set": {"financialPeriodId": EVERYTHING}}
+        {"_id": EVERYTHING}, {"$set": {"financialPeriod": EVERYTHING}}
     )
     undone = run("rollback.yml", "-e", "migration=003")
     assert "is rolled back, but for one document" in " ".join(undone.output.split())
