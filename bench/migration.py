@@ -136,7 +136,7 @@ class Bench:
 
     def engine(self, value: str | None = None) -> float:
         """Our migration, journalled and resumable, as under the write block; without its plan."""
-        bound = self.definition(value)
+        bound = self.bound = self.definition(value)
         planned = timed(lambda: plan.make(self.client, DATABASE, bound))
         whole = timed(
             lambda: self.migrate(bound, runner.Settings(writers_stopped=True, limits=Limits()))
@@ -175,7 +175,7 @@ class Bench:
             lambda: rollback.roll_back(
                 self._job(runner.Settings()),
                 MIGRATION,
-                definition=self.definition(None),
+                definition=self.bound,
             )
         )
         self.forget()
