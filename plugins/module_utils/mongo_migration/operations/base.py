@@ -15,6 +15,7 @@ from ..document.definition import Step
 from ..document.value_sources import Scope
 from ..ledger.batches import Writer
 from ..values.abridged import abridge
+from .bodies import Body, of_step
 
 # A row of a plan.
 Row = Mapping[str, Any]
@@ -141,7 +142,7 @@ class Operation(ABC):
     KIND: ClassVar[str]
     #: Whether later plans know which documents it takes away; see ``Scope.leave``.
     TELLS_LEAVING: ClassVar[bool] = False
-    #: What its expressions may name beside its `let`; None: it has none that are tried beforehand.
+    #: What its expressions may name beside its `let`; None: it has none, or says so in `bodies`.
     VARIABLES: ClassVar[tuple[str, ...] | None] = None
     #: What a position tells one target from another by: its place in their list, or its name.
     TARGET: ClassVar[type] = int
@@ -196,6 +197,12 @@ class Operation(ABC):
         """Yield the indexes that a step builds: the place among *options*, the specification."""
         del options
         yield from ()
+
+    @classmethod
+    def bodies(cls, step: Step) -> Iterator[Body]:
+        """Yield what the server has to understand of *step*: filters, pipelines, expressions."""
+        if cls.VARIABLES is not None:
+            yield from of_step(step, cls.VARIABLES)
 
     @staticmethod
     @abstractmethod

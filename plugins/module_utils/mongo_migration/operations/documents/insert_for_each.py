@@ -23,6 +23,7 @@ from ...support.tables import aligned, number, place
 from ...values import compare, ejson
 from .. import left_alone
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
+from ..bodies import Body, place_of
 from ..refusals import unique_indexes
 from ..refusals.validators import tell_new
 from . import timezones
@@ -69,6 +70,25 @@ class InsertForEach(Operation):
     """See the module. Options are those of the schema's ``insert_for_each``."""
 
     KIND = KIND
+
+    @classmethod
+    def bodies(cls, step: Step) -> Iterator[Body]:
+        """Yield what the server has to understand of *step*."""
+        options, place = step.options, place_of(step)
+        if "where" in options:
+            yield f"{place}.where", "filter", options["where"], ()
+        if "pipeline" in options:
+            yield f"{place}.pipeline", "pipeline", options["pipeline"], ()
+        for name, spec in options.get("inputs", {}).items():
+            yield f"{place}.inputs.{name}.value", "expression", spec["value"], ()
+        known: tuple[str, ...] = tuple(options.get("inputs", {}))
+        for name, body in options.get("let", {}).items():
+            yield f"{place}.let.{name}", "expression", body, known
+            known = (*known, name)
+        if each := options.get("for_each"):
+            yield f"{place}.for_each.in", "expression", each["in"], known
+            known = (*known, each["as"])
+        yield f"{place}.document", "expression", options["document"], known
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)

@@ -23,6 +23,7 @@ from ...values import compare
 from ...values.compare import ABSENT
 from .. import contradictions, previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, about_how_many
+from ..bodies import Body, of_value, place_of
 from ..field_rules import Rules, Target
 from ..futures import Rewrite
 from ..left_alone import by_set_field
@@ -43,6 +44,14 @@ class SetField(Operation):
     """See the module. Options are those of the schema's ``set_field``."""
 
     KIND = KIND
+
+    @classmethod
+    def bodies(cls, step: Step) -> Iterator[Body]:
+        """Yield what the server has to understand of *step*."""
+        options, place = step.options, place_of(step)
+        if "where" in options:
+            yield f"{place}.where", "filter", options["where"], ()
+        yield from of_value(options["value"], f"{place}.value")
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
