@@ -18,7 +18,7 @@ from bson.errors import BSONError
 
 from ..errors import Collector, DefinitionError
 from ..values import ejson
-from . import catalogue, explained, operators, schema
+from . import catalogue, explained, operators, reads, schema
 from . import collections as naming
 from . import variables as template
 from .collections import is_ours
@@ -252,7 +252,7 @@ def _refuse_operators(rendered: Mapping[str, Any], source: str) -> None:
     """Refuse a `value` that is an expression: it would be written as it stands there."""
     problems = Collector(DefinitionError)
     for path, body in _values(rendered["steps"], "steps"):
-        wrong = next((key for key in _keys(body) if key in operators.EXPRESSIONS), None)
+        wrong = next((key for key in reads.keys(body) if key in operators.EXPRESSIONS), None)
         if wrong is not None:
             problems.add(f"{path}: {wrong} is an operator: it stands below `expression`")
     problems.raise_if_any(f"{source} is not a valid migration document:", source=source)
@@ -273,15 +273,6 @@ def _values(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, list):
         for index, item in enumerate(tree):
             yield from _values(item, f"{path}[{index}]")
-
-
-def _keys(tree: Any) -> Iterator[str]:
-    if isinstance(tree, dict):
-        yield from tree
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for item in tree:
-            yield from _keys(item)
 
 
 def _refuse_chains(steps: Sequence[Step], source: str) -> None:

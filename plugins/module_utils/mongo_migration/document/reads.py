@@ -42,6 +42,16 @@ def levels(options: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, M
         yield from levels(inner, f"{where}.each.{path}")
 
 
+def keys(tree: Any) -> Iterator[str]:
+    """Yield the keys of every mapping in *tree*."""
+    if isinstance(tree, Mapping):
+        yield from tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for item in tree:
+            yield from keys(item)
+
+
 def variables(tree: Any) -> frozenset[str]:
     """Return the names that expressions use as ``$$name``."""
     return frozenset(path.split(".")[0] for path in paths(tree))
@@ -106,23 +116,18 @@ def _of_lookup(spec: Mapping[str, Any]) -> frozenset[str] | None:
     if any(set(stage) - _PLAIN for stage in stages):
         return None
     # Keys name fields, too, as of $sort; more than are read does no harm.
-    keys = (key for stage in stages for body in stage.values() for key in _keys(body))
+    named = [
+        key
+        for stage in stages
+        for body in stage.values()
+        for key in keys(body)
+        if not key.startswith("$")
+    ]
     return fields(
-        paths=[*paths, *keys],
+        paths=[*paths, *named],
         filters=[spec.get("where", {})],
         expressions=[stages, *_names(stages)],
     )
-
-
-def _keys(tree: Any) -> Iterator[str]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            if not key.startswith("$"):
-                yield key
-            yield from _keys(value)
-    elif isinstance(tree, list):
-        for item in tree:
-            yield from _keys(item)
 
 
 def _names(stages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
