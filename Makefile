@@ -134,3 +134,7 @@ bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.jso
 	@$(BIN)/python -m bench.backup
 	@$(BIN)/python -m bench.flow
 	@echo && $(BIN)/python -m bench.report
+
+.PHONY: bench-short
+bench-short: $(VENV)/.ready ## that every benchmark runs, with little data (2 minutes; nothing is held against a goal)
+	@$(BIN)/python -m bench.short

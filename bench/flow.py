@@ -138,7 +138,11 @@ def company(folder: Path, *, documents: int, hosts: int) -> Iterator[tuple[Path,
             database=DATABASE,
             app_uri=uri,
             apps=apps,
-            variables={"backup_dir": str(folder / "backups"), "monitor_enabled": True},
+            variables={
+                "backup_dir": str(folder / "backups"),
+                "evidence_root": str(folder / "evidence"),
+                "monitor_enabled": True,
+            },
         )
         _restart_by_signal(inventory, apps)
         yield inventory, apps

@@ -23,7 +23,6 @@ from pymongo import MongoClient
 from bench import report
 from bench.migration import BY_OWNER, DATABASE, Bench, filled, timed
 
-_IDLE_SECONDS = 20
 _REST_SECONDS = 5  # after a run, the server writes what is in its cache
 
 
@@ -72,10 +71,10 @@ def _work(
     latencies.put(taken)
 
 
-def idle_latencies(uri: str) -> list[float]:
+def idle_latencies(uri: str, seconds: float) -> list[float]:
     """Return the latencies while nobody else is there."""
     with Foreground(uri) as idle:
-        time.sleep(_IDLE_SECONDS)
+        time.sleep(seconds)
     return idle.latencies
 
 
@@ -84,14 +83,14 @@ def p99(latencies: list[float]) -> float:
     return statistics.quantiles(latencies, n=100)[-1]
 
 
-def measure(bench: Bench, uri: str, rounds: int) -> list[report.Result]:
+def measure(bench: Bench, uri: str, rounds: int, idle_seconds: float) -> list[report.Result]:
     """Run both beside the foreground."""
     # Of all rounds, before and after: the machine itself has better and worse times, and a p99 of
     # one quiet minute differs from that of the next by more than what is measured.
     idle: list[float] = []
     ours, ours_latency, bare_latency = [], [], []
     for _ in range(rounds):
-        idle += idle_latencies(uri)
+        idle += idle_latencies(uri, idle_seconds)
         with Foreground(uri) as beside_ours:
             ours.append(
                 timed(
@@ -102,7 +101,7 @@ def measure(bench: Bench, uri: str, rounds: int) -> list[report.Result]:
             )
         bench.undo()
         time.sleep(_REST_SECONDS)
-        idle += idle_latencies(uri)
+        idle += idle_latencies(uri, idle_seconds)
         with Foreground(uri) as beside_bare:
             bench.bare_update()
         bench.bare_unset()
@@ -129,9 +128,10 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--organizations", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--idle-seconds", type=float, default=20)
     asked = parser.parse_args()
     with filled(asked.documents, asked.organizations) as (bench, uri):
-        results = measure(bench, uri, asked.rounds)
+        results = measure(bench, uri, asked.rounds, asked.idle_seconds)
     report.publish("gentle", results, note=f"{asked.documents:,} documents, {asked.rounds} rounds")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import bson
 import pytest
-from bson import Int64, ObjectId
+from bson import Decimal128, Int64, ObjectId
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from mongo_migration.values import raw
 
@@ -40,3 +40,14 @@ def test_a_document_without_its_id_tells_what_is_left(identity: Any, others: dic
     assert (found, type(found)) == (identity, type(identity))
     assert bson.decode(raw.whole(rest)) == others
     assert rest == raw.take_id(bson.encode({"_id": ObjectId(), **others}), DEFAULT_CODEC_OPTIONS)[1]
+
+
+IDS = [ObjectId(), Int64(7), 7, 7.0, "x", None, {"a": [1]}, b"x", Decimal128("1.00"), True]
+
+
+@pytest.mark.parametrize("fields", [{}, {"now": None}, {"now": {"a": [ObjectId()]}, "b": "ä"}])
+def test_documents_of_ids_and_what_they_share_are_as_the_driver_encodes_them(
+    fields: dict[str, Any],
+):
+    made = list(raw.with_ids(IDS, fields))
+    assert made == [bson.encode({"_id": identity, **fields}) for identity in IDS]

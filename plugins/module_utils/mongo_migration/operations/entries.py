@@ -24,6 +24,7 @@ from ..ledger.journal import Entry
 from ..ledger.shapes import Shape
 from ..values import ejson
 from ..values.digest import Digest
+from ..values.raw import with_ids
 from .base import Touched
 
 # A document, or its bytes.
@@ -146,9 +147,12 @@ class EntryKind(ABC):
         return {}
 
 
-def digest_of(pairs: Iterable[tuple[Any, Any]], name: str) -> Digest:
-    """Return the digest over ``{_id, name: value}`` of pairs of id and value."""
-    return Digest.of(bson.encode({"_id": identity, name: value}) for identity, value in pairs)
+def digest_of(groups: Iterable[tuple[Sequence[Any], Any]], name: str) -> Digest:
+    """Return the digest over ``{_id, name: value}`` of ids and the value that they share."""
+    found = Digest()
+    for ids, value in groups:
+        found.add_many(with_ids(ids, {name: value}))
+    return found
 
 
 class Revert:

@@ -7,7 +7,7 @@ as it came and cut into documents by their length prefixes, which costs half the
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -186,6 +186,18 @@ def take_id(raw: bytes, options: CodecOptions[dict[str, Any]]) -> tuple[Any, byt
     document = bson.decode(raw, options)
     identity = document.pop("_id")
     return identity, bson.encode(document, codec_options=options)[4:]
+
+
+def with_ids(ids: Iterable[Any], fields: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield a document for each of *ids*, which holds it as ``_id`` and *fields* behind it."""
+    behind = bson.encode(fields)[4:]
+    # All of these have one length, and so the same bytes before and behind the ObjectId.
+    start = _INT32.pack(_BEHIND_OBJECT_ID + len(behind)) + bytes([_OBJECT_ID]) + b"_id\0"
+    for identity in ids:
+        if type(identity) is ObjectId:
+            yield start + identity.binary + behind
+        else:
+            yield whole(bson.encode({"_id": identity})[4:-1] + behind)
 
 
 def whole(fields: bytes) -> bytes:

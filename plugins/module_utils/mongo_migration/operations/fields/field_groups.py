@@ -23,7 +23,7 @@ from ...values.compare import ABSENT, hashable
 from .. import statements
 from ..base import Touched
 from ..entries import Effect, EntryKind, Remaining, Revert, digest_of, revert_in_parts
-from .current_values import held, holding
+from .current_values import differing, held, holding
 
 _GONE = object()
 _COMMENT = "migration-playbooks verify"
@@ -83,19 +83,13 @@ class FieldGroups(EntryKind):
     def changed_since(self, database: Database[dict[str, Any]], entry: Entry) -> list[Any]:
         """Return those that hold another value by now, or none."""
         collection = database[entry["collection"]]
-        now = held(collection, entry["field"], entry["groups"], comment=_COMMENT)
-        return [
-            identity
-            for group in entry["groups"]
-            for identity in group["ids"]
-            if not compare.same(now.get(hashable(identity), group["value"]), group["value"])
-        ]
+        return differing(collection, entry["field"], entry["groups"], comment=_COMMENT)
 
     def effect(self, entry: Entry) -> Effect:
         """Return the values before and after."""
         groups, name = entry["groups"], entry["field"]
-        before = [(i, g["before"]) for g in groups if "before" in g for i in g["ids"]]
-        after = [(i, g["value"]) for g in groups for i in g["ids"]]
+        before = [(group["ids"], group["before"]) for group in groups if "before" in group]
+        after = [(group["ids"], group["value"]) for group in groups]
         return Effect(
             collection=entry["collection"],
             fields={name: (digest_of(before, name), digest_of(after, name))},
