@@ -226,6 +226,50 @@ def test_the_canaries_come_first_and_the_rest_waits(few: Tenants) -> None:
     assert few.migrated() == few.names
 
 
+def test_a_canary_that_is_none_of_them_is_refused(few: Tenants) -> None:
+    """Left out silently, all of them would be migrated without a canary."""
+    mistyped = f"{few.prefix}O1"
+    with pytest.raises(selection.SelectionError, match=f"canary names {mistyped}, which"):
+        few.fleet(canary=[few.names[0], mistyped])
+    # Of a command about some of them, a canary that it isn't about has been one before.
+    some = few.fleet(canary=few.names[:1], only=few.names[3:5])
+    assert (list(some.canaries), list(some.this_time)) == ([], few.names[3:5])
+
+
+def test_one_that_disappears_is_named_and_doesnt_come_back_as_a_ghost(
+    few: Tenants, tmp_path: Path
+) -> None:
+    gone, definition_ = few.names[2], few.wanted().definition
+    fleet = few.fleet(databases=few.names, failures_allowed=1)
+    assert not planning.describe(few.connect(), fleet, definition_)["problems"]
+    few.admin.drop_database(gone)
+    saved = saving.save(fleet, BackupSettings(folder=tmp_path), migration="901", drilled=False)
+    done = applying.apply(fleet, few.wanted(backups=saved["archives"]))
+
+    assert [each["database"] for each in done["fleet"]["attention"]] == [gone]
+    assert few.migrated() == [name for name in few.names if name != gone]
+    undone = undoing.undo(fleet, "901", definition_, on_conflict="keep", job=job)
+    assert undone["fleet"]["counts"] == {"rolled back": FEW - 1, "nothing to undo": 1}
+    assert undone["fleet"]["numbers"]["rolled_back"] == FEW - 1
+    assert gone not in few.admin.list_database_names()
+
+
+def test_what_was_rolled_back_before_is_told_apart(few: Tenants) -> None:
+    fleet, definition_ = few.fleet(), few.wanted().definition
+    applying.apply(few.fleet(only=few.names[:3]), few.wanted())
+    one = few.fleet(only=few.names[:1])
+    undoing.undo(one, "901", definition_, on_conflict="keep", job=job)
+    expected = {"rolled back before": 1, "nothing to undo": FEW - 3}
+    planned = undoing.plan(fleet, "901", definition_)
+    assert planned["fleet"]["counts"] == {"to roll back": 2, **expected}
+    assert planned["todo"] == "rollback"
+    undone = undoing.undo(fleet, "901", definition_, on_conflict="keep", job=job)
+    assert undone["fleet"]["counts"] == {"rolled back": 2, **expected}
+    assert undone["changed"]
+    again = undoing.plan(fleet, "901", definition_)
+    assert (again["todo"], again["changed"]) == ("nothing", False)
+
+
 def test_a_canary_that_fails_keeps_the_others_as_they_were(few: Tenants) -> None:
     ill = few.names[4]
     few.admin[ill]["invoices"].insert_one({"_id": "lost", "customer": 99})

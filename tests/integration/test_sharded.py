@@ -26,3 +26,38 @@ def test_a_plan_behind_a_router_refuses_the_shard_key_and_says_that_it_is_untrie
     (problem,) = (each for each in planned["problems"] if each["policy"] == "sharded cluster")
     assert problem["collection"] == "items"
     assert "shard key" in problem["what"]
+
+
+INDEXES = """
+id: "902"
+name: indexes-of-a-sharded-collection
+summary: An index is dropped, one is hidden, and a unique one is built.
+downtime: none
+steps:
+  - drop_index: {collections: [items], name: organizationId_1}
+  - hide_index: {collections: [items], name: kind_1, hidden: false}
+  - create_index: {collections: [items], keys: {number: 1}, options: {unique: true}}
+"""
+
+
+def test_a_plan_behind_a_router_refuses_what_no_index_may_be_there(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tenants(deployment)
+    made.add("items", next(iter(made.users.values())))
+    items = deployment.data["items"]
+    items.create_index("organizationId")
+    items.create_index("kind")
+    monkeypatch.setattr(sharding, "is_router", lambda client: True)
+    monkeypatch.setattr(sharding, "keys", lambda database: {"items": ["organizationId"]})
+    document = (INDEXES, "902-indexes-of-a-sharded-collection.yml")
+
+    def refused() -> list[str]:
+        found = deployment.plan(document)["problems"]
+        return [each["what"] for each in found if each["policy"] == "sharded cluster"]
+
+    last, unique = refused()
+    assert "organizationId_1 is the last index" in last
+    assert "a unique index (number) must begin" in unique
+    items.create_index([("organizationId", 1), ("kind", 1)])
+    assert refused() == [unique]

@@ -52,6 +52,37 @@ def test_values_that_a_run_began_with_are_repeated_where_it_goes_on_by_them():
     assert complete(back, line) == back
 
 
+def test_the_databases_that_a_command_was_about_are_those_of_the_next_one():
+    given = {"mongo_database": "tenant_7", "mongo_databases": "none", "migration": "004"}
+    line = command_line.read({**OPTIONS, "inventory": ("/srv/hosts",)}, [], [], given)
+    place = "-e mongo_database=tenant_7 -e mongo_databases=none"
+
+    for playbook in ("restore.yml", "status.yml", "migrate-004.yml"):
+        again = complete(f"ansible-playbook {playbook}", line)
+        assert again == f"ansible-playbook {playbook} -i /srv/hosts {place}"
+        assert complete(again, line) == again
+    assert command_line.target(line) == f"-i /srv/hosts {place}"
+    query = {"databases": ["a", "b"], "mongo_databases": {"from": "c.d", "take": "e"}}
+    line = command_line.read({**OPTIONS, "inventory": ()}, [], [], query)
+    again = complete("ansible-playbook rollback.yml -e databases=a", line)
+    assert again == (
+        """ansible-playbook rollback.yml -e '{"mongo_databases": {"from": "c.d", "take": "e"}}' """
+        "-e databases=a"
+    )
+
+
+def test_how_many_databases_are_gone_through_is_how_it_goes_on():
+    given = {"canary": "passed", "failures_allowed": 2, "lanes": "4"}
+    line = command_line.read({**OPTIONS, "inventory": ()}, [], [], given)
+    assert complete("ansible-playbook migrate-004.yml", line) == (
+        "ansible-playbook migrate-004.yml -e canary=passed -e failures_allowed=2 -e lanes=4"
+    )
+    assert complete("ansible-playbook rollback.yml", line) == "ansible-playbook rollback.yml"
+    line = command_line.read({**OPTIONS, "inventory": ()}, [], [], {"canary": 3})
+    passed = "ansible-playbook migrate-004.yml -e canary=passed"
+    assert complete(passed, line) == passed
+
+
 @pytest.mark.parametrize(
     "option",
     [

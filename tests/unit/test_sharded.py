@@ -12,8 +12,13 @@ from mongo_migration.server import sharding
 KEYS = {"invoices": ["tenant", "number"], "items": ["_id"], "users": ["address.city"]}
 
 
+NEEDED = ("invoices", "tenant_1_number_1")
+
+
 def problems(*touched: Touched, doubled: Any = None) -> list[str]:
-    found = sharded.judge(KEYS, touched, lambda name: doubled)
+    found = sharded.judge(
+        KEYS, touched, doubled=lambda name: doubled, needed=lambda *index: index == NEEDED
+    )
     return [f"{each['collection']}: {each['what']}" for each in found]
 
 
@@ -30,6 +35,9 @@ def problems(*touched: Touched, doubled: Any = None) -> list[str]:
         (Touched(collection="items", other_ids=True), "would come back without that"),
         (Touched(collection="items", into="archive"), "would come back without that"),
         (Touched(collection="items", field="_id"), "a part of its shard key"),
+        (Touched(collection="invoices", index="n", unique=("number",)), "must begin with that"),
+        (Touched(collection="invoices", index="t", unique=("tenant",)), "must begin with that"),
+        (Touched(collection="invoices", index=NEEDED[1], unusable=True), "the last index"),
     ],
 )
 def test_what_cant_be_exact_is_refused(touched: Touched, words: str) -> None:
@@ -45,6 +53,10 @@ def test_what_cant_be_exact_is_refused(touched: Touched, words: str) -> None:
         Touched(collection="users", field="address.street"),
         Touched(collection="items", inserts=True),
         Touched(collection="invoices", index="currency_1"),
+        Touched(collection="invoices", index="u", unique=("tenant", "number", "line")),
+        Touched(collection="customers", index="u", unique=("mail",)),
+        Touched(collection="invoices", index="number_1", unusable=True),
+        Touched(collection="invoices", index=NEEDED[1]),
     ],
 )
 def test_what_can_be_is_not(touched: Touched) -> None:
@@ -60,8 +72,27 @@ def test_ids_that_occur_twice_are_found_once_for_a_collection_and_not_behind_ids
 
 
 def test_the_state_must_not_be_sharded() -> None:
-    (found,) = sharded.judge({"_migrations": ["_id"]}, [], lambda name: None)
+    (found,) = sharded.judge(
+        {"_migrations": ["_id"]}, [], doubled=lambda name: None, needed=lambda *index: False
+    )
     assert found["collection"] == "_migrations"
+
+
+@pytest.mark.parametrize(
+    ("index", "serves"),
+    [
+        ({"key": {"a": 1, "b": 1}}, True),
+        ({"key": {"a": 1, "b": 1, "c": -1}, "unique": True}, True),
+        ({"key": {"a": 1}}, False),
+        ({"key": {"b": 1, "a": 1}}, False),
+        ({"key": {"a": 1, "b": 1}, "sparse": True}, False),
+        ({"key": {"a": 1, "b": 1}, "hidden": True}, False),
+        ({"key": {"a": 1, "b": 1}, "partialFilterExpression": {"a": 1}}, False),
+        ({"key": {"a": 1, "b": 1}, "collation": {"locale": "de"}}, False),
+    ],
+)
+def test_which_index_a_shard_key_can_use(index: dict[str, Any], serves: bool) -> None:
+    assert sharding.serves(index, ["a", "b"]) is serves
 
 
 def test_only_what_is_sharded_counts() -> None:

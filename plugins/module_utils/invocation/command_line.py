@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ _GATED = re.compile(r"(?:migrate-.*|release|repair|rollback|emergency-rollback|r
 _VALUED = re.compile(r"(?:migrate-.*|preflight|rehearse|release|repair|verify)[.]yml")
 _VALUES = "migration_variables"
 
+# Which databases a command is about: what follows it is about the same.
+_PLACE = ("mongo_database", "mongo_databases", "databases")
+# How a migration goes through many databases; without ``canary=passed``, the next would stop early.
+_WAY = ("canary", "canary_then", "failures_allowed", "lanes")
+_CARRIES_OUT = re.compile(r"migrate-.*[.]yml")
+
 # Molecule gives these to every command. No task of ours has them, so that nothing is left out.
 _OF_NO_TASK = ("molecule-notest", "molecule-idempotence-notest", "notest")
 
@@ -48,6 +54,8 @@ class CommandLine:
         step: ``--step``.
         more: options that the next command needs as well, such as ``--ask-vault-pass``.
         values: of variables of migrations, given by ``-e``; by them a run goes on.
+        place: variables given by ``-e`` that say which databases are meant.
+        way: those that say how a migration goes through many databases.
     """
 
     playbooks: tuple[str, ...] = ()
@@ -60,6 +68,8 @@ class CommandLine:
     step: bool = False
     more: tuple[str, ...] = ()
     values: Any = None
+    place: Mapping[str, Any] = field(default_factory=dict)
+    way: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def migrations(self) -> list[str]:
@@ -94,6 +104,8 @@ def read(
         step=bool(options.get("step")),
         more=tuple(_more(options)),
         values=given.get(_VALUES),
+        place={name: given[name] for name in _PLACE if name in given},
+        way={name: given[name] for name in _WAY if name in given},
     )
 
 
@@ -139,17 +151,32 @@ def refusals(line: CommandLine) -> list[str]:
 
 
 def target(line: CommandLine, *, host: str = "") -> str:
-    """Return the options that name where: ``-i production --limit db1``.
+    """Return the options that name where: ``-i production --limit db1 -e databases=a``.
 
     Args:
         line: the command line.
         host: the deployment that the suggested command is about, where there are several.
     """
+    return " ".join((*_servers(line, host), *_given(line.place)))
+
+
+def _servers(line: CommandLine, host: str) -> tuple[str, ...]:
     words = [f"-i {shlex.quote(_shown(source))}" for source in line.inventory]
     limit = line.limit or host
     if limit:
         words.append(f"--limit {shlex.quote(limit)}")
-    return " ".join((*words, *line.more))
+    return (*words, *line.more)
+
+
+def _given(variables: Mapping[str, Any], *, but: str = "") -> Iterator[str]:
+    """Yield the options that give *variables*, except for those that a text names already."""
+    for name, value in variables.items():
+        if _names(but, name):
+            continue
+        if isinstance(value, str | int | float):
+            yield f"-e {neutral.extra_variable(name, value)}"
+        else:
+            yield f"-e {shlex.quote(json.dumps({name: value}, default=str))}"
 
 
 def complete(
@@ -171,7 +198,7 @@ def complete(
         host: the deployment that they are about, where there are several.
         shown: what the gate was shown, such as the ticket; for commands that pass it again.
     """
-    where = target(line, host=host)
+    where = _servers(line, host)
     folder = "" if Path.cwd() == project else f"{_shown(str(project))}/"
 
     def completed(match: re.Match[str]) -> str:
@@ -185,13 +212,15 @@ def complete(
         else:
             named = f"{folder}{'playbooks/migrate.yml' if shared else playbook}"
         words = ["ansible-playbook", shlex.quote(named)]
-        words += [] if match["done"] else [where]
+        words += [] if match["done"] else where
         if numbered and shared:
             words.append(f"-e migration={numbered['id']}")
-        if _GATED.fullmatch(match["playbook"]):
-            missing = {name: value for name, value in shown.items() if not _names(rest, name)}
-            words += [f"-e {neutral.extra_variable(name, each)}" for name, each in missing.items()]
-        if line.values and _VALUED.fullmatch(match["playbook"]) and _VALUES not in rest:
+        words += _given(line.place, but=rest)
+        if _CARRIES_OUT.fullmatch(playbook):
+            words += _given(line.way, but=rest)
+        if _GATED.fullmatch(playbook):
+            words += _given(shown, but=rest)
+        if line.values and _VALUED.fullmatch(playbook) and _VALUES not in rest:
             words.append(f"-e {shlex.quote(json.dumps({_VALUES: line.values}, default=str))}")
         return " ".join(filter(None, words)) + (match["done"] or "")
 
@@ -210,7 +239,7 @@ def complete_all(value: Any, **given: Any) -> Any:
 
 
 def _names(text: str, variable: str) -> bool:
-    return f"{variable}=" in text or f"{{{variable}:" in text
+    return bool(re.search(rf'(?<!\w){re.escape(variable)}(?:=|"?:)', text))
 
 
 def _shown(source: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -134,10 +134,11 @@ def assemble(
         SelectionError: they name none, or what no database can be called.
     """
     source = selection.parse(options.databases)
-    names = selection.restrict(selection.resolve(client, source), options.only)
+    known = selection.resolve(client, source)
+    names = selection.restrict(known, options.only)
     return Fleet(
         names=names,
-        canaries=canaries(options.canary, names),
+        canaries=canaries(options.canary, names, known=known),
         then=options.canary_then,
         home=home,
         crew_size=max(1, min(options.lanes, len(names))),
@@ -149,11 +150,19 @@ def assemble(
     )
 
 
-def canaries(given: Any, names: Sequence[str]) -> list[str]:
+def canaries(
+    given: Any, names: Sequence[str], *, known: Collection[str] | None = None
+) -> list[str]:
     """Return those of *names* that come first, as ``canary`` says.
 
+    Args:
+        given: what it says.
+        names: that the command is about.
+        known: that ``mongo_databases`` names, of which the command may be about some; None before
+            anything connects.
+
     Raises:
-        SelectionError: it is neither a number, nor names, nor ``passed``.
+        SelectionError: it is neither a number, nor names of databases, nor ``passed``.
     """
     if given in (None, "", PASSED, 0, "0"):
         return []
@@ -165,6 +174,12 @@ def canaries(given: Any, names: Sequence[str]) -> list[str]:
         given = [each.strip() for each in given.split(",")]
     if isinstance(given, Sequence) and all(isinstance(each, str) for each in given):
         first = set(given)
+        if known is not None and (unknown := sorted(first.difference(known))):
+            # Left out, there would be fewer canaries than somebody relies on, or none.
+            raise selection.SelectionError(
+                f"canary names {selection.listed(unknown)}, which mongo_databases doesn't; nothing "
+                f"was written. It names {len(known):,}: {selection.listed(sorted(known), most=3)}."
+            )
         # Of a command about some of them, those that it is about.
         return [name for name in names if name in first]
     raise selection.SelectionError(

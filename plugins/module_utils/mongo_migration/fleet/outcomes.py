@@ -19,6 +19,7 @@ TO_MIGRATE, UNFINISHED, DONE = "to migrate", "half-way", "done before"
 MIGRATED, CAUGHT_UP, VERIFIED = "verified now", "caught up", "verified"
 BACKED_UP, KEPT = "backed up", "keeps its backup"
 TO_ROLL_BACK, ROLLED_BACK, NOTHING = "to roll back", "rolled back", "nothing to undo"
+BACK_BEFORE = "rolled back before"
 REFUSED, HELD, FAILED = "refused", "another is at work", "failed"
 UNDONE, STUCK = "failed, rolled back", "FAILED, NOT ROLLED BACK"
 INTERRUPTED, LOST, DRIFTED, LACKING = "interrupted", "process lost", "drifted", "lacks it"
@@ -27,7 +28,7 @@ CONFLICTS, NOT_BEGUN = "rolled back, with conflicts", "not begun"
 # As they stand in tables: those that somebody must look at come last.
 ORDER = (
     *(TO_MIGRATE, UNFINISHED, BACKED_UP, KEPT, CAUGHT_UP, MIGRATED, VERIFIED, DONE),
-    *(TO_ROLL_BACK, ROLLED_BACK, NOTHING, NOT_BEGUN),
+    *(TO_ROLL_BACK, ROLLED_BACK, BACK_BEFORE, NOTHING, NOT_BEGUN),
     *(CONFLICTS, LACKING, DRIFTED, REFUSED, HELD, FAILED, UNDONE, INTERRUPTED, LOST, STUCK),
 )
 ATTENTION = frozenset(ORDER[ORDER.index(CONFLICTS) :])
@@ -184,5 +185,8 @@ def attention_lines(attention: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(neutral.line(" ".join(str(text).split())).split())
+    """Return *text* as one line; what were lines of it are sentences."""
+    parts = [" ".join(part.split()) for part in str(text).splitlines() if part.strip()]
+    ended = [part if part[-1] in ".:;,!?" else f"{part}." for part in parts[:-1]]
+    line = " ".join(neutral.line(" ".join([*ended, *parts[-1:]])).split())
     return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"

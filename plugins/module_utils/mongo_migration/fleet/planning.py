@@ -104,27 +104,34 @@ def _text(fleet: Fleet, definition: Definition, told: Mapping[str, Any]) -> list
     if len(names) > _SHOWN_NAMES:
         shown = f"{shown}, … {neutral.line(names[-1])}"
     text = [
-        f"Migration {definition.id} {definition.name} on {len(names):,} databases "
-        f"(downtime {definition.downtime})",
+        f"Migration {definition.id} {definition.name} on {len(names):,} "
+        f"database{'' if len(names) == 1 else 's'} (downtime {definition.downtime})",
         f"{shown}",
         "",
         *told["fleet_text"],
         "",
         f"documents  {number('documents')}, of which {number('to_change')} are changed, "
         f"{number('to_insert')} inserted, {number('to_remove')} removed; "
-        f"{number('indexes_to_build')} indexes built",
-        f"lanes      {fleet.crew_size}; no other database is begun after "
-        f"{fleet.failures_allowed + 1:,} that need attention",
+        f""
+        f"indexes built: {number('indexes_to_build')}",
+        f"lanes      {fleet.crew_size}; no other database is begun once "
+        f"{_need_attention(fleet.failures_allowed + 1)}",
     ]
     if numbers.get("warnings"):
         text.append(f"warnings   {number('warnings')}: on the pages of their databases")
-    return text + _canary_lines(fleet.canaries, fleet.then)
+    return text + _canary_lines(fleet.canaries, fleet.then, alone=not fleet.rest)
 
 
-def _canary_lines(canaries: Sequence[str], then: str) -> list[str]:
+def _need_attention(count: int) -> str:
+    return "one needs attention" if count == 1 else f"{count:,} need attention"
+
+
+def _canary_lines(canaries: Sequence[str], then: str, *, alone: bool) -> list[str]:
     if not canaries:
         return []
     shown = ", ".join(map(neutral.line, canaries[: outcomes.SHOWN]))
+    if alone:
+        return [f"canary     {shown}: there are no others"]
     after = (
         "the command ends when they are verified; -e canary=passed does the rest"
         if then == STOP

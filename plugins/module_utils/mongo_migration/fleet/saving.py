@@ -111,7 +111,8 @@ def save(
     return {
         **told,
         "archives": tally.archives,
-        "archive": f"{made:,} archives, each in {settings.folder}/DATABASE",
+        "archive": f"{made:,} archive{'' if made == 1 else 's'}, each in "
+        f"{settings.folder}/DATABASE",
     }
 
 

@@ -19,6 +19,7 @@ from .lanes import Lane
 from .outcomes import Outcome, Tally
 
 _ADDED = ("restore", "remove")
+_BACK = (outcomes.ROLLED_BACK, outcomes.BACK_BEFORE, outcomes.CONFLICTS)
 
 
 def plan(fleet: Fleet, migration: str, definition: Definition | None) -> dict[str, Any]:
@@ -29,9 +30,10 @@ def plan(fleet: Fleet, migration: str, definition: Definition | None) -> dict[st
         found = rollback.plan(lane.client[name], migration, definition)
         if not found.get("run"):
             return outcomes.of(name, outcomes.NOTHING, found)
+        if found["phase"] == runs.ROLLED_BACK:
+            return outcomes.of(name, outcomes.BACK_BEFORE, found)
         would = found["plan"]
         numbers = {key: int(would[key]) for key in _ADDED} | {"drop": len(would["drop"])}
-        numbers["changed"] = int(found["changed"])
         return outcomes.of(name, outcomes.TO_ROLL_BACK, found, numbers=numbers)
 
     fleet.each(work, fleet.names, tally, phase="look")
@@ -65,6 +67,7 @@ def undo(
 
     fleet.each(work, fleet.names, tally, phase="roll back")
     numbers = tally.numbers
+    numbers["rolled_back"] = sum(tally.counts[state] for state in _BACK)
     told = {
         **result(fleet, tally),
         **{key: numbers[key] for key in ("restored", "removed", "conflict_count")},
@@ -103,7 +106,8 @@ def _one(job: Job, migration: str, definition: Definition | None, on_conflict: s
         why = "; ".join(checked["failures"])
         state = outcomes.CONFLICTS if conflicts else outcomes.STUCK
         return outcomes.of(name, state, facts, reason=why, changed=True, numbers=numbers)
-    state = outcomes.CONFLICTS if conflicts else outcomes.ROLLED_BACK
+    back = outcomes.ROLLED_BACK if undone["changed"] else outcomes.BACK_BEFORE
+    state = outcomes.CONFLICTS if conflicts else back
     reason = f"{conflicts:,} documents that somebody changed since were left alone"
     return outcomes.of(
         name,

@@ -118,6 +118,8 @@ class Touched:
     inserts: bool = False  # whole documents
     removes: bool = False  # whole documents
     index: str | None = None  # the index of this name
+    unique: tuple[str, ...] = ()  # the fields of that index, where it is a unique one to be built
+    unusable: bool = False  # that index is dropped, hidden or exchanged
     command: bool = False  # whatever a foreign program does
     nothing: bool = False  # an entry of what was never begun
     other_ids: bool = False  # the documents stay, under other ids

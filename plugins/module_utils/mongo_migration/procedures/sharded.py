@@ -37,14 +37,21 @@ def examine(
     if not sharding.is_router(database.client):
         return [], []
     keys = sharding.keys(database)
-    problems = list(judge(keys, touched, lambda name: sharding.doubled_id(database[name], comment)))
-    return problems, [UNTRIED]
+    found = judge(
+        keys,
+        touched,
+        doubled=lambda name: sharding.doubled_id(database[name], comment),
+        needed=lambda name, index: sharding.is_needed(database[name], index, keys[name]),
+    )
+    return list(found), [UNTRIED]
 
 
 def judge(
     keys: Mapping[str, Sequence[str]],
     touched: Iterable[Touched],
+    *,
     doubled: Callable[[str], Any],
+    needed: Callable[[str, str], bool],
 ) -> Iterator[Problem]:
     """Yield why what is *touched* can't be written and undone exactly.
 
@@ -52,6 +59,7 @@ def judge(
         keys: the fields of the shard key of each sharded collection.
         touched: what the steps write to.
         doubled: returns an ``_id`` that a collection holds twice, or None.
+        needed: returns whether an index of a collection is the last one for its shard key.
     """
     for name in sorted(keys):
         if is_ours(name):
@@ -62,11 +70,11 @@ def judge(
         key = keys.get(item.collection)
         if key is None:
             continue
-        why = _why_not(item, key)
+        why = _why_not(item, key) or _why_not_index(item, key, needed)
         if why and (item.collection, why) not in told:
             told.add((item.collection, why))
             yield _problem(item.collection, why)
-        if key[0] != "_id" and item.collection not in looked_at:
+        if not item.index and key[0] != "_id" and item.collection not in looked_at:
             looked_at.add(item.collection)
             if found := doubled(item.collection):
                 what = "an _id occurs more than once, on different shards"
@@ -90,6 +98,19 @@ def _why_not(item: Touched, key: Sequence[str]) -> str:
             f"it is sharded by {shown}: documents are inserted and restored by their _id, which a "
             "router can't send to one shard"
         )
+    return ""
+
+
+def _why_not_index(item: Touched, key: Sequence[str], needed: Callable[[str, str], bool]) -> str:
+    """Return why an index can't be built or taken away; empty if it can."""
+    shown = ", ".join(key)
+    if item.unique and list(item.unique[: len(key)]) != list(key):
+        return (
+            f"it is sharded by {shown}, and a unique index ({', '.join(item.unique)}) must begin "
+            "with that: each shard knows its own documents only"
+        )
+    if item.index and item.unusable and needed(item.collection, item.index):
+        return f"it is sharded by {shown}, and {item.index} is the last index which that can use"
     return ""
 
 

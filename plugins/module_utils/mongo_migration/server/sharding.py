@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymongo import MongoClient
@@ -31,6 +31,24 @@ def _key(row: Mapping[str, Any], prefix: str) -> list[tuple[str, list[str]]]:
     if row.get("dropped") or row.get("unsplittable") or not row.get("key"):
         return []
     return [(str(row["_id"]).removeprefix(prefix), list(row["key"]))]
+
+
+def serves(index: Mapping[str, Any], key: Sequence[str]) -> bool:
+    """Return whether the server can take *index* for the shard key *key*, by all that it says.
+
+    Args:
+        index: as ``listIndexes`` returns it.
+        key: the fields of the shard key.
+    """
+    partly = any(index.get(option) for option in ("sparse", "partialFilterExpression", "hidden"))
+    plain = index.get("collation", {}).get("locale", "simple") == "simple"
+    return not partly and plain and list(index["key"])[: len(key)] == list(key)
+
+
+def is_needed(collection: Collection[Document], name: str, key: Sequence[str]) -> bool:
+    """Return whether the index *name* is the last one that the shard key *key* can use."""
+    serving = [index["name"] for index in collection.list_indexes() if serves(index, key)]
+    return serving == [name]
 
 
 def doubled_id(collection: Collection[Document], comment: str) -> Any:

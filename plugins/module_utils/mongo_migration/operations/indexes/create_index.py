@@ -58,9 +58,9 @@ class CreateIndex(Operation):
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
         """Return the index on each collection."""
-        name = default_name(step.options)
+        name, unique = default_name(step.options), unique_fields(step.options)
         return [
-            Touched(collection=names.real_name(each), index=name)
+            Touched(collection=names.real_name(each), index=name, unique=unique)
             for each in step.options["collections"]
             if not names.absent(each)
         ]
@@ -283,6 +283,11 @@ def _name(index: Mapping[str, Any]) -> str:
 def default_name(options: Mapping[str, Any]) -> str:
     """Return the name of an index, as the server would choose it if none was given."""
     return options.get("name") or "_".join(f"{f}_{d}" for f, d in options["keys"].items())
+
+
+def unique_fields(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields of an index that is to be unique; none of another one."""
+    return tuple(options["keys"]) if options.get("options", {}).get("unique") else ()
 
 
 def spec_of(options: Mapping[str, Any]) -> dict[str, Any]:

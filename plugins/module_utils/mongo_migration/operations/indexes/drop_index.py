@@ -36,8 +36,10 @@ class NamedIndexStep(EachNamed):
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
         """Return the index of each collection."""
+        # Of hide_index, which shows one as well.
+        unusable = step.options.get("hidden", True)
         return [
-            Touched(collection=names.real_name(name), index=step.options["name"])
+            Touched(collection=names.real_name(name), index=step.options["name"], unusable=unusable)
             for name in step.options["collections"]
             if not names.absent(name)
         ]

@@ -21,7 +21,7 @@ from ..ddl import ReshapeEntry
 from ..entries import Remaining, Revert
 from ..refusals import geometry, parallel_arrays, unique_indexes
 from . import index_specs
-from .create_index import default_name, spec_of
+from .create_index import default_name, spec_of, unique_fields
 from .drop_index import NamedIndexStep, find, rebuild, same
 
 KIND = "replace_index"
@@ -43,8 +43,9 @@ class ReplaceIndex(NamedIndexStep):
     @staticmethod
     def reach(step: Step, names: Collections) -> list[Touched]:
         """Return the index of each collection."""
+        index, unique = default_name(step.options), unique_fields(step.options)
         return [
-            Touched(collection=names.real_name(name), index=default_name(step.options))
+            Touched(collection=names.real_name(name), index=index, unique=unique, unusable=True)
             for name in step.options["collections"]
             if not names.absent(name)
         ]
