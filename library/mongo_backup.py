@@ -510,6 +510,18 @@ newest:
   returned: with O(state=list)
   type: dict
   sample: {archive: /backups/mongodb/backup-20261123-020533.tar.gz, age_seconds: 3600}
+by_database:
+  description:
+    Of many databases, how many archives the folder of each holds, how many of them can't be relied
+    on (C(bad)), and the C(newest) one that can. Databases without any aren't there.
+  returned: with O(state=list) and O(fleet)
+  type: list
+  elements: dict
+  sample:
+    - database: tenant_7
+      archives: 3
+      bad: 0
+      newest: {archive: /backups/mongodb/tenant_7/backup-20261123-020533.tar.gz}
 backups:
   description: The archives in the folder, newest first.
   returned: with O(state=list)
@@ -602,17 +614,13 @@ def without_server(module: AnsibleModule) -> None:
         fold_archives(module)
     if module.params["state"] != "list":
         return
-    from ansible.module_utils.mongo_migration.backup import create, listing
+    from ansible.module_utils.mongo_migration.backup import create
+    from ansible.module_utils.mongo_migration.fleet import archives
     from ansible.module_utils.mongo_migration.support import progress
     from ansible.module_utils.mongo_migration.values import ejson
 
-    result = listing.find(
-        Path(module.params["dest"]),
-        database=module.params["database"],
-        now=create.utc_now(),
-        progress=progress.sink(module.params["progress_file"]),
-        verify=module.params["verify"],
-    )
+    sink = progress.sink(module.params["progress_file"])
+    result = archives.listed(module.params, now=create.utc_now(), progress=sink)
     for warning in result.pop("warnings"):
         module.warn(warning)
     module.exit_json(changed=False, **ejson.to_plain(result))

@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 from bson import Binary, Regex
 from mongo_migration.backup.create import Settings as BackupSettings
+from mongo_migration.backup.create import utc_now
 from mongo_migration.document import definition
 from mongo_migration.errors import MigrationError
 from mongo_migration.fleet import (
     applying,
+    archives,
     checking,
     outcomes,
     planning,
@@ -37,6 +39,7 @@ from mongo_migration.ledger import lease
 from mongo_migration.ledger.batches import Settings
 from mongo_migration.procedures.work import Job
 from mongo_migration.server import connection
+from mongo_migration.support.progress import quiet
 from mongo_migration.support.stop import StopSignal
 from pymongo import MongoClient
 
@@ -139,6 +142,13 @@ def job(lane: Lane, name: str) -> Job:
     )
 
 
+def listed(folder: Path, tenants: Tenants, **options: Any) -> dict[str, str]:
+    """Return the newest archive of each database, as the list of backups shows it."""
+    wanted = Options(databases=f"^{tenants.prefix}[0-9]+$", **options)
+    found = archives.find(folder, wanted, now=utc_now(), progress=quiet, verify=False)
+    return {row["database"]: row["newest"]["archive"] for row in found["by_database"]}
+
+
 def pages(result: dict[str, Any]) -> dict[str, Any]:
     """Return the page of each database."""
     text = zlib.decompress(base64.b64decode(result["pages"])).decode()
@@ -188,6 +198,14 @@ def test_all_of_them_are_planned_backed_up_migrated_and_rolled_back(
     saved = saving.save(tenants.fleet(), settings, migration="901", drilled=False)
     assert sorted(saved["archives"]) == tenants.names
     assert all(Path(each).parent.name == name for name, each in saved["archives"].items())
+    assert listed(tmp_path, tenants) == saved["archives"]
+    assert list(listed(tmp_path, tenants, only=tenants.names[4:5])) == tenants.names[4:5]
+    (tmp_path / "stranger").mkdir()
+    (tmp_path / tenants.names[4]).rename(tmp_path / "elsewhere")
+    (tmp_path / tenants.names[4]).symlink_to(tmp_path / "elsewhere")  # by nobody of ours
+    assert list(listed(tmp_path, tenants)) == [n for n in tenants.names if n != tenants.names[4]]
+    (tmp_path / tenants.names[4]).unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / tenants.names[4])
 
     done = applying.apply(tenants.fleet(), tenants.wanted(backups=saved["archives"]))
     assert tenants.migrated() == tenants.names

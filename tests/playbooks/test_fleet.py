@@ -94,6 +94,9 @@ def test_canaries_then_the_rest_then_a_new_tenant_and_one_back(place: Place) -> 
     assert place.migrated() == ["0", "1", "2", "3", "4"]
     archives = (place.folder / "backups").glob("*/backup-*.tar.gz")
     assert len({path.parent.name for path in archives}) == 5
+    backups = place.run("backup.yml", "-e", "state=list").stdout
+    assert "5 backups of 5 databases" in backups
+    assert f"{place.prefix}t4" in backups
     page = place.newest_evidence() / "databases" / f"{place.prefix}t3.json"
     assert json.loads(page.read_text())["migration"]["phase"] == "verified"
 

@@ -65,6 +65,13 @@ def test_teams_obeys_neither_markdown_nor_html():
     )
 
 
+def test_of_very_many_names_the_first_are_shown_and_the_others_counted():
+    names = [f"tenant_{number:04}" for number in range(2000)]
+    assert neutral.listed(names, most=2) == "tenant_0000, tenant_0001 and 1,998 more"
+    assert neutral.listed(names[:2], most=2) == "tenant_0000, tenant_0001"
+    assert neutral.listed(["a\x1b[2J", "b"], most=5) == "a\\x1b[2J, b"
+
+
 def test_html_obeys_nothing():
     assert neutral.html("<a href=\"x\" t='y'>\x1b&") == (
         "&lt;a href=&quot;x&quot; t=&#x27;y&#x27;&gt;\\x1b&amp;"

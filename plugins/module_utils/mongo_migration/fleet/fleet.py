@@ -9,6 +9,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from ..support import neutral
 from ..support.progress import Meter, Sink
 from ..support.stop import StopSignal
 from . import lanes, outcomes, selection
@@ -18,6 +19,7 @@ Client = MongoClient[dict[str, Any]]
 
 PASSED = "passed"
 STOP, GO = "stop", "go"
+_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +178,10 @@ def canaries(
         first = set(given)
         if known is not None and (unknown := sorted(first.difference(known))):
             # Left out, there would be fewer canaries than somebody relies on, or none.
+            shown = neutral.listed(unknown, most=_SHOWN)
             raise selection.SelectionError(
-                f"canary names {selection.listed(unknown)}, which mongo_databases doesn't; nothing "
-                f"was written. It names {len(known):,}: {selection.listed(sorted(known), most=3)}."
+                f"canary names {shown}, which mongo_databases doesn't; nothing was written. It "
+                f"names {len(known):,}: {neutral.listed(sorted(known), most=3)}."
             )
         # Of a command about some of them, those that it is about.
         return [name for name in names if name in first]

@@ -114,17 +114,17 @@ def restrict(names: Sequence[str], only: Iterable[str]) -> list[str]:
     if not wanted:
         return list(names)
     if unknown := sorted(wanted - set(names)):
+        shown = neutral.listed(unknown, most=_SHOWN)
         raise SelectionError(
-            f"-e databases names {listed(unknown)}, which mongo_databases doesn't. It names "
-            f"{len(names):,}: {listed(names, most=3)}."
+            f"-e databases names {shown}, which mongo_databases doesn't. It names {len(names):,}: "
+            f"{neutral.listed(names, most=3)}."
         )
     return [name for name in names if name in wanted]
 
 
-def listed(names: Sequence[str], *, most: int = _SHOWN) -> str:
-    """Return the first of *names* for a message."""
-    shown = ", ".join(neutral.line(name)[:80] for name in names[:most])
-    return f"{shown}{' …' if len(names) > most else ''}"
+def is_name(text: str) -> bool:
+    """Return whether *text* is a name of a database that this project works with."""
+    return _SHAPE.fullmatch(text) is not None
 
 
 def _pattern(text: str) -> re.Pattern[str]:

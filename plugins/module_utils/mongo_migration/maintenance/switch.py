@@ -28,7 +28,7 @@ from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from ..document import collections
 from ..server import connection, members, obstacles
-from ..support import listing, majority
+from ..support import listing, majority, neutral
 from . import drain, mode, write_proof
 from .errors import MaintenanceError
 from .write_block import SWITCH_ACTION, Wanted, ability, way, write_block_is_on
@@ -37,6 +37,7 @@ Document = dict[str, Any]
 Client = MongoClient[Document]
 
 # A switch is made by a person who waits for it.
+_SHOWN_DATABASES = 5
 _SWITCH_MS = 30_000
 _MAJORITY_SECONDS = 10
 
@@ -307,4 +308,5 @@ def _warn_of_other_databases(request: Request) -> list[str]:
     others = sorted(set(names) - {request.database, *listing.SERVERS_OWN})
     if not others:
         return []
-    return [f"The write block holds for the whole deployment, also for: {', '.join(others)}."]
+    shown = neutral.listed(others, most=_SHOWN_DATABASES)
+    return [f"The write block holds for the whole deployment, also for: {shown}."]

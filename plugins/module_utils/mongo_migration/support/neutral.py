@@ -13,7 +13,7 @@ import json
 import re
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Invisible, though Unicode counts them as letters or marks: joiners, fillers, selectors, a blank.
@@ -98,6 +98,13 @@ def json_text(text: str) -> str:
 def shell(word: Any) -> str:
     """Return *word* as one word of a command to paste; not idempotent."""
     return shlex.quote(str(word))
+
+
+def listed(names: Sequence[str], *, most: int) -> str:
+    """Return the first *most* of *names* on one line, and how many more there are."""
+    shown = ", ".join(line(name)[:80] for name in names[:most])
+    more = len(names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def extra_variable(name: str, value: Any) -> str:
