@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -114,3 +115,29 @@ def test_another_field_written_meanwhile_stays(
     found = items.find_one({"_id": identifier})
     assert found is not None
     assert (found["amount"], found["organizationId"]) == (99, company.organizations[0])
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["beside writers", "writers stopped"])
+@pytest.mark.parametrize("fresh", [{"$rand": {}}, "$$NOW"], ids=str)
+def test_what_is_another_value_each_time_is_written_once_and_verified(
+    site: Deployment, fresh: Any, stopped: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A batch that was read again asks anew; a verification can't."""
+    items = site.data["items"]
+    items.insert_many([{"_id": number} for number in range(30)])
+    before = site.content()
+    step = {"collections": ["items"], "field": "mark", "value": {"expression": fresh}}
+    document = {"id": "900", "name": "fresh", "summary": "A mark for each.", "downtime": "none"}
+    text = (json.dumps({**document, "steps": [{"set_field": step}]}), "900.yml")
+    if stopped:
+        site.maintenance("on")
+    else:
+        between_reading_and_writing(
+            monkeypatch, lambda: items.update_one({"_id": 3}, {"$set": {"other": 1}})
+        )
+    site.migrate(text, writers_stopped=stopped)
+    assert items.count_documents({"mark": {"$exists": True}}) == 30
+    assert failed(site.verify(text)) == []
+    assert site.roll_back("900")["conflict_count"] == 0
+    items.update_one({"_id": 3}, {"$unset": {"other": 1}})
+    assert site.content() == before

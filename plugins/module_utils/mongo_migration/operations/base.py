@@ -278,6 +278,11 @@ class Operation(ABC):
         """
         return self.unexplained(entry["collection"], ids)
 
+    @property
+    def made_once(self) -> bool:
+        """Whether values are made of what is another one the next time: none is found anew."""
+        return False
+
     def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
         """Return those of *ids* whose values don't follow from where the document takes them.
 

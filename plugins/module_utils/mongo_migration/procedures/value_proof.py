@@ -92,7 +92,8 @@ class ValueProof:
             steps = [one for one in self._operations if touched in one.touches()]
             if not self._compared:
                 yield _stands(touched, found, steps)
-            yield _follows(touched, found, steps, compared=self._compared)
+            if not any(one.made_once for one in steps):
+                yield _follows(touched, found, steps, compared=self._compared)
         for name, there in self._arrived.items():
             yield from _as_they_came(name, there)
 

@@ -11,7 +11,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING
 from pymongo.client_session import ClientSession
 
-from ...document import reads, value_sources
+from ...document import made_once, reads, value_sources
 from ...document.collections import Collections
 from ...document.definition import Step
 from ...document.value_sources import Found, Scope, Source, Unresolved
@@ -223,6 +223,11 @@ class SetField(Operation):
             # The plan refused what there was; what users decide since is not a fault of the run.
             severity="warning",
         )
+
+    @property
+    def made_once(self) -> bool:
+        """Whether chance or the clock decides about a value."""
+        return any(made_once.varies(target.source.inputs) for target in self._targets)
 
     def unexplained(self, collection: str, ids: Sequence[Any]) -> list[Any]:
         """Return those whose field isn't what its source gives for them."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from bson.binary import Binary
 
+from ...document import made_once
 from ...errors import DefinitionError
 from ...values.compare import bind_now
 
@@ -126,12 +127,11 @@ def compile_update(
         faults=faults,
     ).tree()
     fields = {name: _value(item, f"${name}") for name, item in tree.children.items()}
-    text = str(fields)
     return Compiled(
         fields=fields,
         faults=faults,
         loses_fields=any(_may_go(item) for item in tree.children.values()),
-        varies=any(word in text for word in ("$$NOW", "$rand", "$function", "$$CLUSTER_TIME")),
+        varies=made_once.varies(fields),
     )
 
 
