@@ -18,12 +18,12 @@ from tests.support import backups, databases, torture
 from tests.support.snapshot import snapshot
 from tests.support.torture import Db
 
-PRIMARY, HIDDEN, ARBITER, DELAYED = range(4)
+PRIMARY, HIDDEN, ARBITER, DELAYED, ANALYTICS = range(5)
 DELAY_SECONDS = 3600
 
 
 class EachKind(ReplicaSet):
-    """One to write to, one that nobody reads from, one that only votes, one from an hour ago."""
+    """One to write to, and one each: hidden, an arbiter, from an hour ago, for analysts alone."""
 
     def _role(self, number: int) -> dict[str, Any]:
         late = {"secondaryDelaySecs": DELAY_SECONDS, "votes": 0}
@@ -32,6 +32,8 @@ class EachKind(ReplicaSet):
             HIDDEN: {"hidden": True, "priority": 0},
             ARBITER: {"arbiterOnly": True},
             DELAYED: {"hidden": True, "priority": 0, **late},
+            # Read by whoever asks for its tag; seen by all, without a vote.
+            ANALYTICS: {"votes": 0, "priority": 0, "tags": {"nodeType": "ANALYTICS"}},
         }[number]
 
     def give_vote(self, votes: int) -> None:
@@ -45,7 +47,7 @@ class EachKind(ReplicaSet):
 
 @pytest.fixture(scope="module")
 def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EachKind]:
-    with EachKind(tmp_path_factory.mktemp("kinds"), 4, cache_gb=CACHE_GB) as servers:
+    with EachKind(tmp_path_factory.mktemp("kinds"), 5, cache_gb=CACHE_GB) as servers:
         yield servers
 
 
@@ -102,14 +104,25 @@ def test_with_all_of_them_up_everything_works(db: Db, tmp_path: Path) -> None:
     assert found.lag_seconds == 0
 
 
-@pytest.mark.parametrize("number", [ARBITER, DELAYED])
+@pytest.mark.parametrize("number", [ARBITER, DELAYED, ANALYTICS])
 def test_who_confirms_nothing_is_missed_by_nobody(servers: EachKind, db: Db, number: int) -> None:
     servers.kill(number)
     torture.migrate(db)
 
     torture.assert_verified(db)
     assert confirmed(db)
-    assert (seen(db).has_majority, seen(db).missing) == (True, [])
+    assert (seen(db).has_majority, seen(db).missing, seen(db).down) == (True, [], [])
+
+
+def test_a_member_for_analysts_that_stands_still_is_no_lag(servers: EachKind, db: Db) -> None:
+    """Its process sleeps: nothing that is written arrives there."""
+    servers.pause(ANALYTICS)
+    try:
+        torture.migrate(db)
+        torture.assert_verified(db)
+        assert (seen(db).lag_seconds, seen(db).down) == (0, [])
+    finally:
+        servers.resume(ANALYTICS)
 
 
 def hidden_is_killed(servers: EachKind) -> None:

@@ -25,7 +25,7 @@ from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
 from ..values.abridged import abridge
-from . import conditions, cutover, expiring, foresight, remedies, sharded
+from . import conditions, cutover, expiring, foresight, remedies, scattered, sharded
 
 # Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
 # and several indexes; docs/benchmarks.md says how. A rehearsal on a copy replaces them.
@@ -96,7 +96,7 @@ def survey(
     warnings += (
         untried + planned.warnings + more + expiring.warnings(scope, _touched(planned.operations))
     )
-    warnings += _hung_transactions(database)
+    warnings += scattered.warnings(database, written, comment) + _hung_transactions(database)
     rows = [_abridged(row) for row in planned.rows]
     problems = [_abridged(item) for item in problems]
     facts = {
