@@ -128,6 +128,7 @@ playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
 .PHONY: bench
 bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.json (SIZE= documents)
 	@$(BIN)/python -m bench.migration --documents $(if $(filter file,$(origin SIZE)),200000,$(SIZE))
+	@$(BIN)/python -m bench.language
 	@$(BIN)/python -m bench.gentle
 	@$(BIN)/python -m bench.migrate_mongo
 	@$(BIN)/python -m bench.scale

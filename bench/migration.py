@@ -135,7 +135,10 @@ class Bench:
 
     def engine(self, value: str | None = None) -> float:
         """Our migration, journalled and resumable, as under the write block; without its plan."""
-        bound = self.definition(value)
+        return self.carried_out(self.definition(value))
+
+    def carried_out(self, bound: definition.Definition) -> float:
+        """Carry out any migration like that."""
         planned = timed(lambda: plan.make(self.client, DATABASE, bound))
         whole = timed(
             lambda: self.migrate(bound, runner.Settings(writers_stopped=True, limits=Limits()))
@@ -171,7 +174,7 @@ class Bench:
         seconds = timed(
             lambda: rollback.roll_back(
                 self._job(runner.Settings()),
-                MIGRATION,
+                self.bound.id,
                 definition=self.bound,
             )
         )

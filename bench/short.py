@@ -17,6 +17,7 @@ from embedded.app import ROOT
 
 SHORT = {
     "migration": ["--documents", "2000", "--organizations", "50", "--rounds", "1"],
+    "language": ["--documents", "2000", "--organizations", "50", "--rounds", "1"],
     "gentle": ["--documents", "2000", "--organizations", "50", "--idle-seconds", "1"],
     "migrate_mongo": ["--documents", "1000", "--rounds", "1"],
     "scale": ["--sizes", "1000", "2000", "--organizations", "50", "100", "--rounds", "1"],
