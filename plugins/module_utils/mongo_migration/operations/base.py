@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,8 +119,11 @@ class Touched:
     inserts: bool = False  # whole documents
     removes: bool = False  # whole documents
     index: str | None = None  # the index of this name
-    unique: tuple[str, ...] = ()  # the fields of that index, where it is a unique one to be built
-    unusable: bool = False  # that index is dropped, hidden or exchanged
+    # Told of a step alone: an entry that doesn't say so is of that step all the same.
+    # The fields of that index, where it is a unique one to be built.
+    unique: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    # That index is dropped, hidden or exchanged.
+    unusable: bool = dataclasses.field(default=False, compare=False)
     command: bool = False  # whatever a foreign program does
     nothing: bool = False  # an entry of what was never begun
     other_ids: bool = False  # the documents stay, under other ids
