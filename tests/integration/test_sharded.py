@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from mongo_migration.procedures import sharded
 from mongo_migration.server import sharding
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener
 
+from embedded.mongod import ReplicaSet
+from tests.support import backups, commands_sent, databases, torture
 from tests.support.migrations import Deployment
 from tests.support.tenants import tenants
 
@@ -61,3 +68,35 @@ def test_a_plan_behind_a_router_refuses_what_no_index_may_be_there(
     assert "a unique index (number) must begin" in unique
     items.create_index([("organizationId", 1), ("kind", 1)])
     assert refused() == [unique]
+
+
+class Heard(CommandListener):
+    """The commands that a client sends."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def started(self, event: Any) -> None:
+        self.names.add(event.command_name)
+
+    def succeeded(self, event: Any) -> None:
+        """It was heard when it started."""
+
+    failed = succeeded
+
+
+def test_what_is_really_sent_is_on_the_page(replica_set: ReplicaSet, tmp_path: Path) -> None:
+    heard = Heard()
+    with (
+        replica_set.client() as admin,
+        databases.fresh(admin, roles=False) as data,
+        MongoClient[dict[str, Any]](replica_set.uri(), event_listeners=[heard]) as client,
+    ):
+        torture.fill(data)
+        archive = Path(backups.take(client, data.name, tmp_path)["archive"])
+        torture.migrate(client[data.name])
+        torture.assert_verified(client[data.name])
+        torture.roll_back(client[data.name])
+        backups.put_back(client, data.name, archive)
+    assert heard.names >= {"update", "commitTransaction", "createIndexes", "renameCollection"}
+    assert heard.names - commands_sent.on_the_page() == set()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.playbooks import ROOT
+
+PAGE = ROOT / "docs" / "sharding.md"
 
 # The driver's methods, by the command that each sends.
 _METHODS = {
@@ -60,6 +65,12 @@ _SENT = {
     *("find", "getMore", "insert", "killCursors", "listCollections", "listIndexes"),
     *("renameCollection", "setUserWriteBlockMode", "update", "serverStatus", "connectionStatus"),
 }
+
+
+def on_the_page() -> set[str]:
+    """Return the commands in the first cells of the tables of docs/sharding.md."""
+    rows = re.findall(r"^\| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([$\w]+)`", row)}
 
 
 def commands(folder: Path) -> set[str]:

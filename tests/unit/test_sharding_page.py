@@ -9,7 +9,6 @@ from tests.support import commands_sent
 from tests.support.playbooks import ROOT
 
 ENGINE = ROOT / "plugins" / "module_utils" / "mongo_migration"
-PAGE = ROOT / "docs" / "sharding.md"
 # Functions that send what they are given, or what has a name of its own, and what that is.
 HIDDEN = {
     "backup/changes.py:_reply": {"aggregate", "getMore"},
@@ -26,17 +25,12 @@ HIDDEN = {
 }
 
 
-def named() -> set[str]:
-    """The commands in the first cells of the page's tables."""
-    rows = re.findall(r"^\| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`([$\w]+)`", row)}
-
-
 def test_every_command_that_is_sent_is_on_the_page() -> None:
     sent = commands_sent.commands(ENGINE).union(*HIDDEN.values())
-    in_text = set(re.findall(r"`([$\w]+)`", PAGE.read_text()))
+    on_page = commands_sent.on_the_page()
+    in_text = set(re.findall(r"`([$\w]+)`", commands_sent.PAGE.read_text()))
     # Stages may be told beside the command that they are a part of.
-    lacking = {name for name in sent if name not in (in_text if name[0] == "$" else named())}
+    lacking = {name for name in sent if name not in (in_text if name[0] == "$" else on_page)}
     assert lacking == set()
 
 
