@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pymongo.collection import Collection
+
 from ..document import variables
 from ..document.definition import Definition
 from ..document.value_sources import Scope
@@ -26,6 +28,8 @@ _MOST_PLANNED = 100
 _MOST_BESIDE = 1000
 _SAMPLES = 5
 _PLANNED = "_planned"
+# Stages that read another collection.
+_READING = frozenset({"$lookup", "$graphLookup", "$unionWith"})
 
 
 @dataclass(kw_only=True)
@@ -35,17 +39,29 @@ class Future:
     changed: dict[str, list[Changed]] = field(default_factory=dict)  # by the real name
     to_come: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by the document's name
     unknown: set[str] = field(default_factory=set)  # real names: anything may happen to them
+    renamed: dict[str, str] = field(default_factory=dict)  # real names: from the new to the old
 
     def changes(self, collection: str, question: Any) -> list[dict[str, Any]]:
         """Return filters for what changes in *collection* (its real name) and matters here."""
+        if collection in self.renamed.values():
+            return [{}]  # all of it goes to the new name
         return [
             item.selector
-            for item in self.changed.get(collection, ())
+            for name in (collection, self.now(collection))
+            for item in self.changed.get(name, ())
             if item.field is None or _mentions(question, item.field)
         ]
 
+    def now(self, collection: str) -> str:
+        """Return where the documents are that *collection* (its real name) will have."""
+        return self.renamed.get(collection, collection)
+
     def add(self, plan: Plan, touches: Iterable[Touched]) -> None:
         """Add what one step does."""
+        touches = list(touches)
+        self.renamed |= {
+            item.into: self.now(item.collection) for item in touches if item.whole and item.into
+        }
         for collection, selectors in plan.changed.items():
             self.changed.setdefault(collection, []).extend(selectors)
         for name, documents in plan.settled.items():
@@ -131,6 +147,7 @@ class _Question:
         self._scope = scope
         self._future = future
         self._real = scope.collections.real_name(body["in"])
+        self._fields = {key: value for key, value in body.items() if key != "in"}
 
     def answer(self) -> Check | None:
         """Return a failed check whose `examined` is how many rows violate it, or None."""
@@ -197,13 +214,39 @@ class _Question:
         )
 
     def _rows(self, pipeline: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        selectors = self._future.changes(self._real, pipeline)
+        question = pipeline if self._kind == "no_rows" else self._fields
+        selectors = self._future.changes(self._real, question)
         alone: list[dict[str, Any]] = [{"$match": {"$nor": selectors}}] if selectors else []
         if more := self._future.to_come.get(self._body["in"], []):
             alone.append({"$unionWith": {"pipeline": [_documents(more[:_MOST_BESIDE])]}})
-        yield from self._scope.collections.target(self._body["in"]).aggregate(
-            [*alone, *pipeline], allowDiskUse=True, comment=self._scope.comment
+        yield from self._collection(self._body["in"]).aggregate(
+            [*alone, *self._renamed(pipeline)], allowDiskUse=True, comment=self._scope.comment
         )
+
+    def _collection(self, name: str) -> Collection[dict[str, Any]]:
+        """Return where the documents of *name* (the document's) are now."""
+        there = self._scope.collections.target(name)
+        return there.database[self._future.now(there.name)]
+
+    def _renamed(self, tree: Any) -> Any:
+        """Return a pipeline with the names that the collections which it reads have now."""
+        if isinstance(tree, list):
+            return [self._renamed(one) for one in tree]
+        if not isinstance(tree, dict):
+            return tree
+        return {
+            key: self._read_now(value) if key in _READING else self._renamed(value)
+            for key, value in tree.items()
+        }
+
+    def _read_now(self, stage: Any) -> Any:
+        if isinstance(stage, str):
+            return self._future.now(stage)
+        found = self._renamed(stage)
+        return {
+            **found,
+            **{key: self._future.now(found[key]) for key in ("from", "coll") if key in found},
+        }
 
     def _count(self) -> Check | None:
         """Compare the counts as they will be, where what is counted doesn't change itself."""
@@ -212,7 +255,7 @@ class _Question:
         sides = [self._body, *([other] if other else [])]
         reals = {self._scope.collections.real_name(side["in"]) for side in sides}
         if reals & self._future.unknown or any(
-            self._future.changes(name, self._body) for name in reals
+            self._future.changes(name, self._fields) for name in reals
         ):
             return None
         found = self._counted(self._body)
@@ -235,7 +278,7 @@ class _Question:
 
     def _counted(self, side: Mapping[str, Any]) -> int:
         where = side.get("where", {})
-        collection = self._scope.collections.target(side["in"])
+        collection = self._collection(side["in"])
         count = collection.count_documents(where, comment=self._scope.comment)
         for some in chunks(self._future.to_come.get(side["in"], []), _MOST_BESIDE):
             rows = self._scope.collections.database.aggregate(
@@ -316,9 +359,9 @@ def _names_in(tree: Any) -> set[str]:
         return set()
     found: set[str] = set()
     for key, value in tree.items():
-        if key in ("$lookup", "$graphLookup") and isinstance(value, dict) and "from" in value:
-            found.add(value["from"])
-        if key == "$unionWith":
-            found |= {value} if isinstance(value, str) else {value.get("coll", "")} - {""}
+        if key in _READING and isinstance(value, dict):
+            found |= {value[one] for one in ("from", "coll") if one in value}
+        elif key in _READING:
+            found.add(value)
         found |= _names_in(value)
     return found

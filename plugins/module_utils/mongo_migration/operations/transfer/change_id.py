@@ -112,7 +112,8 @@ class ChangeId(Operation):
                 f"{transfer.name}: documents that the application brings in while this runs keep "
                 "their _id, since nothing in them says whether it is a new one: stop the writers"
             )
-        plan.change(transfer.target.name, {})
+        for field in {"_id", *transfer.reader.compiled.fields}:
+            plan.change(transfer.target.name, {}, field)
         row = self._row(transfer.name, transfer.target.name, "_id", found.carried, found)
         plan.rows.append({**row, "settles": settles})
         for reference in transfer.references:

@@ -98,7 +98,6 @@ class RenameCollection(Reshape):
                         "another name",
                     )
                 )
-            plan.change(real, {})
             plan.rows.append(
                 self.row(
                     name,
