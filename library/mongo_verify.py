@@ -109,6 +109,11 @@ fleet:
     attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]
     canaries: []
     later: 0
+next:
+  description: What to do about it, as a command without the inventory.
+  returned: with O(fleet)
+  type: str
+  sample: ansible-playbook migrate-004.yml
 fleet_text:
   description: The same as lines for people.
   returned: with O(fleet)

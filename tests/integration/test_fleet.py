@@ -416,6 +416,7 @@ def test_a_new_tenant_is_drift(few: Tenants) -> None:
     assert not found["passed"]
     (named,) = found["fleet"]["attention"]
     assert (named["database"], named["state"]) == (newcomer, outcomes.LACKING)
+    assert found["next"] == "ansible-playbook migrate-901.yml"
     seen = standing.describe(few.connect(), few.fleet())
     assert seen["fleet"]["migrations"]["901"] == {"verified": FEW}
     assert any("1 without a run" in line for line in seen["fleet_text"])

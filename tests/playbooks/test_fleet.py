@@ -110,6 +110,9 @@ def test_canaries_then_the_rest_then_a_new_tenant_and_one_back(place: Place) -> 
     for tenant in ("t4", "t9"):
         assert f"{place.prefix}{tenant}" in drift.stdout
     assert "gone" in drift.stdout
+    # What brings it to the new one.
+    assert "next      ansible-playbook" in drift.stdout
+    assert "migrate.yml" in drift.stdout.partition("next      ")[2].splitlines()[0]
     assert not hostile.harm(drift.stdout)
     for path in place.newest_evidence().rglob("*"):
         if path.is_file() and path.suffix in (".txt", ".md", ".json", ".jsonl", ".html"):

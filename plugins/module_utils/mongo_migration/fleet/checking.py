@@ -9,6 +9,7 @@ from ..errors import InterruptedRunError, MigrationError
 from ..ledger import runs
 from ..maintenance import mode
 from ..procedures import verify
+from ..support import commands
 from . import outcomes
 from .fleet import Fleet, result
 from .lanes import Lane
@@ -42,8 +43,11 @@ def check(
         f"{each['database']}: {each['reason'] or each['state']}"
         for each in told["fleet"]["attention"]
     ]
+    lacking = tally.counts[outcomes.LACKING]
     return {
         **told,
+        # What brings it to a new tenant.
+        "next": commands.carry_out(definition.id, definition.name) if lacking else commands.STATUS,
         "migration": definition.id,
         "passed": not failures,
         "checks": [],
