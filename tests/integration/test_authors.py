@@ -95,6 +95,11 @@ def index(keys: dict[str, Any], kind: str = "create_index", **options: Any) -> d
             "undefined variable: no",
         ),
         (
+            update(document={"expression": {"$mergeObject": ["$$ROOT"]}}),
+            "update.document.expression",
+            "did you mean $mergeObjects?",
+        ),
+        (
             index({"a": 1}, unique=True, partialFilterExpression={"a": {"$ne": 1}}),
             "create_index.options.partialFilterExpression",
             "Expression not supported in partial index: $not a $eq 1",

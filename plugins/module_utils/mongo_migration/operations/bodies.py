@@ -35,7 +35,18 @@ def of_step(step: Step, own: tuple[str, ...]) -> Iterator[Body]:
     if "id" in options:
         yield from _of_source(options["id"], f"{place}.id", variables)
     yield from _of_levels(options, place, variables)
-    yield from _of_documents(step.kind, options, place, variables)
+    if isinstance(options.get("by"), Mapping):
+        yield from _each(options["by"], f"{place}.by", variables)
+
+
+def of_document(step: Step, own: tuple[str, ...], *path: str) -> Iterator[Body]:
+    """Yield the expression that makes a whole document: at *path* below the step's options."""
+    body: Any = step.options
+    for name in path:
+        body = body.get(name, {})
+    if body:
+        place = ".".join((place_of(step), *path))
+        yield place, "expression", body, (*own, *step.options.get("let", {}))
 
 
 def _of_levels(
@@ -47,18 +58,6 @@ def _of_levels(
             yield f"{where}.remove", "expression", level["remove"], named
         for path, source in level.get("set", {}).items():
             yield from _of_source(source, f"{where}.set.{path}", named)
-
-
-def _of_documents(
-    kind: str, options: Mapping[str, Any], place: str, variables: tuple[str, ...]
-) -> Iterator[Body]:
-    if kind == "extract":
-        yield f"{place}.document", "expression", options["document"], variables
-    elif "expression" in options.get("document", {}):
-        body = options["document"]["expression"]
-        yield f"{place}.document.expression", "expression", body, variables
-    if isinstance(options.get("by"), Mapping):
-        yield from _each(options["by"], f"{place}.by", variables)
 
 
 def _of_source(source: Mapping[str, Any], place: str, named: tuple[str, ...]) -> Iterator[Body]:

@@ -20,6 +20,7 @@ from ...values.compare import bind_now
 from ...values.elements import ARRAY, DOCUMENT, elements, field
 from .. import ddl
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts
+from ..bodies import Body, of_document
 from ..update.expressions import Compiled, Fault, present
 from ..update.reader import Reader
 from ..update.reader import Row as Document
@@ -38,6 +39,12 @@ class Extract(Operation):
 
     KIND = KIND
     VARIABLES = ("this", "place")
+
+    @classmethod
+    def bodies(cls, step: Step) -> Iterator[Body]:
+        """Yield what the server has to understand of *step*."""
+        yield from super().bodies(step)
+        yield from of_document(step, cls.VARIABLES, "document")
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)

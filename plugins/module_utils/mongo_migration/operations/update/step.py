@@ -23,6 +23,7 @@ from ...support.tables import aligned, number, place
 from ...values.compare import bind_now, hashable
 from .. import own_lookups, previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
+from ..bodies import Body, of_document
 from . import expressions, numbering, unique_texts, whole
 from .expressions import COMPUTED
 from .foresight import Foresight
@@ -43,6 +44,12 @@ class Update(Operation):
     KIND = KIND
     VARIABLES = ()
     TARGET = str
+
+    @classmethod
+    def bodies(cls, step: Step) -> Iterator[Body]:
+        """Yield what the server has to understand of *step*."""
+        yield from super().bodies(step)
+        yield from of_document(step, cls.VARIABLES, "document", "expression")
 
     def __init__(self, step: Step, scope: Scope) -> None:
         super().__init__(step, scope)
