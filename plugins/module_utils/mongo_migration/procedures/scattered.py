@@ -62,7 +62,7 @@ def _warning(database: Database[Document], name: str, cache: int, comment: str) 
     return (
         f"{name}: its {size / 1e6:,.0f} MB don't fit the server's cache of {cache / 1e6:,.0f} MB, "
         "and its _ids are in no order: each document is read from another place of the disk. Count "
-        "on several times the estimate (docs/benchmarks.md#beyond-the-cache)"
+        "on ten times the estimate, or far more (docs/benchmarks.md#beyond-the-cache)"
     )
 
 
