@@ -185,7 +185,8 @@ def test_killed_it_goes_on_and_nothing_undoes_it_meanwhile(
     run = applied(deployment)
     content = deployment.content()
     job: dict[str, Any] = {
-        "uri": replica_set.uri(),
+        # As in test_rebuilding: who resumes is the same user, and waits for no transaction.
+        "uri": replica_set.uri("migrator"),
         "database": deployment.data.name,
         "text": TEXT,
         "action": "prune",
