@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from bson.raw_bson import RawBSONDocument
+from mongo_migration.document import definition
 from mongo_migration.errors import PlanBlockedError
 
 from tests.support import torture
@@ -75,3 +77,40 @@ def test_collections_of_odd_names_are_proved_unchanged(db: torture.Db) -> None:
     assert run is not None
     assert all(name in str(run["baseline"]) for name in ODD_NAMES)
     assert torture.roll_back(db)["phase"] == "rolled_back"
+
+
+def whole(*elements: bytes) -> RawBSONDocument:
+    return RawBSONDocument(embedded(b"\x10_id\0\1\0\0\0" + b"".join(elements)))
+
+
+ONE, OTHER = b"\x02f\0\2\0\0\0a\0", b"\x10f\0\5\0\0\0"
+HELD_TWICE = {
+    "at the top": whole(ONE, b"\x10n\0\1\0\0\0", OTHER),
+    "within": whole(b"\x03d\0" + TWICE),
+    "within an array": whole(b"\x04d\0" + embedded(b"\x030\0" + TWICE)),
+}
+CHANGES: dict[str, dict[str, Any]] = {
+    "set": {"set": {"f": {"value": 1}, "d": {"value": 2}}},
+    "set within": {"set": {"d.q": {"value": 5}}},
+    "unset": {"unset": ["f", "d"]},
+    "document": {"document": {"expression": {"$mergeObjects": ["$$ROOT", {"f": 1, "d": 2}]}}},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("held", HELD_TWICE.values(), ids=HELD_TWICE.keys())
+def test_a_field_twice_is_changed_by_no_expression(
+    held: RawBSONDocument, change: dict[str, Any], db: torture.Db
+) -> None:
+    """The server would end itself: an invariant of its own fails."""
+    db["odd"].insert_many([{"_id": 2, "f": "a", "d": {"q": 1}}, held])
+    step = {"update": {"collections": ["odd"], **change}}
+    text = {"id": "900", "name": "odd", "summary": "A change.", "downtime": "none"}
+    what = definition.load(json.dumps({**text, "steps": [step]}), "900.yml")
+    before = snapshot(db, own=True)
+    with pytest.raises(PlanBlockedError, match="MongoDB ends itself") as caught:
+        torture.migrate(db, definition=what)
+    (problem,) = (p for p in caught.value.details["problems"] if "ends itself" in p["what"])
+    assert (problem["count"], problem["samples"]) == (1, [1])
+    assert "each field once" in problem["fix"]
+    assert snapshot(db, own=True) == before

@@ -18,7 +18,7 @@ from .. import own_lookups
 from ..base import Plan, problem
 from ..refusals.unique_indexes import MOST_INSERTED
 from ..update import expressions
-from ..update.reader import Row
+from ..update.reader import TWICE, Row
 from ..update.step import looked_up
 from .contract import Transfer, carried
 from .items import OPTIONS, key_of
@@ -187,7 +187,9 @@ def tell(plan: Plan, transfer: Transfer, found: Survey) -> None:
                     count=len(ids),
                     samples=ids[:_SAMPLES],
                     policy="when_unfit: fail",
-                    fix="correct these documents, leave them out with `where`, or choose keep",
+                    fix="write these documents anew, with each field once"
+                    if why == TWICE
+                    else "correct these documents, leave them out with `where`, or choose keep",
                 )
             )
         else:

@@ -17,13 +17,14 @@ from ...document.definition import Step
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
 from ...ledger.shapes import Shape
+from ...values import twice
 from ...values.compare import hashable
 from ...values.digest import Digest
 from ...values.elements import elements
 from ..base import Touched
 from ..entries import Effect, EntryKind, Remaining, Revert, revert_in_parts
 from .packing import DIGEST, OPTIONS, SHAPE, by_field, mistake, packed, unpacked
-from .reader import Row, held_by
+from .reader import TWICE, Row, held_by
 
 KIND = "update"
 _ALL = slice(None)
@@ -243,9 +244,13 @@ def _statements(
             observed = bson.decode(row.before, OPTIONS)
             undone.conflict(identity, told, observed, "changed since the migration")
             continue
+        change = put(row.before, raw, order, row.names, reorders=reorders)
+        if isinstance(change, list) and (row.troubles or twice.within(raw)):
+            undone.conflict(identity, told, None, f"a field {TWICE}")
+            continue
         undone.count += 1
         selector = holding(identity, entry["fields"], row.before) if guarded else {"_id": identity}
-        found.append(UpdateOne(selector, put(row.before, raw, order, row.names, reorders=reorders)))
+        found.append(UpdateOne(selector, change))
     return found
 
 

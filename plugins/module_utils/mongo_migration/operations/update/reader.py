@@ -17,6 +17,7 @@ from ...document.update_sources import Source
 from ...document.value_sources import Found, Unresolved
 from ...support.chunks import chunks
 from ...support.retry import is_about_a_document
+from ...values import twice
 from ...values.compare import hashable
 from ...values.raw import embedded, raw_documents
 from ..fields.candidates import along_id
@@ -24,6 +25,20 @@ from .expressions import Compiled
 
 #: What the server says of a document for which it can't compute an expression begins with this.
 REFUSED = "the server can't compute it: "
+#: What is said of a document that holds a field twice.
+TWICE = "stands twice in one document, and MongoDB ends itself where an expression changes that"
+# Whether it does so at the top level.
+_TWICE = {
+    "$let": {
+        "vars": {
+            "names": {
+                "$map": {"input": {"$objectToArray": "$$ROOT"}, "as": "pair", "in": "$$pair.k"}
+            }
+        },
+        "in": {"$ne": [{"$size": "$$names"}, {"$size": {"$setUnion": ["$$names"]}}]},
+    }
+}
+_IS_TWICE = bson.encode({"t": True})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +293,8 @@ class Reader:
             return self._unmeant(identity, parts)
         if troubles:
             told += troubles.get(token, [])
+        if (name := _twice(parts)) is not None:
+            told.append(Trouble(path=name, policy="fail", why=TWICE))
         names = bson.decode(parts["n"]).values() if "n" in parts else ()
         return Row(
             identity=identity,
@@ -357,11 +374,19 @@ def held_by(
     return reader.held(ids, session, names=places)
 
 
+def _twice(parts: Mapping[str, bytes]) -> str | None:
+    """Return what a document holds twice, in itself or in a touched field; None if nothing."""
+    if parts.get("t") == _IS_TWICE:
+        return "a field"
+    return twice.within(parts["b"])
+
+
 def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "_id": 0,
         "i": {"_id": "$_id"},
         "b": {name: f"${name}" for name in fields} or {"$literal": {}},
+        "t": {"t": _TWICE},
     }
     if names:
         pairs = {"$objectToArray": "$$ROOT"}

@@ -29,7 +29,7 @@ from .expressions import COMPUTED
 from .foresight import Foresight
 from .images import KIND, Images, before_of
 from .numbering import numbered
-from .reader import REFUSED, Reader
+from .reader import REFUSED, TWICE, Reader
 from .tally import Tally
 from .walk import FieldWriting, Walk, Writing
 from .whole import WholeReader
@@ -507,6 +507,8 @@ def _fix(item: Mapping[str, Any]) -> str:
             "guard the expression, such as by $cond, correct these documents, leave them out with "
             "`where`, or choose when_unfit: keep"
         )
+    if item["why"].endswith(TWICE):
+        return "write these documents anew, with each field once, or leave them out with `where`"
     what = f"correct {item['path']} in these documents, leave them out with `where`, or choose"
     if "holds another value" in item["why"]:
         return f"{what} when_conflict: old, new or keep"

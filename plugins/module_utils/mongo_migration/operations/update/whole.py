@@ -19,11 +19,12 @@ from pymongo.errors import OperationFailure
 from ...document.update_sources import Source
 from ...document.value_sources import Found
 from ...support.retry import is_about_a_document
+from ...values import twice
 from ...values.compare import hashable
 from ...values.elements import DOCUMENT, Element, elements
 from ...values.raw import embedded
 from .expressions import Compiled
-from .reader import Reader, Row, Trouble
+from .reader import TWICE, Reader, Row, Trouble
 
 PATH = "document"
 _INT32 = struct.Struct("<i")
@@ -105,7 +106,9 @@ class WholeReader(Reader):
         del troubles, skipped
         parts = embedded(raw)
         before = parts["b"]
-        after, why = self._after(before, parts.get("a"))
+        after, why, policy = *self._after(before, parts.get("a")), self.policy
+        if (name := twice.within(before)) is not None:
+            after, why, policy = None, f"its field {name!r} {TWICE}", "fail"
         if after is not None and (odd := _odd(before, after)):
             after = None
             why = (
@@ -117,7 +120,7 @@ class WholeReader(Reader):
             key=parts["i"],
             before=before,
             after=after if after is not None else before,
-            troubles=(Trouble(path=PATH, policy=self.policy, why=why),) if why else (),
+            troubles=(Trouble(path=PATH, policy=policy, why=why),) if why else (),
             names=tuple(one.name.decode() for one in elements(before)),
             skipped=bool(why),
         )
