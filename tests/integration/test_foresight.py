@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from typing import Any
 
@@ -291,3 +292,49 @@ def test_an_owner_whose_id_is_text_says_so(site: Deployment):
     assert sorted(said[None]["samples"]) == [8, 9]
     assert plan["repairs"] == {"wrong_types": 1}
     assert plan["next"][0] == "ansible-playbook repair.yml -e repair=wrong_types"
+
+
+OLD = {"value": {"$date": "2001-01-01T00:00:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("there", "step", "count"),
+    [
+        ({"keys": "mark"}, field(OLD, type="date"), 2),
+        (
+            {"keys": "mark"},
+            migration({"update": {"collections": ["items"], "set": {"mark": OLD}}}),
+            2,
+        ),
+        (
+            {"keys": "at", "partialFilterExpression": {"mark": {"$gt": 1}}},
+            field({"expression": {"$toInt": "$_id"}}, type="int"),
+            1,
+        ),
+        (
+            None,
+            migration(
+                {
+                    "create_index": {
+                        "collections": ["items"],
+                        "keys": {"at": 1},
+                        "options": {"expireAfterSeconds": 60},
+                    }
+                }
+            ),
+            2,
+        ),
+        ({"keys": "mark"}, field({"value": {"$date": "2999-01-01T00:00:00Z"}}, type="date"), 0),
+    ],
+    ids=["set_field", "update", "partial", "a new index", "far away"],
+)
+def test_what_expires_by_what_the_steps_do_is_told_with_its_number(
+    site: Deployment, there: Document | None, step: tuple[str, str], count: int
+):
+    """The server deletes it a minute later, and no rollback brings it back."""
+    old = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+    site.data["items"].update_many({}, {"$set": {"at": old}})
+    if there:
+        site.data["items"].create_index(**there, expireAfterSeconds=60)
+    said = [line for line in site.plan(step)["warnings"] if "by what the steps write" in line]
+    assert [f"about {count:,} documents expire" in line for line in said] == [True] * bool(count)

@@ -94,7 +94,10 @@ def survey(
     found = (*problems, *unmet, *planned.problems, *foreseen, *impossible)
     problems = [remedies.explain(item, definition) for item in found]
     warnings += (
-        untried + planned.warnings + more + expiring.warnings(scope, _touched(planned.operations))
+        untried
+        + planned.warnings
+        + more
+        + expiring.warnings(scope, _touched(planned.operations), _built(planned.operations))
     )
     warnings += scattered.warnings(database, written, comment) + _hung_transactions(database)
     rows = [_abridged(row) for row in planned.rows]
@@ -226,6 +229,17 @@ def _touched(operations: Iterable[tuple[Step, Operation]]) -> set[str]:
         for item in operation.touches()
         if item.label or item.removes
     }
+
+
+def _built(
+    operations: Iterable[tuple[Step, Operation]],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the real name of each collection that gets an index, with its specification."""
+    for step, operation in operations:
+        for _place, spec in operation.indexes(step.options):
+            for item in operation.touches():
+                if item.index is not None:
+                    yield item.collection, spec
 
 
 def _note_unknown(scope: Scope, operation: Operation, told: Mapping[str, int]) -> None:

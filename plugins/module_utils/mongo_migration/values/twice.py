@@ -6,13 +6,15 @@ one primary after the other (SERVER, `document_diff_serialization.cpp`, seen wit
 
 from __future__ import annotations
 
+from typing import Any
+
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from .elements import ARRAY, DOCUMENT, elements
 
-_OPTIONS: CodecOptions[dict[str, object]] = CodecOptions(
+_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 _NESTS = frozenset({ARRAY, DOCUMENT})
