@@ -23,7 +23,8 @@ _NESTS = frozenset({ARRAY, DOCUMENT})
 def within(raw: bytes) -> str | None:
     """Return a field that *raw*, or a document in it, holds twice; None if there is none."""
     try:
-        if bson.encode(bson.decode(raw, _OPTIONS)) == raw:
+        decoded: dict[str, Any] = bson.decode(raw, _OPTIONS)
+        if bson.encode(decoded) == raw:
             return None  # a dictionary has each key once
     except (BSONError, ValueError, OverflowError):
         pass  # what a driver can't read is looked at byte by byte
