@@ -93,12 +93,8 @@ def survey(
     impossible, untried = sharded.examine(database, written, comment)
     found = (*problems, *unmet, *planned.problems, *foreseen, *impossible)
     problems = [remedies.explain(item, definition) for item in found]
-    warnings += (
-        untried
-        + planned.warnings
-        + more
-        + expiring.warnings(scope, _touched(planned.operations), _built(planned.operations))
-    )
+    warnings += untried + planned.warnings + more
+    warnings += expiring.warnings(scope, _touched(planned.operations), _built(planned.operations))
     warnings += scattered.warnings(database, written, comment) + _hung_transactions(database)
     rows = [_abridged(row) for row in planned.rows]
     problems = [_abridged(item) for item in problems]

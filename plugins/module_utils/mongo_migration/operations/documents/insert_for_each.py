@@ -21,6 +21,7 @@ from ...ledger.journal import MOST_BYTES
 from ...support.chunks import bounded, chunks
 from ...support.tables import aligned, number, place
 from ...values import compare, ejson
+from ...values.as_value import as_value
 from .. import left_alone
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from ..bodies import Body, place_of
@@ -316,8 +317,7 @@ class InsertForEach(Operation):
         if known := self._inputs.expressions():
             body = {"$let": {"vars": known, "in": body}}
         # An expression, in which true and 1 are values: in a projection they would name a path.
-        body = {"$let": {"vars": {}, "in": body}}
-        stages = [*self._source_stages(), {"$project": {"_id": 0, "made": body}}]
+        stages = [*self._source_stages(), {"$project": {"_id": 0, "made": as_value(body)}}]
         if each:
             stages.append({"$unwind": "$made"})
         stages += [
@@ -427,7 +427,7 @@ class InsertForEach(Operation):
         for some in chunks(fitted, _BATCH):
             stages: list[dict[str, Any]] = [
                 {"$documents": [{"$literal": document} for document in some]},
-                {"$project": {"_id": 0, "made": {"$let": {"vars": {}, "in": fresh}}}},
+                {"$project": {"_id": 0, "made": as_value(fresh)}},
             ]
             rows = database.aggregate(stages, comment=self._scope.comment)
             for document, row in zip(some, rows, strict=True):

@@ -11,6 +11,7 @@ from bson.codec_options import CodecOptions
 from bson.max_key import MaxKey
 from pymongo import ASCENDING
 
+from ...values.as_value import as_value
 from ...values.raw import embedded, raw_documents, take_id, whole
 from ..field_rules import Target
 
@@ -76,7 +77,7 @@ def read(
     projection = {**wanted, "_id": 1}
     if rest:
         others = {"$unsetField": {"field": {"$literal": field}, "input": "$$ROOT"}}
-        projection = {"_id": 0, "wanted": wanted, "rest": others}
+        projection = {"_id": 0, "wanted": as_value(wanted), "rest": others}
 
     def find(selector: dict[str, Any], minimum: dict[str, Any] | None = None) -> list[bytes]:
         return list(

@@ -13,6 +13,7 @@ from ...document.value_sources import Scope
 from ...support import retry
 from ...support.chunks import chunks
 from ...values import compare
+from ...values.as_value import as_value
 from ...values.compare import ABSENT, equal_token, hashable
 from ..documents.spans import Spans
 from .references import References
@@ -100,12 +101,13 @@ class Groups:
         told = {*self._fields, *self._same, *self._merged}
         if self._spans:
             told |= {self._spans.first, self._spans.last, *self._otherwise}
+        shown = {name: f"${name}" for name in ("_id", *sorted(told))}
         stages: list[dict[str, Any]] = [
             # What lacks a part of the key is not a duplicate of anything.
             {"$match": {"$and": [{field: {"$ne": None}} for field in self._fields] or [{}]}},
             {"$match": self._where},
             {"$sort": self._order()},
-            {"$project": {"key": self._key, "told": {f: f"${f}" for f in ("_id", *sorted(told))}}},
+            {"$project": {"key": as_value(self._key), "told": as_value(shown)}},
             {"$match": {"$and": [{f"key.{name}": {"$nin": self._none}} for name in self._key]}},
             {"$group": {"_id": "$key", "documents": {"$push": "$told"}}},
             {"$match": {"documents.1": {"$exists": True}}},
@@ -125,7 +127,7 @@ class Groups:
 
     def _halved(self, ids: list[Any]) -> Iterator[tuple[Any, str]]:
         try:
-            list(self._collection.find({"_id": {"$in": ids}}, {"key": self._key}))
+            list(self._collection.find({"_id": {"$in": ids}}, {"key": as_value(self._key)}))
         except OperationFailure as error:
             if retry.is_retryable(error):
                 raise

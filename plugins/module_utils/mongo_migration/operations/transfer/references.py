@@ -15,6 +15,7 @@ from ...document.collections import Collections
 from ...ledger.batches import Writer
 from ...support import listing
 from ...values import edits
+from ...values.as_value import as_value
 from ...values.compare import equal_token, hashable
 from ...values.elements import elements
 from ...values.raw import embedded, raw_documents
@@ -107,7 +108,11 @@ class Reference:
             self.collection.database,
             self.collection.name,
             filter=selector,
-            projection={"_id": 0, "i": {"_id": "$_id"}, "b": {self.field: f"${self.field}"}},
+            projection={
+                "_id": 0,
+                "i": as_value({"_id": "$_id"}),
+                "b": as_value({self.field: f"${self.field}"}),
+            },
             limit=limit or None,
             session=session,
             comment=self.comment,

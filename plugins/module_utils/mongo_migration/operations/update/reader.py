@@ -18,6 +18,7 @@ from ...document.value_sources import Found, Unresolved
 from ...support.chunks import chunks
 from ...support.retry import is_about_a_document
 from ...values import twice
+from ...values.as_value import as_value
 from ...values.compare import hashable
 from ...values.raw import embedded, raw_documents
 from ..fields.candidates import along_id
@@ -384,9 +385,9 @@ def _twice(parts: Mapping[str, bytes]) -> str | None:
 def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "_id": 0,
-        "i": {"_id": "$_id"},
-        "b": {name: f"${name}" for name in fields} or {"$literal": {}},
-        "t": {"t": _TWICE},
+        "i": as_value({"_id": "$_id"}),
+        "b": as_value({name: f"${name}" for name in fields} or {"$literal": {}}),
+        "t": as_value({"t": _TWICE}),
     }
     if names:
         pairs = {"$objectToArray": "$$ROOT"}
@@ -395,7 +396,9 @@ def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
 
 
 def _with(variables: Mapping[str, Any], expression: Any) -> Any:
-    return {"$let": {"vars": dict(variables), "in": expression}} if variables else expression
+    if not variables:
+        return as_value(expression)
+    return {"$let": {"vars": dict(variables), "in": expression}}
 
 
 __all__ = ["Reader", "Row", "Trouble", "held_by"]

@@ -20,6 +20,7 @@ from ...errors import DefinitionError
 from ...ledger.batches import Writer
 from ...support.retry import is_about_a_document
 from ...support.tables import aligned, number, place
+from ...values.as_value import as_value
 from ...values.compare import bind_now, hashable
 from .. import own_lookups, previews
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
@@ -283,7 +284,7 @@ class Update(Operation):
             pipeline: list[dict[str, Any]] = [
                 {"$documents": [{}]},
                 {"$replaceWith": {"$mergeObjects": literal}},
-                {"$project": {"_id": 0, "a": self._compiled.fields}},
+                {"$project": {"_id": 0, "a": as_value(self._compiled.fields)}},
             ]
             (made,) = collection.database.aggregate(pipeline, comment=self._scope.comment)
             now = {key: row[key] for key in made["a"] if key in row}

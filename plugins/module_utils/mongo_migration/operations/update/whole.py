@@ -20,6 +20,7 @@ from ...document.update_sources import Source
 from ...document.value_sources import Found
 from ...support.retry import is_about_a_document
 from ...values import twice
+from ...values.as_value import as_value
 from ...values.compare import hashable
 from ...values.elements import DOCUMENT, Element, elements
 from ...values.raw import embedded
@@ -92,9 +93,9 @@ class WholeReader(Reader):
 
     def _wanted(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         del variables
-        wanted: dict[str, Any] = {"_id": 0, "i": {"_id": "$_id"}, "b": "$$ROOT"}
+        wanted: dict[str, Any] = {"_id": 0, "i": as_value({"_id": "$_id"}), "b": "$$ROOT"}
         if self.function is None:
-            wanted["a"] = {"d": self.expression}
+            wanted["a"] = as_value({"d": self.expression})
         return wanted
 
     def _row(
