@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from bson import Decimal128, Int64
-from mongo_migration.errors import PlanBlockedError
+from mongo_migration.errors import MigrationError, PlanBlockedError
 from mongo_migration.operations.indexes import index_specs
+from mongo_migration.procedures import rollback
+from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from tests.support.migrations import Deployment
 
 Document = dict[str, Any]
+Db = Database[Document]
 
 
 def migration(*steps: Document) -> tuple[str, str]:
@@ -249,3 +253,96 @@ def test_a_key_that_is_true_is_another_one():
     # As old servers took it; today's refuse it.
     assert index_specs.keys({"key": {"z": True}}) != index_specs.keys({"key": {"z": 1}})
     assert index_specs.keys({"key": {"z": 1.0}}) == index_specs.keys({"key": {"z": 1}})
+
+
+# -- the way back ----------------------------------------------------------------------------
+
+
+def prepare(data: Db, name: str) -> None:
+    data.command("collMod", "items", index={"name": name, "prepareUnique": True})
+
+
+BACK = {
+    "set_field": set_field("a", {"expression": {"$toString": "$n"}}, type="string"),
+    "update": {
+        "update": {"collections": ["items"], "set": {"a": {"expression": {"$toString": "$n"}}}}
+    },
+}
+LATER: dict[str, Callable[[Db], Any]] = {
+    "plain": lambda data: data["items"].create_index("a", name="later", unique=True),
+    "compound": lambda data: data["items"].create_index(
+        [("b", 1), ("a", 1)], name="later", unique=True
+    ),
+    "partial": lambda data: data["items"].create_index(
+        "a", name="later", unique=True, partialFilterExpression={"n": {"$gte": 0}}
+    ),
+    "prepared": lambda data: (
+        data["items"].create_index("a", name="later"),
+        prepare(data, "later"),
+    ),
+}
+
+
+@pytest.fixture(params=["deployment", "standalone_deployment"])
+def site(request: pytest.FixtureRequest) -> Deployment:
+    found: Deployment = request.getfixturevalue(request.param)
+    found.data["items"].insert_many(
+        [{"_id": n, "n": n, "a": n % 2 and None, "b": [n % 2, 7]} for n in range(6)]
+    )
+    return found
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER.keys())
+@pytest.mark.parametrize("step", BACK.values(), ids=BACK.keys())
+def test_a_unique_index_that_came_later_is_named_before_anything_is_put_back(
+    site: Deployment, step: Document, later: Callable[[Db], Any]
+):
+    text = migration(step)
+    before = site.content()
+    site.migrate(text)
+    later(site.data)
+    there = site.everything()
+    with pytest.raises(MigrationError, match="unique index 'later' of items"):
+        rollback.plan(site.data, "900", site.known["900"])
+    with pytest.raises(MigrationError, match=r"dropIndex.*Nothing was changed"):
+        site.roll_back("900")
+    assert site.everything() == there
+
+    site.data["items"].drop_index("later")
+    assert site.roll_back("900")["conflict_count"] == 0
+    assert site.content() == before
+
+
+@pytest.mark.parametrize("step", BACK.values(), ids=BACK.keys())
+def test_a_unique_index_that_lets_the_values_from_before_in_is_in_nobodys_way(
+    site: Deployment, step: Document
+):
+    items = site.data["items"]
+    for number in range(6):
+        items.update_one({"_id": number}, {"$set": {"a": -number}})
+    text = migration(step)
+    before = site.content()
+    site.migrate(text)
+    items.create_index("a", name="later", unique=True)
+    # One that somebody changed since stays, and nobody gets what it holds.
+    items.update_one({"_id": 5}, {"$set": {"a": -50}})
+    assert rollback.plan(site.data, "900", site.known["900"])["changed"] is True
+    assert site.roll_back("900")["conflict_count"] == 1
+    items.update_one({"_id": 5}, {"$set": {"a": -5}})
+    assert site.content()[0] == before[0]
+
+
+def test_documents_that_are_the_same_and_could_not_be_put_back_stop_the_plan(site: Deployment):
+    """Such an index lets them stay, and refuses whoever writes the value anew."""
+    items = site.data["items"]
+    items.create_index("a", name="soon")
+    prepare(site.data, "soon")
+    (problem,) = site.plan(migration(BACK["update"]))["problems"]
+    assert "prepareUnique" in problem["what"]
+    assert problem["count"] == 4
+    items.delete_many({"_id": {"$gt": 1}})
+    items.update_one({"_id": 1}, {"$set": {"a": 7}})
+    same = {"update": {"collections": ["items"], "set": {"a": {"value": "x"}}}}
+    (problem,) = site.plan(migration(same))["problems"]
+    assert "unique index 'soon'" in problem["what"]
+    assert site.plan(migration(BACK["update"]))["problems"] == []

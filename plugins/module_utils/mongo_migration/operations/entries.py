@@ -133,6 +133,28 @@ class EntryKind(ABC):
         del database, entry
         return []
 
+    def undone_through(
+        self,
+        database: Database[dict[str, Any]],
+        entry: Entry,
+        stages: Sequence[Mapping[str, Any]],
+        *,
+        force: bool,
+    ) -> Iterable[Mapping[str, Any]] | None:
+        """Return what *stages* make of the documents as undoing *entry* leaves them.
+
+        Args:
+            database: of the documents.
+            entry: of the journal.
+            stages: of an aggregation.
+            force: whether documents are undone that hold something else by now.
+
+        Returns:
+            None where that can't be told.
+        """
+        del database, entry, stages, force
+        return None
+
     def effect(self, entry: Entry) -> Effect:
         """Return what the entry did to documents."""
         return Effect(collection=entry["collection"])

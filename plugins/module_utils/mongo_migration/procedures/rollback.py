@@ -23,6 +23,7 @@ from ..maintenance import mode
 from ..operations.registry import kind_of, open_journal
 from ..support import commands, listing
 from . import authority as authorities
+from . import way_back
 from .authority import Authority
 from .work import Job, Stint, at_work, keep_trying
 
@@ -47,7 +48,7 @@ def plan(
     if document is None:
         return _nothing(db, migration, run)
     authority = _authority(db, document, definition, without_document)
-    would = _would(db, document, authority)
+    would = _would(db, document, authority, force=False)
     return {
         **_identity(document),
         "changed": any(would.values()),
@@ -94,7 +95,7 @@ def roll_back(
         if document is None:
             return _nothing(db, migration, run)
         authority = _authority(db, document, definition, without_document)
-        would = _would(db, document, authority)
+        would = _would(db, document, authority, force=on_conflict == "restore")
         read = document
         owned = job.before_work(lambda: Run.adopt(db, read, lease))
         with at_work(job, owned, lease, _stint(db, owned, would), authority) as writer:
@@ -200,9 +201,13 @@ def _bring_back(
 
 
 def _would(
-    db: Database[dict[str, Any]], document: Mapping[str, Any], authority: Authority
+    db: Database[dict[str, Any]],
+    document: Mapping[str, Any],
+    authority: Authority,
+    *,
+    force: bool,
 ) -> dict[str, Any]:
-    """Return what undoing would do; refuse what isn't ours, or isn't all there."""
+    """Return what undoing would do; refuse what isn't ours, isn't all there, or can't be done."""
     journal = open_journal(db, document["_id"], require=authority.step)
     _refuse_holes(document, journal)
     would: dict[str, Any] = {"restore": 0, "remove": 0, "drop": []}
@@ -213,6 +218,7 @@ def _would(
             would[key] = would.get(key, type(value)()) + value
         if since := kind_of(entry).written_since(db, entry):
             would["written_since"] = would.get("written_since", 0) + since
+    way_back.refuse_twins(db, document, journal, force=force)
     return would
 
 

@@ -6,6 +6,7 @@ same ``value``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pymongo import UpdateMany
@@ -18,6 +19,7 @@ from ...ledger import shapes
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
 from ...ledger.shapes import Shape
+from ...support.chunks import chunks
 from ...values import compare
 from ...values.compare import ABSENT, hashable
 from .. import statements
@@ -84,6 +86,27 @@ class FieldGroups(EntryKind):
         """Return those that hold another value by now, or none."""
         collection = database[entry["collection"]]
         return differing(collection, entry["field"], entry["groups"], comment=_COMMENT)
+
+    def undone_through(
+        self,
+        database: Database[dict[str, Any]],
+        entry: Entry,
+        stages: Sequence[Mapping[str, Any]],
+        *,
+        force: bool,
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield what *stages* make of the documents with their values from before."""
+        field = entry["field"]
+        for group in entry["groups"]:
+            held = {} if force else compare.holds(field, group["value"])
+            back: dict[str, Any] = {"$unset": field}
+            if "before" in group:
+                back = {"$set": {field: {"$literal": group["before"]}}}
+            for ids in chunks(group["ids"], 1000):
+                match = {"$match": {"_id": {"$in": list(ids)}, **held}}
+                yield from database[entry["collection"]].aggregate(
+                    [match, back, *stages], comment=_COMMENT
+                )
 
     def effect(self, entry: Entry) -> Effect:
         """Return the values before and after."""

@@ -42,7 +42,8 @@ def too_many(documents: int, pairs: int) -> bool:
 def of(collection: Collection[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the specifications of the unique indexes of *collection*, without that of ``_id``."""
     for spec in listing.indexes(collection.database, collection.name):
-        if spec.get("unique"):
+        # One that is about to become unique refuses what a unique one would, from now on.
+        if spec.get("unique") or spec.get("prepareUnique"):
             yield spec
 
 
@@ -93,11 +94,11 @@ def foreseen(
                 raise
     if spec.get("collation"):
         return None
-    rows = futures.in_parts(collection, mine, _keys(spec), comment=comment)
+    rows = futures.in_parts(collection, mine, keys(spec), comment=comment)
     if rows is None:
         return None
     coming = futures.through(
-        collection.database, map(bson.encode, inserted), _keys(spec), comment=comment
+        collection.database, map(bson.encode, inserted), keys(spec), comment=comment
     )
     return _twins(chain(rows, coming), len(spec["key"]))
 
@@ -121,6 +122,12 @@ def tell(
         name: the document's name of the collection.
         collection: of the documents.
     """
+    if (
+        spec.get("prepareUnique")
+        and (held := refuses(collection, spec, comment=scope.comment)).count
+    ):
+        plan.problems.append(_not_put_back(step, name, spec["name"], held))
+        return
     refusal = foreseen(
         collection,
         spec,
@@ -137,6 +144,50 @@ def tell(
         plan.problems.append(problem_of(step, name, spec["name"], refusal))
 
 
+def _not_put_back(step: int, collection: str, index: str, refusal: Refusal) -> dict[str, Any]:
+    return problem(
+        step=step,
+        collection=collection,
+        what=f"documents are the same to the index '{index}', whose prepareUnique lets them stay "
+        "and be changed, and would refuse to put them back",
+        count=refusal.count,
+        samples=refusal.samples,
+        policy="unique index",
+        fix=f"make these documents differ, or take it back meanwhile: db.runCommand({{collMod: "
+        f"'{collection}', index: {{name: '{index}', prepareUnique: false}}}})",
+    )
+
+
+def later(
+    collection: Collection[dict[str, Any]],
+    spec: Mapping[str, Any],
+    changed: Iterable[Mapping[str, Any]],
+    gone: set[bytes],
+    *,
+    comment: str | None,
+) -> Refusal:
+    """Return what the index would refuse of documents of which some are *changed*.
+
+    Args:
+        collection: of the documents, as they are.
+        spec: of the index, which has no collation.
+        changed: what :func:`keys` make of those that change.
+        gone: hashable ids of those that go.
+        comment: for the server's operations.
+    """
+    seen = set(gone)
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        for row in changed:
+            seen.add(hashable(row["_id"]))
+            yield row
+        for row in collection.aggregate(keys(spec), allowDiskUse=True, comment=comment):
+            if hashable(row["_id"]) not in seen:
+                yield row
+
+    return _twins(rows(), len(spec["key"]))
+
+
 def _by_server(
     collection: Collection[dict[str, Any]],
     spec: Mapping[str, Any],
@@ -149,7 +200,7 @@ def _by_server(
     stages: list[dict[str, Any]] = [
         *future,
         *([{"$unionWith": {"pipeline": [{"$documents": coming}]}}] if coming else []),
-        *_keys(spec),
+        *keys(spec),
         {
             "$group": {
                 "_id": names,
@@ -177,7 +228,7 @@ def _by_server(
     return Refusal(count=found[0]["count"], samples=found[0]["samples"])
 
 
-def _keys(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+def keys(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return stages that make of documents the keys that the index *spec* has of them."""
     paths = list(spec["key"])
     there = [{path: {"$exists": True}} for path in paths]

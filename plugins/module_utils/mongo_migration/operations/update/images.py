@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import bson
@@ -17,10 +17,13 @@ from ...document.definition import Step
 from ...ledger.batches import Writer
 from ...ledger.journal import Entry
 from ...ledger.shapes import Shape
+from ...support.chunks import chunks
 from ...values import twice
 from ...values.compare import hashable
 from ...values.digest import Digest
 from ...values.elements import elements
+from ...values.raw import raw_documents
+from .. import futures
 from ..base import Touched
 from ..entries import Effect, EntryKind, Remaining, Revert, revert_in_parts
 from .packing import DIGEST, OPTIONS, SHAPE, by_field, mistake, packed, unpacked
@@ -111,6 +114,36 @@ class Images(EntryKind):
             if (row := now.get(hashable(identity))) is not None
             and xxh3_64_digest(row.before) != written
         ]
+
+    def undone_through(
+        self,
+        database: Database[dict[str, Any]],
+        entry: Entry,
+        stages: Sequence[Mapping[str, Any]],
+        *,
+        force: bool,
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield what *stages* make of the documents with their fields from before."""
+        collection, fields = database[entry["collection"]], set(entry["fields"])
+        wanted = {hashable(identity): (raw, w) for (identity, _k, raw), w in pairs(entry)}
+        now = now_of(collection, entry, comment=_COMMENT)
+        ids = [
+            row.identity
+            for token, row in now.items()
+            if force or xxh3_64_digest(row.before) == wanted[token][1]
+        ]
+
+        def earlier() -> Iterator[bytes]:
+            for some in chunks(ids, 1000):
+                for raw in raw_documents(
+                    database, collection.name, filter={"_id": {"$in": list(some)}}, comment=_COMMENT
+                ):
+                    document = RawBSONDocument(raw)
+                    kept = {name: value for name, value in document.items() if name not in fields}
+                    before = RawBSONDocument(wanted[hashable(identity_of(raw))][0])
+                    yield bson.encode({**kept, **before})
+
+        yield from futures.through(database, earlier(), list(map(dict, stages)), comment=_COMMENT)
 
     def effect(self, entry: Entry) -> Effect:
         """Return the digests of each field before and after."""
