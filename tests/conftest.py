@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ Client = MongoClient[dict[str, Any]]
 _ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(_ROOT / "plugins" / "module_utils")])
 os.environ["ANSIBLE_CONFIG"] = str(_ROOT / "ansible.cfg")
+
+# Tests start hundreds of processes; each would compile the engine anew, which takes more than a
+# second, where the shell that pytest was started from forbids Python to keep its byte code.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Several servers share a small machine, and the tests' data are small.
 CACHE_GB = 0.25
