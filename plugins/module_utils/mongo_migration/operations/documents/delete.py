@@ -313,15 +313,17 @@ def _write(writer: Writer, collection: Collection[dict[str, Any]], documents: Ba
     """Return the write of one batch: each document as it was journalled, or not at all."""
     ids = [document["_id"] for document in documents]
     alone = writer.settings.writers_stopped and "baseline" in writer.run.document
-    exactly: list[Statement] = [
-        DeleteOne({"_id": document["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": document}]}})
-        for document in documents
-    ]
-    simply: list[Statement] = [DeleteMany({"_id": {"$in": ids}})]
+
+    def exactly() -> list[Statement]:
+        return [
+            DeleteOne({"_id": one["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": one}]}})
+            for one in documents
+        ]
 
     def write(session: ClientSession | None) -> dict[str, int]:
         nobody_else_writes = alone and session is not None
-        count = writer.write(collection, simply if nobody_else_writes else exactly, session)
+        statements = [DeleteMany({"_id": {"$in": ids}})] if nobody_else_writes else exactly()
+        count = writer.write(collection, statements, session)
         if count != len(documents):
             if session is not None:
                 raise StaleBatchError
