@@ -25,16 +25,7 @@ from ..operations.registry import OPERATIONS, build, foresee, names
 from ..server import transactions
 from ..support import commands
 from ..values.abridged import abridge
-from . import conditions, cutover, expiring, foresight, remedies, scattered, sharded
-
-# Orders of magnitude for the estimate, measured on two cores with documents of about 500 bytes
-# and several indexes; docs/benchmarks.md says how. A rehearsal on a copy replaces them.
-_DOCUMENTS_PER_SECOND = 20_000
-_LIVE_DOCUMENTS_PER_SECOND = 5_000  # while others write, it gives way to them
-_DIGESTED_PER_SECOND = 150_000
-_INDEXED_PER_SECOND = 400_000
-_OPLOG_BYTES_PER_DOCUMENT = 190  # the change, and the document's part of the journal entry
-
+from . import conditions, cutover, estimate, expiring, foresight, remedies, scattered, sharded
 
 # What a row or a problem of a plan shows of documents.
 _MISUNDERSTOOD = "{} says what MongoDB doesn't understand. Correct it:"
@@ -115,7 +106,9 @@ def survey(
         "warnings": warnings,
     }
     facts["cutover"] = cutover.choose(definition)
-    return {**facts, "estimate": _estimate(facts)}
+    facts["estimate"] = estimate.estimate(facts, database)
+    facts["problems"] += estimate.no_room(facts, database)
+    return facts
 
 
 def _abridged(row: dict[str, Any]) -> dict[str, Any]:
@@ -390,24 +383,4 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, int]:
         "documents": sum(documents.values()),
         "candidates": sum(row["candidates"] for row in rows),
         **{total: sum(row["amounts"][amount] for row in rows) for total, amount in _TOTALS.items()},
-    }
-
-
-def _estimate(facts: dict[str, Any]) -> dict[str, int]:
-    totals = facts["totals"]
-    written = totals["to_change"] + totals["to_insert"] + totals["to_remove"] + totals["to_copy"]
-    indexed = sum(row["documents"] for row in facts["steps"] if row["amounts"]["builds"])
-    seconds = indexed / _INDEXED_PER_SECOND
-    if facts["cutover"]["kind"] != cutover.STOPPED:
-        seconds += written / _LIVE_DOCUMENTS_PER_SECOND
-    else:
-        seconds += written / _DOCUMENTS_PER_SECOND + totals["documents"] / _DIGESTED_PER_SECOND
-    some = written or indexed
-    stopped = cutover.seconds_stopped(
-        facts["cutover"]["kind"], seconds=seconds, documents=totals["documents"]
-    )
-    return {
-        "seconds": max(1, round(seconds)) if some else 0,
-        "stopped_seconds": stopped if some else 0,
-        "oplog_bytes": written * _OPLOG_BYTES_PER_DOCUMENT,
     }

@@ -22,7 +22,7 @@ from ..monitor import thresholds as judge
 from ..server import connection, members
 from ..support import commands
 from ..values import ejson
-from . import login
+from . import estimate, login
 from . import status as info
 
 Document = dict[str, Any]
@@ -31,9 +31,6 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 # Of the oplog, what the migration alone may fill.
 _OPLOG_WARN, _OPLOG_FULL = 0.25, 0.8
-# The journal and the oplog hold about the same; twice, since a checkpoint keeps both for a while.
-_GROWTH_PER_OPLOG_BYTE = 3
-_DISK_RESERVE = 0.05
 _CLOCK_SECONDS = 5.0
 
 _WATCHED = (
@@ -329,8 +326,8 @@ def _room(now: snapshot.Look, plan: Mapping[str, Any] | None) -> Iterable[Check]
     if not total or plan is None:
         return
     free = total - used
-    grows = plan["estimate"]["oplog_bytes"] * _GROWTH_PER_OPLOG_BYTE
-    needed = grows + total * _DISK_RESERVE
+    grows = estimate.growth(plan)
+    needed = grows + total * estimate.RESERVE
     found = f"the server has {_size(free)} free; the migration needs about {_size(grows)}"
     if free >= needed:
         yield Check(name="room for the data", status=OK, found=found)
