@@ -192,7 +192,9 @@ class Writer:
         seq = self.seq + 1
         self._transact(
             before=lambda session: self.journal.write(
-                {**(entry(session) if callable(entry) else entry), "seq": seq}, session
+                {**(entry(session) if callable(entry) else entry), "seq": seq},
+                session,
+                alone=documents == 1,
             ),
             write=write,
             position=position,

@@ -18,12 +18,14 @@ import datetime
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import bson
 from pymongo import ASCENDING, DESCENDING, DeleteOne, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
 from ..document.collections import JOURNAL
+from ..errors import MigrationError
 from . import own_collections
 from .fence import Fence, Statement
 from .runs import MAJORITY
@@ -32,6 +34,9 @@ from .state_format import FORMAT, StateError
 # What an entry may hold of documents, ids and values, in bytes. It is one document, of which
 # MongoDB allows 16 MB, and a rollback may add the ids of all of them as conflicts.
 MOST_BYTES = 7 << 20
+#: Of one document alone, what may be kept: the server takes 16 MiB, and undoing is noted beside it.
+LARGEST_ENTRY = 15 << 20
+_HEAD = 64 << 10  # of an entry, beside that
 # What became of an entry whose step wasn't begun; nothing is to be undone.
 VOID = "void"
 
@@ -87,8 +92,21 @@ class Journal:
             )
         return seq - sum(1 for number in there if 1 <= number <= seq)
 
-    def write(self, entry: dict[str, Any], session: ClientSession | None) -> None:
-        """Write one entry."""
+    def write(
+        self, entry: dict[str, Any], session: ClientSession | None, *, alone: bool = False
+    ) -> None:
+        """Write one entry; of a single document, if it is *alone* there.
+
+        Raises:
+            MigrationError: it has no room for the note that it is undone.
+        """
+        if alone and len(bson.encode(entry)) > LARGEST_ENTRY + _HEAD:
+            raise MigrationError(
+                f"{entry['collection']}: a document came or grew after the plan, and is too large "
+                "to be kept in the journal, without which no rollback is exact. Nothing of this "
+                "batch was written. Make it smaller, or leave it out with `where`; the plan "
+                "(--check) names it."
+            )
         # `at` is for people: the evidence shows from it how fast the batches followed each other.
         now = datetime.datetime.now(datetime.UTC)
         whole = {"run": self._run, "format": FORMAT, "at": now, **entry}

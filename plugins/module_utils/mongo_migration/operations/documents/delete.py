@@ -16,6 +16,7 @@ from ...document.value_sources import Scope
 from ...errors import MigrationError
 from ...ledger.batches import StaleBatchError, Write, Writer
 from ...ledger.fence import Statement
+from ...ledger.journal import LARGEST_ENTRY
 from ...support import commands
 from ...support.tables import aligned, number, place
 from ...values import compare, ejson
@@ -23,6 +24,7 @@ from ...values.compare import hashable
 from .. import left_alone, own_lookups
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from ..futures import Rewrite
+from ..refusals import journal_room
 from ..transfer.reading import reader_of
 from ..update.reader import Reader
 from ..update.reader import Row as Document
@@ -109,6 +111,7 @@ class Delete(Operation):
             count = size = 0
             samples: Batch = []
             lossy: list[Any] = []
+            large: list[Any] = []
             if self._chosen and (found := self._unfit(collection)):
                 plan.problems += [self._unclear(name, *item) for item in found.items()]
                 continue
@@ -118,6 +121,9 @@ class Delete(Operation):
                     samples.append(document)
                 if not exact:
                     lossy.append(document["_id"])
+                if length > LARGEST_ENTRY:
+                    large.append(document["_id"])
+            journal_room.tell(plan, large, step=self._step.index, name=name)
             if lossy:
                 plan.problems.append(inexact(self._step.index, name, lossy))
             own_lookups.tell(

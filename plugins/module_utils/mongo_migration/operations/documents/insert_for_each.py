@@ -25,7 +25,7 @@ from ...values.as_value import as_value
 from .. import left_alone
 from ..base import Check, Need, Operation, Plan, Row, Touched, amounts, problem
 from ..bodies import Body, place_of
-from ..refusals import unique_indexes
+from ..refusals import journal_room, unique_indexes
 from ..refusals.validators import tell_new
 from . import timezones
 from .row_inputs import Inputs, is_zone
@@ -200,6 +200,8 @@ class InsertForEach(Operation):
         return plan
 
     def _plan_refused(self, plan: Plan, new: list[dict[str, Any]]) -> None:
+        large = journal_room.coming(new, self._key)
+        journal_room.tell(plan, large, step=self._step.index, name=self._into_name)
         tell_new(
             plan,
             self._scope,

@@ -17,6 +17,7 @@ from ...document.definition import Step
 from ...document.value_sources import Found, Scope, Source, Unresolved
 from ...errors import DefinitionError
 from ...ledger.batches import Writer
+from ...ledger.journal import LARGEST_ENTRY
 from ...support.chunks import chunks
 from ...support.tables import aligned, number, place
 from ...values import compare
@@ -29,7 +30,7 @@ from ..futures import Rewrite
 from ..left_alone import by_set_field
 from ..plan_rows import MOST_PAIRS, Tally
 from ..referents import MOST, Referents
-from ..refusals import inexact, unique_indexes
+from ..refusals import inexact, journal_room, unique_indexes
 from ..refusals.validators import Validator, too_large
 from .field_walk import KIND, Walk
 
@@ -303,6 +304,7 @@ class SetField(Operation):
                         },
                         "count": {"$sum": 1},
                         "sample": {"$first": "$_id"},
+                        "large": {"$max": {"$bsonSize": {"v": path}}},
                         "odd": {"$max": {"$cond": [inexact.possible(self._rules.field), 1, 0]}},
                     }
                 },
@@ -315,11 +317,12 @@ class SetField(Operation):
         tally = Tally(
             plan, step=self._step.index, kind=KIND, name=target.name, field=self._rules.field
         )
-        odd = 0
+        odd = large = 0
         for batch in chunks(self._groups(target, referents), 1000):
             target.source.prepare([row["_id"].get("key", []) for row in batch])
             for row in batch:
                 odd += row["odd"]
+                large = max(large, row["large"])
                 self._judge(tally, row, target.source, referents)
         wrong = self._plan_contradicted(tally, target, referents)
         mine = self._rules.candidates(referents, wrong)
@@ -329,6 +332,10 @@ class SetField(Operation):
                 target.collection, mine, self._rules.field, comment=self._scope.comment
             )
             tally.inexact(found.count, found.samples)
+        if large > LARGEST_ENTRY:
+            kept = {"v": f"${self._rules.field}"}
+            ids = journal_room.larger(target.collection, mine, kept, comment=self._scope.comment)
+            journal_room.tell(plan, ids, step=self._step.index, name=target.name)
         if tally.example is not ABSENT:
             self._foresee_refusals(tally, target, mine)
         self._foresee_twins(plan, tally, target, mine)

@@ -19,6 +19,7 @@ from ...values import ejson
 from .. import left_alone
 from ..base import Check, Operation, Plan, Row, Touched, amounts, problem
 from ..futures import Rewrite
+from ..refusals import journal_room
 from .groups import Group, Groups
 from .merging import KIND, Merging, read
 from .references import References, named
@@ -221,6 +222,15 @@ class MergeDuplicates(Operation):
 
     def _plan_impossible(self, plan: Plan, ids: list[Any]) -> None:
         """Find what could not be put back, or would be left pointing at nothing."""
+        comment = self._scope.comment
+        large = [
+            identity
+            for some in chunks(ids, 1000)
+            for identity in journal_room.larger(
+                self._collection, {"_id": {"$in": list(some)}}, "$$ROOT", comment=comment
+            )
+        ]
+        journal_room.tell(plan, large, step=self._step.index, name=self._name)
         lossy = [
             d["_id"]
             for some in chunks(ids, 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...values.raw import raw_documents
 from .. import futures
 from ..base import Plan, problem
 from ..futures import Rewrite
-from ..refusals import unique_indexes
+from ..refusals import journal_room, unique_indexes
 from ..refusals.validators import MOST_BYTES, Refusal, Validator
 from .reader import Reader, Row
 from .whole import WholeReader
@@ -42,13 +42,15 @@ class Foresight:
     step: int
     name: str
 
-    def tell(self, plan: Plan, *, growth: int) -> None:
+    def tell(self, plan: Plan, *, growth: int, large: Sequence[Any]) -> None:
         """Add to *plan* what the server would refuse.
 
         Args:
             plan: of the step.
             growth: by how many bytes a document grows at most.
+            large: ids of documents for which the journal has no room.
         """
+        journal_room.tell(plan, large, step=self.step, name=self.name)
         rewrite = self._rewrite()
         self.scope.rewrites.setdefault(self.reader.collection.name, []).append(rewrite)
         self._add(

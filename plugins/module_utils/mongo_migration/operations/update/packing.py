@@ -37,10 +37,9 @@ def packed(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
     """Return what an entry keeps of *rows*: what they held, and digests of what is written."""
     orders: dict[tuple[str, ...], int] = {}
     order_of = [orders.setdefault(row.names, len(orders)) for row in rows]
-    packed = zlib.compress(b"".join(row.key + row.before for row in rows), 1)
     return {
         "count": len(rows),
-        "images": Binary(packed),
+        "images": Binary(compressed(rows)),
         "written": Binary(b"".join(xxh3_64_digest(row.after) for row in rows)),
         "after": [
             {"field": name, **digest.as_dict()}
@@ -52,6 +51,11 @@ def packed(fields: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
             else {}
         ),
     }
+
+
+def compressed(rows: Iterable[Row]) -> bytes:
+    """Return what *rows* held, as an entry keeps it."""
+    return zlib.compress(b"".join(row.key + row.before for row in rows), 1)
 
 
 def by_field(fields: Sequence[str], documents: Iterable[tuple[bytes, bytes]]) -> dict[str, Digest]:

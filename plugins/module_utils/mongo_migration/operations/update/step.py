@@ -367,7 +367,7 @@ class Update(Operation):
         for field in [None] if self._document else self._compiled.fields:
             plan.change(real, self._where, field)
         Foresight(reader=reader, scope=self._scope, step=self._step.index, name=name).tell(
-            plan, growth=tally.growth
+            plan, growth=tally.growth, large=tally.too_large
         )
 
     def _tell_own_lookups(self, plan: Plan, collection: Collection[dict[str, Any]]) -> None:

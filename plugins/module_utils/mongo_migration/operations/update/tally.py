@@ -6,8 +6,10 @@ from typing import Any
 
 import bson
 
+from ...ledger.journal import LARGEST_ENTRY
 from ...values import ejson
 from ...values.elements import alone, elements
+from .packing import compressed
 from .reader import Row
 from .whole import cut
 
@@ -35,6 +37,7 @@ class Tally:
         self.growth = 0  # in bytes, of the document that grows most
         self.troubles: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.samples: list[Any] = []
+        self.too_large: list[Any] = []  # for the journal
         self.previews: list[dict[str, Any]] = []
         self.rows: list[Row] = []
         self._shown: dict[str, int] = {}
@@ -53,6 +56,9 @@ class Tally:
                 found["samples"].append(row.identity)
         if row.changes:
             self.changed += 1
+            held = len(row.key) + len(row.before)
+            if held > LARGEST_ENTRY and len(compressed([row])) > LARGEST_ENTRY:
+                self.too_large.append(row.identity)
             self.growth = max(self.growth, len(row.after) - len(row.before))
             if len(self.rows) < SAMPLES:
                 self.samples.append(row.identity)
