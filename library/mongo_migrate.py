@@ -141,6 +141,7 @@ fleet:
   type: dict
   sample:
     databases: 200
+    said: 1 of 200 databases needs attention
     counts: {"verified now": 199, "failed, rolled back": 1}
     numbers: {modified: 187300}
     attention: [{database: tenant_7, state: "failed, rolled back", reason: 1 of 31 checks failed}]

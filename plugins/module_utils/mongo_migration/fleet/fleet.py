@@ -211,6 +211,7 @@ def result(fleet: Fleet, tally: Tally, *, of: Sequence[str] | None = None) -> di
     told = {
         **tally.as_dict(),
         "databases": len(fleet.names),
+        "said": outcomes.said(tally.failures, len(fleet.names)),
         "canaries": list(fleet.canaries),
         # Left for the command that says that the canaries were looked at.
         "later": len(fleet.names) - len(names),

@@ -173,6 +173,13 @@ def lines(fleet: Mapping[str, Any]) -> list[str]:
     return shown
 
 
+def said(attention: int, databases: int) -> str:
+    """Return how many of all databases need attention, for people."""
+    noun = "database" if databases == 1 else "databases"
+    verb = "needs" if attention == 1 else "need"
+    return f"{attention:,} of {databases:,} {noun} {verb} attention"
+
+
 def attention_lines(attention: Sequence[Mapping[str, str]]) -> list[str]:
     """Return who needs attention, by name and why; of very many, the first."""
     shown = ["Needs attention"]
