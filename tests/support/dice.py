@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,8 @@ LEASE_SECONDS = 1.0
 # The engine takes whole seconds from an inventory; a test may sleep less.
 SETTINGS = {"batch_size": 5, "lease_seconds": LEASE_SECONDS, "retry_seconds": 20}
 _DOCUMENTS = 20  # of a collection
+# A takeover takes a second or two; what waits for a transaction of who sleeps, a minute by default.
+_TRANSACTION_SECONDS, _LONGEST_TAKEOVER = 3600, 90
 ONE, OTHER = "901", "902"
 # It touches what the first one doesn't, so that either may be there without the other.
 DOCUMENTS = {
@@ -187,8 +189,24 @@ def play(servers: Deployment, folder: Path, seed: int, rounds: int, lanes: int =
                 finally:
                     print(f"seed {seed}, lane {number}, round {played}:", *one.story, sep="\n  ")
 
-    with ThreadPoolExecutor(lanes) as pool:
+    with _patient_with_transactions(servers), ThreadPoolExecutor(lanes) as pool:
         list(pool.map(lane, range(lanes)))
+
+
+@contextmanager
+def _patient_with_transactions(servers: Deployment) -> Iterator[None]:
+    """Let the server end no transaction by itself: whoever takes over must, or waits for ever."""
+    name = "transactionLifetimeLimitSeconds"
+    if not isinstance(servers, ReplicaSet):
+        yield
+        return
+    with servers.client() as client:
+        before = client.admin.command({"getParameter": 1, name: 1})[name]
+        client.admin.command({"setParameter": 1, name: _TRANSACTION_SECONDS})
+        try:
+            yield
+        finally:
+            client.admin.command({"setParameter": 1, name: before})
 
 
 class Table:
@@ -328,7 +346,7 @@ class Round:
                 step_down(self._table.servers, self._db)
             held = self._token_of(sleeper)
             for taker in self._takers(action):
-                self.story.append(f"{taker}: {do(self._db, taker, self._table.archive)}")
+                self.story.append(f"{taker}: {self._taken_over(taker)}")
             lost = held is not None and self._lease()["token"] > held
             left = self._left()
             sleeper.send(signal.SIGCONT)
@@ -336,6 +354,21 @@ class Round:
             self.story.append(f"woke, {'lost' if lost else 'free'}: {said(outcome)}")
         if lost:
             self._assert_untouched(left, outcome)
+
+    def _taken_over(self, taker: Action) -> str:
+        """Return what became of *taker*, who waits for nothing that the sleeper has left open."""
+        done: list[str] = []
+
+        def work() -> None:
+            done.append(do(self._db, taker, self._table.archive))
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(_LONGEST_TAKEOVER)
+        if not done:
+            self._db.client.admin.command("killAllSessions", [])  # the end would wait, too
+            raise AssertionError(f"{taker} still waits for a transaction of the sleeper")
+        return done[0]
 
     def _takers(self, action: Action) -> Iterator[Action]:
         """Yield what others do: in one half of the rounds, what makes the data as it was again.
