@@ -10,6 +10,8 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 
+from ..support import listing
+
 Document = dict[str, Any]
 
 
@@ -47,7 +49,8 @@ def serves(index: Mapping[str, Any], key: Sequence[str]) -> bool:
 
 def is_needed(collection: Collection[Document], name: str, key: Sequence[str]) -> bool:
     """Return whether the index *name* is the last one that the shard key *key* can use."""
-    serving = [index["name"] for index in collection.list_indexes() if serves(index, key)]
+    there = listing.indexes(collection.database, collection.name)
+    serving = [index["name"] for index in there if serves(index, key)]
     return serving == [name]
 
 
