@@ -28,17 +28,8 @@ from .expressions import Compiled
 REFUSED = "the server can't compute it: "
 #: What is said of a document that holds a field twice.
 TWICE = "stands twice in one document, and MongoDB ends itself where an expression changes that"
-# Whether it does so at the top level.
-_TWICE = {
-    "$let": {
-        "vars": {
-            "names": {
-                "$map": {"input": {"$objectToArray": "$$ROOT"}, "as": "pair", "in": "$$pair.k"}
-            }
-        },
-        "in": {"$ne": [{"$size": "$$names"}, {"$size": {"$setUnion": ["$$names"]}}]},
-    }
-}
+# Whether it does so at the top level: merging leaves one of each, and costs less than counting.
+_TWICE = {"$ne": [{"$bsonSize": "$$ROOT"}, {"$bsonSize": {"$mergeObjects": ["$$ROOT"]}}]}
 _IS_TWICE = bson.encode({"t": True})
 
 
@@ -259,6 +250,8 @@ class Reader:
         """Return the projection that gives before, after, and what is wrong."""
         known = {**self.constants, **variables}
         wanted = _plain(self._names, names=self.compiled.loses_fields)
+        if "n" not in wanted:
+            wanted["t"] = as_value({"t": _TWICE})
         if self.computes:
             wanted["a"] = _with(known, dict(self.compiled.fields) or {"$literal": {}})
         if self.compiled.faults:
@@ -294,9 +287,9 @@ class Reader:
             return self._unmeant(identity, parts)
         if troubles:
             told += troubles.get(token, [])
-        if (name := _twice(parts)) is not None:
-            told.append(Trouble(path=name, policy="fail", why=TWICE))
         names = bson.decode(parts["n"]).values() if "n" in parts else ()
+        if (name := _twice(parts, tuple(names))) is not None:
+            told.append(Trouble(path=name, policy="fail", why=TWICE))
         return Row(
             identity=identity,
             key=parts["i"],
@@ -375,9 +368,14 @@ def held_by(
     return reader.held(ids, session, names=places)
 
 
-def _twice(parts: Mapping[str, bytes]) -> str | None:
-    """Return what a document holds twice, in itself or in a touched field; None if nothing."""
-    if parts.get("t") == _IS_TWICE:
+def _twice(parts: Mapping[str, bytes], names: Sequence[str]) -> str | None:
+    """Return what a document holds twice, in itself or in a touched field; None if nothing.
+
+    Args:
+        parts: that were read of it.
+        names: of all its fields, where they were read.
+    """
+    if parts.get("t") == _IS_TWICE or len(set(names)) < len(names):
         return "a field"
     return twice.within(parts["b"])
 
@@ -387,7 +385,6 @@ def _plain(fields: Sequence[str], *, names: bool) -> dict[str, Any]:
         "_id": 0,
         "i": as_value({"_id": "$_id"}),
         "b": as_value({name: f"${name}" for name in fields} or {"$literal": {}}),
-        "t": as_value({"t": _TWICE}),
     }
     if names:
         pairs = {"$objectToArray": "$$ROOT"}
