@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SIZE ?= 20000
-# A server per process, shared by the tests of whole files.
-TWO := --numprocesses 2 --dist loadfile --durations 20 --durations-min 8
+# Servers for each process, and more processes than cores: tests/conftest.py says how many. Ansible computes.
+WORKERS ?= auto
+PLAYS ?= 3
+SLOWEST := --durations 20 --durations-min 8
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins/module_utils
@@ -98,7 +100,8 @@ unit: $(VENV)/.ready ## tests without a server
 
 .PHONY: integration
 integration: $(VENV)/.ready ## tests of the engine and the modules against a real mongod
-	@$(BIN)/pytest $(TWO) tests/integration
+	@# What the tests of a file share is made once.
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(SLOWEST) tests/integration
 
 .PHONY: tools
 tools: $(VENV)/.ready ## fetch what tests and benchmarks compare with: mongodump, mongod 6.0.27, …
@@ -123,7 +126,7 @@ molecule-short: $(VENV)/.ready ## migrate and failover; installs podman where it
 .PHONY: playbooks
 playbooks: $(VENV)/.ready ## the playbooks, as a user runs them
 	@# In their order: the tests of a file look at one site, and a run of it takes minutes.
-	@$(BIN)/pytest $(TWO) -p no:randomly tests/playbooks
+	@$(BIN)/pytest --numprocesses $(PLAYS) --dist loadfile $(SLOWEST) -p no:randomly tests/playbooks
 
 .PHONY: bench
 bench: $(VENV)/.ready ## ratios against the server's limit, into build/bench.json (SIZE= documents)

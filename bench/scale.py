@@ -45,7 +45,7 @@ def flat(name: str, values: dict[int, float], unit: str, **goal: float) -> repor
 
 def without_journal(bench: Bench) -> float:
     """Return what a run takes that couldn't be undone."""
-    with mock.patch.object(Journal, "write", lambda *_: None):
+    with mock.patch.object(Journal, "write", lambda *_, **__: None):
         seconds = bench.engine()
     bench.forget()
     bench.bare_unset()

@@ -31,6 +31,17 @@ sys.dont_write_bytecode = False
 
 # Several servers share a small machine, and the tests' data are small.
 CACHE_GB = 0.25
+# A test waits for two thirds of its time: for a server, a lease, an election.
+_WORKERS_PER_CORE = 3
+# What the servers of a worker, its Python and what that starts take.
+_BYTES_PER_WORKER = 1.5e9
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return what `--numprocesses auto` means: as many as keep the machine busy and fit into it."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cores = len(os.sched_getaffinity(0))
+    return max(2, min(_WORKERS_PER_CORE * cores, int(memory / _BYTES_PER_WORKER)))
 
 
 @pytest.fixture(scope="session")

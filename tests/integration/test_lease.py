@@ -300,17 +300,19 @@ def test_a_journal_entry_left_by_a_sleeper_goes_unless_who_took_over_has_settled
     left: dict[Any, Any] = {}
     write = Journal.write
 
-    def sleep_through(journal: Journal, entry: dict[str, Any], session: Any) -> None:
+    def sleep_through(
+        journal: Journal, entry: dict[str, Any], session: Any, **options: Any
+    ) -> None:
         """Lose the lease right after, or right before, the journal entry is written."""
         if entry["seq"] != 3:
-            return write(journal, entry, session)
+            return write(journal, entry, session, **options)
         monkeypatch.setattr(Journal, "write", write)
         if settled:
-            write(journal, entry, session)
+            write(journal, entry, session, **options)
         time.sleep(0.7)
         torture.roll_back(db)
         left.update(snapshot(db, own=True))
-        return None if settled else write(journal, entry, session)
+        return None if settled else write(journal, entry, session, **options)
 
     # A holder whose heart doesn't beat: what SIGSTOP does to a whole process.
     monkeypatch.setattr(lease.Lease, "_beat", lambda _self: None)
