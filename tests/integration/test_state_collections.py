@@ -127,7 +127,7 @@ def test_an_index_that_removes_or_refuses_what_we_write_is_named(
 
     assert f"{migrated.name}.{name} has the index {index['name']!r}" in message
     assert harm in message
-    assert f"db.{name}.dropIndex({json.dumps(index['name'])})" in message
+    assert f'db.getCollection("{name}").dropIndex({json.dumps(index["name"])})' in message
     _verify(migrated)
 
 

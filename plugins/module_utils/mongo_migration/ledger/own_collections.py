@@ -7,7 +7,6 @@ or takes no arrays, by one after whose time documents are removed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
 
 from ..document.collections import JOURNAL, STATE
-from ..support import listing
+from ..support import listing, mongosh
 from .state_format import StateError
 
 _OURS = (STATE, JOURNAL)
@@ -53,8 +52,8 @@ def refuse_odd(database: Database[dict[str, Any]]) -> None:
                 raise StateError(
                     f"{database.name}.{name} has the index {str(index.get('name'))!r}, which this "
                     f"tool never makes: {harm}. Look who made it, and drop it "
-                    f"({_dropped(name, str(index.get('name')))}); then run the same command again. "
-                    "Nothing was written.",
+                    f"({mongosh.drop_index(name, str(index.get('name')))}); then run the same "
+                    "command again. Nothing was written.",
                     collection=name,
                 )
 
@@ -89,33 +88,29 @@ def _plain(kind: Any) -> bool:
     return isinstance(kind, int | float) and not isinstance(kind, bool)
 
 
-def _dropped(collection: str, index: str) -> str:
-    return f"db.{collection}.dropIndex({json.dumps(index, ensure_ascii=True)})"
-
-
 def _remedy(found: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return what is odd about a collection, and what to do about it; None for a plain one."""
     name, options = found["name"], found.get("options", {})
     if found.get("type", "collection") != "collection":
         kind = "a view" if found["type"] == "view" else "a time series"
         return kind, (
-            f"drop it (db.{name}.drop()) and put back the collection that was there before: it was "
-            "renamed, or is in the newest backup"
+            f"drop it ({mongosh.collection(name)}.drop()) and put back the collection that was "
+            "there before: it was renamed, or is in the newest backup"
         )
     if options.get("clusteredIndex"):
         return "a clustered collection", (
-            f"make it a plain one: copy it (db.{name}.aggregate([{{$out: 'was'}}])), drop it, and "
-            f"rename the copy to {name}"
+            f"make it a plain one: copy it ({mongosh.collection(name)}.aggregate([{{$out: "
+            f"'was'}}])), drop it, and rename the copy to {name}"
         )
     if options.get("capped"):
         return "a capped collection", (
-            f"make it a plain one: copy it (db.{name}.aggregate([{{$out: 'was'}}])), drop it, and "
-            f"rename the copy to {name}"
+            f"make it a plain one: copy it ({mongosh.collection(name)}.aggregate([{{$out: "
+            f"'was'}}])), drop it, and rename the copy to {name}"
         )
     if options.get("collation"):
         return "a collection with a collation", (
-            f"make it one without: copy it (db.{name}.aggregate([{{$out: 'was'}}])), drop it, and "
-            f"rename the copy to {name}"
+            f"make it one without: copy it ({mongosh.collection(name)}.aggregate([{{$out: "
+            f"'was'}}])), drop it, and rename the copy to {name}"
         )
     if options.get("validator"):
         return "a collection with a validator", (

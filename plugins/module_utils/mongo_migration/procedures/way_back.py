@@ -16,7 +16,7 @@ from ..errors import MigrationError
 from ..ledger.journal import Entry, Journal
 from ..operations.refusals import unique_indexes
 from ..operations.registry import kind_of
-from ..support import listing
+from ..support import listing, mongosh
 from ..values import ejson
 from ..values.compare import hashable
 
@@ -69,8 +69,8 @@ def refuse_twins(
                     f"A rollback of run {document['_id']} would be refused by the unique index "
                     f"'{spec['name']}' of {name}: with their values from before, {found.count:,} "
                     f"documents would be the same as others, such as "
-                    f"{', '.join(map(ejson.short, found.samples))}. Drop it (db.getCollection("
-                    f"'{name}').dropIndex('{spec['name']}')), or change what stands in the way; "
+                    f"{', '.join(map(ejson.short, found.samples))}. Drop it ("
+                    f"{mongosh.drop_index(name, spec['name'])}), or change what stands in the way; "
                     "then run the same command again. Nothing was changed.",
                     index=spec["name"],
                     collection=name,
