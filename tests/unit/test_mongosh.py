@@ -23,3 +23,13 @@ def test_a_name_stays_one_string(name: str):
 
 def test_a_collection_that_begins_with_an_underscore_is_no_property_of_db():
     assert mongosh.collection("_migrations") == 'db.getCollection("_migrations")'
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_command_names_it_as_one_string_too(name: str):
+    command = {"collMod": name, "index": {"name": name, "prepareUnique": False}}
+    said = mongosh.run(command, database=name)
+    found = re.fullmatch(r"db\.getSiblingDB\((.*)\)\.runCommand\((.*)\)", said)
+    assert found is not None
+    assert [json.loads(text) for text in found.groups()] == [name, command]
+    assert mongosh.run({"ping": 1}) == 'db.runCommand({"ping": 1})'

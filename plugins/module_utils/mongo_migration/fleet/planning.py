@@ -112,7 +112,6 @@ def _text(fleet: Fleet, definition: Definition, told: Mapping[str, Any]) -> list
         "",
         f"documents  {number('documents')}, of which {number('to_change')} are changed, "
         f"{number('to_insert')} inserted, {number('to_remove')} removed; "
-        f""
         f"indexes built: {number('indexes_to_build')}",
         f"lanes      {fleet.crew_size}; no other database is begun once "
         f"{_need_attention(fleet.failures_allowed + 1)}",

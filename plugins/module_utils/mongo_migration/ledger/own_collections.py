@@ -88,6 +88,13 @@ def _plain(kind: Any) -> bool:
     return isinstance(kind, int | float) and not isinstance(kind, bool)
 
 
+def _made_anew(name: str, what: str) -> str:
+    return (
+        f"make it {what}: copy it ({mongosh.collection(name)}.aggregate([{{$out: 'was'}}])), drop "
+        f"it, and rename the copy to {name}"
+    )
+
+
 def _remedy(found: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return what is odd about a collection, and what to do about it; None for a plain one."""
     name, options = found["name"], found.get("options", {})
@@ -98,22 +105,13 @@ def _remedy(found: Mapping[str, Any]) -> tuple[str, str] | None:
             "there before: it was renamed, or is in the newest backup"
         )
     if options.get("clusteredIndex"):
-        return "a clustered collection", (
-            f"make it a plain one: copy it ({mongosh.collection(name)}.aggregate([{{$out: "
-            f"'was'}}])), drop it, and rename the copy to {name}"
-        )
+        return "a clustered collection", _made_anew(name, "a plain one")
     if options.get("capped"):
-        return "a capped collection", (
-            f"make it a plain one: copy it ({mongosh.collection(name)}.aggregate([{{$out: "
-            f"'was'}}])), drop it, and rename the copy to {name}"
-        )
+        return "a capped collection", _made_anew(name, "a plain one")
     if options.get("collation"):
-        return "a collection with a collation", (
-            f"make it one without: copy it ({mongosh.collection(name)}.aggregate([{{$out: "
-            f"'was'}}])), drop it, and rename the copy to {name}"
-        )
+        return "a collection with a collation", _made_anew(name, "one without")
     if options.get("validator"):
         return "a collection with a validator", (
-            f"remove that (db.runCommand({{collMod: '{name}', validator: {{}}}}))"
+            f"remove that ({mongosh.run({'collMod': name, 'validator': {}})})"
         )
     return None

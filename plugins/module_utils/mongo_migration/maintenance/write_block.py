@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from ..server import connection
+from ..support import mongosh
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -170,7 +171,7 @@ def _grant(user: Mapping[str, str]) -> str:
         'db.getSiblingDB("admin").createRole({role: "writeBlock", privileges: '
         f'[{{resource: {{cluster: true}}, actions: ["{SWITCH_ACTION}", "{BYPASS_ACTION}"]}}], '
         "roles: []}); "
-        f'db.getSiblingDB("{user["db"]}").grantRolesToUser("{user["user"]}", '
+        f"{mongosh.sibling(user['db'])}.grantRolesToUser({mongosh.text(user['user'])}, "
         '[{role: "writeBlock", db: "admin"}]);'
     )
 

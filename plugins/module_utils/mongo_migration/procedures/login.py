@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from ..maintenance.write_block import BYPASS_ACTION, SWITCH_ACTION
+from ..support import mongosh
 
 Document = dict[str, Any]
 
@@ -49,10 +49,7 @@ class Login:
 
     def for_mongosh(self) -> list[str]:
         """Return the commands that grant what is missing, to be pasted into mongosh."""
-        return [
-            f"db.getSiblingDB({json.dumps(place)}).runCommand({json.dumps(command)})"
-            for place, command in self.grants
-        ]
+        return [mongosh.run(command, database=place) for place, command in self.grants]
 
 
 def look(

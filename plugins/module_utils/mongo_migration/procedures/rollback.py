@@ -211,6 +211,7 @@ def _would(
     journal = open_journal(db, document["_id"], require=authority.step)
     _refuse_holes(document, journal)
     would: dict[str, Any] = {"restore": 0, "remove": 0, "drop": []}
+    written = way_back.Written()
     for entry in journal.entries():  # what is undone already, too: all is read again in the end
         if "reverted" in entry:
             continue
@@ -218,7 +219,8 @@ def _would(
             would[key] = would.get(key, type(value)()) + value
         if since := kind_of(entry).written_since(db, entry):
             would["written_since"] = would.get("written_since", 0) + since
-    way_back.refuse_twins(db, document, journal, force=force)
+        written.see(entry)
+    way_back.refuse_twins(db, document, journal, written, force=force)
     return would
 
 

@@ -25,9 +25,27 @@ _COMMENT = "migration-playbooks rollback"
 _MOST_DOCUMENTS = 500_000
 
 
+class Written:
+    """What a run wrote and didn't undo, taken in as its entries go by."""
+
+    def __init__(self) -> None:
+        self.by_collection: dict[str, _There] = {}
+
+    def see(self, entry: Entry) -> None:
+        """Take in an entry that isn't undone."""
+        for item in kind_of(entry).touches(entry):
+            mine = self.by_collection.setdefault(item.collection, _There())
+            if item.index is not None:
+                mine.built.add(item.index)
+            elif item.field:
+                mine.fields.setdefault((entry["step"], entry["kind"]), set()).add(item.field)
+            elif not item.inserts:
+                mine.clear = False
+
+
 @dataclass
-class _Written:
-    """What the run wrote to one collection."""
+class _There:
+    """What it wrote to one collection."""
 
     fields: dict[tuple[int, str], set[str]] = field(default_factory=dict)  # by step and kind
     built: set[str] = field(default_factory=set)
@@ -38,6 +56,7 @@ def refuse_twins(
     database: Database[dict[str, Any]],
     document: Mapping[str, Any],
     journal: Journal,
+    written: Written,
     *,
     force: bool,
 ) -> None:
@@ -47,14 +66,15 @@ def refuse_twins(
         database: the database.
         document: of the run.
         journal: of the run.
+        written: has seen its entries; the journal is read again only for an index that may refuse.
         force: whether documents that were changed since get their values from before, too.
 
     Raises:
         MigrationError: with the index, and some of the documents.
     """
-    for name, written in _written(journal).items():
-        for spec in _indexes(database, name, written):
-            mine = _step_of(written, spec)
+    for name, there in written.by_collection.items():
+        for spec in _indexes(database, name, there):
+            mine = _step_of(there, spec)
             if mine is None:
                 continue
             found = unique_indexes.later(
@@ -78,26 +98,12 @@ def refuse_twins(
                 )
 
 
-def _written(journal: Journal) -> dict[str, _Written]:
-    found: dict[str, _Written] = {}
-    for entry in _pending(journal):
-        for item in kind_of(entry).touches(entry):
-            mine = found.setdefault(item.collection, _Written())
-            if item.index is not None:
-                mine.built.add(item.index)
-            elif item.field:
-                mine.fields.setdefault((entry["step"], entry["kind"]), set()).add(item.field)
-            elif not item.inserts:
-                mine.clear = False
-    return found
-
-
 def _pending(journal: Journal) -> Iterator[Entry]:
     return (entry for entry in journal.entries() if "reverted" not in entry)
 
 
 def _indexes(
-    database: Database[dict[str, Any]], name: str, written: _Written
+    database: Database[dict[str, Any]], name: str, written: _There
 ) -> Iterator[dict[str, Any]]:
     """Yield the unique indexes that may refuse what is put back."""
     if not (written.fields and written.clear and listing.collection(database, name)):
@@ -111,7 +117,7 @@ def _indexes(
         yield from specs
 
 
-def _step_of(written: _Written, spec: Mapping[str, Any]) -> tuple[int, str] | None:
+def _step_of(written: _There, spec: Mapping[str, Any]) -> tuple[int, str] | None:
     """Return the one step that wrote what *spec* is over; None if there is none, or several."""
     fields = unique_indexes.fields_of(spec)
     mine = [

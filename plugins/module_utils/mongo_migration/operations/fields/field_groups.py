@@ -103,7 +103,7 @@ class FieldGroups(EntryKind):
             if "before" in group:
                 back = {"$set": {field: {"$literal": group["before"]}}}
             for ids in chunks(group["ids"], 1000):
-                match = {"$match": {"_id": {"$in": list(ids)}, **held}}
+                match = {"$match": {"_id": {"$in": ids}, **held}}
                 yield from database[entry["collection"]].aggregate(
                     [match, back, *stages], comment=_COMMENT
                 )

@@ -227,7 +227,7 @@ class MergeDuplicates(Operation):
             identity
             for some in chunks(ids, 1000)
             for identity in journal_room.larger(
-                self._collection, {"_id": {"$in": list(some)}}, "$$ROOT", comment=comment
+                self._collection, {"_id": {"$in": some}}, "$$ROOT", comment=comment
             )
         ]
         journal_room.tell(plan, large, step=self._step.index, name=self._name)

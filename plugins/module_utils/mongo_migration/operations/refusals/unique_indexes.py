@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 from xxhash import xxh3_128_digest
 
-from ...support import listing
+from ...support import listing, mongosh
 from ...support.retry import is_about_a_document
 from ...values.compare import equal_token, hashable
 from .. import futures
@@ -145,6 +145,7 @@ def tell(
 
 
 def _not_put_back(step: int, collection: str, index: str, refusal: Refusal) -> dict[str, Any]:
+    meanwhile = {"collMod": collection, "index": {"name": index, "prepareUnique": False}}
     return problem(
         step=step,
         collection=collection,
@@ -153,8 +154,7 @@ def _not_put_back(step: int, collection: str, index: str, refusal: Refusal) -> d
         count=refusal.count,
         samples=refusal.samples,
         policy="unique index",
-        fix=f"make these documents differ, or take it back meanwhile: db.runCommand({{collMod: "
-        f"'{collection}', index: {{name: '{index}', prepareUnique: false}}}})",
+        fix=f"make these documents differ, or take it back meanwhile: {mongosh.run(meanwhile)}",
     )
 
 

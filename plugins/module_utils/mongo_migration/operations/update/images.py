@@ -136,7 +136,7 @@ class Images(EntryKind):
         def earlier() -> Iterator[bytes]:
             for some in chunks(ids, 1000):
                 for raw in raw_documents(
-                    database, collection.name, filter={"_id": {"$in": list(some)}}, comment=_COMMENT
+                    database, collection.name, filter={"_id": {"$in": some}}, comment=_COMMENT
                 ):
                     document = RawBSONDocument(raw)
                     kept = {name: value for name, value in document.items() if name not in fields}
